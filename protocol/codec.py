@@ -1,0 +1,85 @@
+"""The payloads of APPEND and of the market stream: fixed layouts around opaque bytes.
+
+    append   repeated [type:1][time_us:8][length:4][record data]
+    market   [kind:1][flags:1][count:4] then
+             kind 0  `count` TICK records in the layout of the binary broadcast (29 bytes each),
+                     with flag 1 followed by `count` volumes (i64 micros)
+             kind 1  `count` BAR records in the layout of the binary broadcast (55 bytes each)
+             kind 2  nothing: the end of a file
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from protocol.errors import WireError
+from protocol.topics import BAR, TICK
+
+APPEND_HEAD: Final = struct.Struct("<BQI")
+MARKET_HEAD: Final = struct.Struct("<BBI")
+VOLUME: Final = struct.Struct("<q")
+HAS_VOLUMES: Final = 1
+
+
+class MarketKind(IntEnum):
+    TICKS = 0
+    BARS = 1
+    END = 2
+
+
+_ITEM_SIZES: Final = {MarketKind.TICKS: TICK.size, MarketKind.BARS: BAR.size, MarketKind.END: 0}
+
+
+class MarketPayload(NamedTuple):
+    kind: MarketKind
+    count: int
+    records: memoryview
+    """`count` TICK or BAR records."""
+    volumes: memoryview | None
+    """`count` i64 volumes in micros, where the feed has them."""
+
+
+def encode_append(records: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """(entry type, time_us, record data) of each record."""
+    pack = APPEND_HEAD.pack
+    return b"".join([pack(kind, time_us, len(data)) + data for kind, time_us, data in records])
+
+
+def decode_append(payload: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
+    """The inverse of encode_append. Raises: WireError if the payload ends within a record."""
+    view = memoryview(payload)
+    offset, size = 0, len(view)
+    while offset < size:
+        if size - offset < APPEND_HEAD.size:
+            raise WireError("APPEND ends within a record's head")
+        kind, time_us, length = APPEND_HEAD.unpack_from(view, offset)
+        offset += APPEND_HEAD.size
+        if offset + length > size:
+            raise WireError("APPEND ends within a record")
+        yield kind, time_us, bytes(view[offset : offset + length])
+        offset += length
+
+
+def encode_market(kind: MarketKind, count: int, records: bytes, volumes: bytes = b"") -> bytes:
+    return MARKET_HEAD.pack(kind, HAS_VOLUMES if volumes else 0, count) + records + volumes
+
+
+def decode_market(payload: bytes | memoryview) -> MarketPayload:
+    """Views into `payload`. Raises: WireError if its length is not what its head says."""
+    view = memoryview(payload)
+    if len(view) < MARKET_HEAD.size:
+        raise WireError("market payload shorter than its head")
+    number, flags, count = MARKET_HEAD.unpack_from(view)
+    try:
+        kind = MarketKind(number)
+    except ValueError:
+        raise WireError(f"market payload of unknown kind {number}") from None
+    middle = MARKET_HEAD.size + count * _ITEM_SIZES[kind]
+    end = middle + (count * VOLUME.size if flags & HAS_VOLUMES else 0)
+    if len(view) != end:
+        raise WireError(f"market payload of {len(view)} bytes, its head says {end}")
+    volumes = view[middle:end] if flags & HAS_VOLUMES else None
+    return MarketPayload(kind, count, view[MARKET_HEAD.size : middle], volumes)

@@ -1,0 +1,115 @@
+"""Every error of the project, sorted by whose fault it is.
+
+Data stands in attributes; the message says what, where, and what to do next. A refused order is a
+record with a reason and never an exception.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says (design section 10)."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    STATUS_NOT_RUNNING = 3
+    NO_ANSWER = 4
+    NOT_RUNNING = 7
+    ESCALATED = 10
+    JOURNAL_FAILURE = 11
+    HALTED = 150
+    REDUCING = 151
+    DEGRADED = 152
+    TORN = 160
+    CORRUPT = 161
+
+
+class SeawallError(Exception):
+    """Root of all errors that the project raises on purpose."""
+
+
+class ConfigError(SeawallError):
+    """The operator's: a setting that cannot be used. `path` is the dotted key, `mistakes` all that were found."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(mistakes))
+
+
+class DataError(SeawallError):
+    """The operator's: a row of a data file that cannot be used."""
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        self.file, self.line, self.reason = file, line, reason
+        super().__init__(f"{file}:{line}: {reason}")
+
+
+class WireError(SeawallError):
+    """The peer's: bytes that are not a message of this protocol."""
+
+
+class NotRepresentableError(SeawallError):
+    """A number that cannot be represented in 1e-6, or outgrows 64 bits."""
+
+
+class WalError(SeawallError):
+    """The journal's: the root of all errors of the write-ahead log."""
+
+
+class WalTornTailError(WalError):
+    """An incomplete last entry, met where it must not be repaired (a read-only reader)."""
+
+
+class WalLockedError(WalError):
+    """Another writer has the log open."""
+
+
+class WalSyncError(WalError):
+    """A write or sync failed. It is final: the file is not written again by this process."""
+
+
+class WalCorruptError(WalError):
+    """What the log holds contradicts what it once acknowledged; nothing was changed."""
+
+    def __init__(self, file: str, offset: int, *, lsn: int | None, expected: str, found: str) -> None:
+        self.file, self.offset, self.lsn, self.expected, self.found = file, offset, lsn, expected, found
+        where = f"{file} at byte {offset}" + ("" if lsn is None else f" (LSN {lsn})")
+        super().__init__(
+            f"{where}: expected {expected}, found {found}. Nothing was changed. "
+            "Keep a copy of the directory and look at it with `seawall wal inspect`."
+        )
+
+
+class FoldError(WalError):
+    """A record that does not follow from those before it: the fold stops at `lsn`."""
+
+    def __init__(self, lsn: int, reason: str) -> None:
+        self.lsn, self.reason = lsn, reason
+        super().__init__(f"journal LSN {lsn}: {reason}")
+
+
+class SupervisionError(SeawallError):
+    """The supervisor's: children that do not do as they are told."""
+
+
+class ReadyTimeoutError(SupervisionError):
+    """A child did not say READY before its deadline."""
+
+
+class RestartLimitError(SupervisionError):
+    """A child died more often than `supervisor.restarts` within `supervisor.window_s`."""
+
+
+class GatewayError(SeawallError):
+    """A client's view: the gateway cannot be reached, or answered with an error."""
+
+
+class NotRunningError(GatewayError):
+    """No engine answers at this endpoint or run_dir."""
+
+
+class NoAnswerError(GatewayError):
+    """The engine is there but did not answer in time."""

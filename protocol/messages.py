@@ -1,0 +1,248 @@
+"""The messages inside the pipes: one frozen struct each, as tagged MessagePack arrays, fields in wire order.
+
+A message is one frame; DATA and APPEND are followed by one payload frame. Nothing of this leaves the
+engine: outsiders see topics.py, telemetry.py and commands.py. Fields are appended, never reordered.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from protocol.errors import WireError
+from protocol.orders import OrderType, Side
+from protocol.records import EngineRun
+
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Limit of one frame in a pipe; a larger one is the peer's mistake."""
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True):
+    """Base of all messages."""
+
+
+# The stream protocol (market and journal; ROUTER at the producer, DEALER at the consumer).
+
+
+class Hello(Message, tag=1):
+    """A consumer asks to be fed from `from_position`; repeated until WELCOME (J3)."""
+
+    name: str
+    incarnation: int
+    epoch: bytes
+    """The epoch that from_position belongs to; empty if none is known."""
+    from_position: int
+    """The first position wanted; 0 means the last CHECKPOINT (J4), or the first that a feed still has."""
+    credit: int
+    """How many DATA the consumer takes before it says CREDIT."""
+    producer: int = 0
+    """The consumer's producer number in the journal; 0 if it appends nothing."""
+
+
+class Welcome(Message, tag=2):
+    """The producer's answer: last_producer_seq and tail are one snapshot (J1)."""
+
+    epoch: bytes
+    first_position: int
+    """Where DATA will begin."""
+    tail_position: int
+    last_producer_seq: int
+    boot: bytes
+    """The producer's own life: a new one means that appends must be sent again."""
+    durable: bool
+    """journal: `sync = "always"` (R3) · market: the feed is lossless."""
+    snapshot: bytes = b""
+    """market: the last TICK of every symbol before first_position, concatenated."""
+
+
+class Data(Message, tag=3):
+    """`count` items from `first_position`, in the payload frame; count 0 tells the tail only."""
+
+    epoch: bytes
+    first_position: int
+    count: int
+    tail_position: int
+    gap: int = 0
+    """Items dropped for this consumer just before (live feeds only)."""
+
+
+class Credit(Message, tag=4):
+    count: int
+
+
+class Append(Message, tag=5):
+    """Records for the journal, numbered from first_producer_seq, in the payload frame (codec.py)."""
+
+    incarnation: int
+    first_producer_seq: int
+    count: int
+
+
+class Reset(Message, tag=6):
+    """The position cannot be served: drop the state and start again."""
+
+    reason: str
+
+
+class SayHello(Message, tag=7):
+    """The producer does not know this peer in its present life: say HELLO."""
+
+
+# Signals (strategy -> risk).
+
+
+class SignalHello(Message, tag=16):
+    name: str
+    incarnation: int
+
+
+class SignalWelcome(Message, tag=17):
+    """risk's present life. What was sent to an earlier one and is not answered up to `lsn` is lost."""
+
+    incarnation: int
+    lsn: int
+
+
+class Intent(Message, tag=18):
+    """A signal: what a strategy wants. `number` is unique over all its lives."""
+
+    strategy_id: int
+    number: int
+    risk_incarnation: int
+    sent_us: int
+    market_epoch: bytes
+    market_position: int
+    kind: int
+    """SIGNAL_ORDER, SIGNAL_CANCEL or SIGNAL_CLOSE."""
+    symbol_id: int
+    side: Side = Side.BUY
+    order_type: OrderType = OrderType.MARKET
+    quantity: int = 0
+    limit_price: int = 0
+    stop_price: int = 0
+    stop_loss: int = 0
+    take_profit: int = 0
+    order_id: int = 0
+
+
+SIGNAL_ORDER: Final = 0
+SIGNAL_CANCEL: Final = 1
+SIGNAL_CLOSE: Final = 2
+SIGNAL_MODIFY: Final = 3
+
+
+# Control (supervisor <-> every child).
+
+
+class Loaded(Message, tag=32):
+    """The child has imported and checked its part of the config; it waits for GO."""
+
+    name: str
+    incarnation: int
+    pid: int
+
+
+class Failed(Message, tag=33):
+    """The child cannot start, or cannot go on; `exit_code` says why (ExitCode)."""
+
+    exit_code: int
+    message: str
+
+
+class Go(Message, tag=34):
+    """Everything before you in the boot order is READY: begin. wal gets the run's record with it."""
+
+    run: EngineRun | None = None
+
+
+class Ready(Message, tag=35):
+    lsn: int
+
+
+class Stop(Message, tag=36):
+    """Drain, answer STOPPED, end. wal gets the stop's record with it (H3)."""
+
+    run: EngineRun | None = None
+
+
+class Stopped(Message, tag=37):
+    lsn: int
+
+
+class Detach(Message, tag=38):
+    part: str
+
+
+class Detached(Message, tag=39):
+    part: str
+    lsn: int
+
+
+class Ask(Message, tag=40):
+    """The supervisor asks for STATISTICS now."""
+
+
+class Statistics(Message, tag=41):
+    """What a child says of itself: for HEALTH, and to find out that nothing is outstanding."""
+
+    lsn: int
+    market_position: int
+    at_end: bool
+    outstanding: int
+    """Signals, appends, owed records or venue answers that have not come back."""
+    counters: dict[str, int]
+
+
+class Peer(Message, tag=42):
+    """Another child is READY in a new life: say HELLO to it again."""
+
+    name: str
+    incarnation: int
+
+
+class ChildState(Message):
+    """One child as the supervisor sees it."""
+
+    name: str
+    state: str
+    pid: int
+    incarnation: int
+    restarts: int
+    cpu_percent: float
+    memory_bytes: int
+    lsn: int
+    market_position: int
+    counters: dict[str, int]
+
+
+class Children(Message, tag=43):
+    """The supervisor tells the gateway of all children."""
+
+    children: tuple[ChildState, ...]
+
+
+class Parked(Message, tag=44):
+    """A strategy died too often and stays down; risk cancels its orders."""
+
+    strategy: str
+
+
+type_union = (
+    Hello | Welcome | Data | Credit | Append | Reset | SayHello
+    | SignalHello | SignalWelcome | Intent
+    | Loaded | Failed | Go | Ready | Stop | Stopped | Detach | Detached | Ask | Statistics | Peer | Children | Parked
+)  # fmt: skip
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(type_union)
+
+encode_message = _ENCODER.encode
+
+
+def decode_message(frame: bytes | memoryview) -> Message:
+    """Raises: WireError if the frame is no message of this protocol."""
+    try:
+        return _DECODER.decode(frame)
+    except msgspec.MsgspecError as error:
+        raise WireError(str(error)) from error

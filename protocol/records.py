@@ -1,0 +1,264 @@
+"""The records of the journal: one frozen struct a type, fields in wire order.
+
+Owns the *data* after the envelope (protocol/wal/envelope.py): one MessagePack array of int, str, bin,
+bool and nil (id tables are arrays of such rows). Fields are appended, never reordered; every field that is
+appended later has a default, so that old journals stay readable. protocol/README.md has the table for
+outsiders, and a test holds the two together.
+
+Units: prices, quantities and commissions in micros (1e-6), `*_product` and costs as 16-byte signed
+little-endian products (1e-12), times in microseconds since the epoch. 0 stands for "none" in prices.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from protocol.errors import WireError
+from protocol.orders import OrderStatus, OrderType, Report, Side, TimeInForce, TradingMode
+from protocol.units import MICROS
+
+
+class EntryType(IntEnum):
+    """The type byte of a log entry (design section 4)."""
+
+    POSITION_OPEN = 1
+    POSITION_CLOSE = 2
+    POSITION_MODIFY = 3
+    ORDER_PLACE = 4
+    ORDER_CANCEL = 5
+    BALANCE_CHANGE = 6
+    CHECKPOINT = 7
+    ORDER_UPDATE = 8
+    TRADING_STATE = 9
+    RISK_VIOLATION = 10
+    STRATEGY_STATE = 11
+    ENGINE_RUN = 12
+    SIGNAL_REFUSED = 13
+    ORDER_REPLACE = 14
+    COMMAND = 15
+    ADJUST = 16
+
+
+class Producer(IntEnum):
+    """Who appended a record; strategies have FIRST_STRATEGY and up, by ENGINE_RUN's table."""
+
+    WAL = 1
+    RISK = 2
+    ORDER_ROUTING = 3
+    GATEWAY = 4
+    SUPERVISOR = 5
+    MARKET_DATA = 6
+
+
+FIRST_STRATEGY: Final = 16
+
+
+class RunEvent(IntEnum):
+    START = 0
+    STOP = 1
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """Base of all records."""
+
+
+class PositionOpen(Record):
+    """Derived (F1): a fill opened or increased a position."""
+
+    cause_lsn: int
+    symbol_id: int
+    order_id: int
+    quantity: int
+    """What the fill added, signed."""
+    price: int
+    net_quantity: int
+    """After the fill, signed."""
+    open_cost: bytes
+    """Product after the fill, of the sign of net_quantity."""
+
+
+class PositionClose(Record):
+    """Derived (F1): a fill reduced or closed a position."""
+
+    cause_lsn: int
+    symbol_id: int
+    order_id: int
+    quantity: int
+    price: int
+    net_quantity: int
+    open_cost: bytes
+    realized: bytes
+    """Product that this close realized, before commission."""
+
+
+class OrderPlace(Record):
+    """risk's decision: nothing reaches a venue before this is on disk."""
+
+    order_id: int
+    strategy_id: int
+    signal: int
+    symbol_id: int
+    side: Side
+    order_type: OrderType
+    quantity: int
+    limit_price: int = 0
+    stop_price: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    stop_loss: int = 0
+    take_profit: int = 0
+    stop_loss_order_id: int = 0
+    take_profit_order_id: int = 0
+    reduce_only: bool = False
+    market_epoch: bytes = b""
+    market_position: int = 0
+    """Of the tick that caused the signal (P1: 3 x tick + phase)."""
+
+
+class OrderCancel(Record):
+    """A wish to cancel; what becomes of it is told by ORDER_UPDATE."""
+
+    order_id: int
+    strategy_id: int
+    signal: int
+    by: str
+
+
+class BalanceChange(Record):
+    """Derived (F1): what a fill did to the balance."""
+
+    cause_lsn: int
+    order_id: int
+    profit: bytes
+    commission: bytes
+    balance: bytes
+    """After the change."""
+
+
+class OrderUpdate(Record):
+    """What the venue said of an order: everything that money needs."""
+
+    order_id: int
+    report: Report
+    execution_id: str = ""
+    price: int = 0
+    quantity: int = 0
+    """Of this fill."""
+    commission: int = 0
+    conversion_rate: int = MICROS
+    """Account currency per quote currency, micros."""
+    reason: str = ""
+    venue_time: int = 0
+    """The market's clock, microseconds."""
+
+
+class TradingState(Record):
+    """The trading state changed; a second one with the same token is ignored (H7)."""
+
+    state: TradingMode
+    by: str
+    reason: str
+    token: int
+
+
+class RiskViolation(Record):
+    """A limit was breached after a trade."""
+
+    symbol_id: int
+    reason: str
+    current_value: bytes
+    limit_value: bytes
+
+
+class EngineRun(Record):
+    """The engine started or stopped. The first of a journal carries the opening balance."""
+
+    journal_id: bytes
+    event: RunEvent
+    by: str
+    """START: who started; STOP: "operator", "end_of_data" or "escalation"."""
+    version: str
+    config_hash: bytes
+    boot_id: bytes
+    halt_token: int
+    """STOP by operator: the latch token that it saw, and so cleared (H2)."""
+    balance: bytes
+    currency: str
+    leverage: int
+    symbols: tuple[tuple[str, int], ...]
+    """(name, multiplier in micros); the id is the index."""
+    strategies: tuple[str, ...]
+    """The id is FIRST_STRATEGY + index."""
+
+
+class SignalRefused(Record):
+    """risk refused a signal, and why."""
+
+    strategy_id: int
+    signal: int
+    symbol_id: int
+    reason: str
+    """A reason code, snake_case."""
+    detail: str = ""
+
+
+RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
+    EntryType.POSITION_OPEN: PositionOpen,
+    EntryType.POSITION_CLOSE: PositionClose,
+    EntryType.ORDER_PLACE: OrderPlace,
+    EntryType.ORDER_CANCEL: OrderCancel,
+    EntryType.BALANCE_CHANGE: BalanceChange,
+    EntryType.ORDER_UPDATE: OrderUpdate,
+    EntryType.TRADING_STATE: TradingState,
+    EntryType.RISK_VIOLATION: RiskViolation,
+    EntryType.ENGINE_RUN: EngineRun,
+    EntryType.SIGNAL_REFUSED: SignalRefused,
+}
+"""The record types that this version writes and reads."""
+
+_ENTRY_TYPES: Final = {record: entry for entry, record in RECORD_TYPES.items()}
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODERS: Final = {entry: msgspec.msgpack.Decoder(record) for entry, record in RECORD_TYPES.items()}
+
+
+def entry_type_of(record: Record) -> EntryType:
+    return _ENTRY_TYPES[type(record)]
+
+
+encode_record = _ENCODER.encode
+
+
+def decode_record(entry_type: int, data: bytes | memoryview) -> Record:
+    """The record in `data`. Raises: WireError for a type or fields that this version does not know."""
+    try:
+        return _DECODERS[entry_type].decode(data)  # type: ignore[index]
+    except KeyError:
+        raise WireError(f"record type {entry_type} is not known to this version") from None
+    except msgspec.MsgspecError as error:
+        raise WireError(f"record type {entry_type}: {error}") from error
+
+
+__all__ = [
+    "FIRST_STRATEGY",
+    "RECORD_TYPES",
+    "BalanceChange",
+    "EngineRun",
+    "EntryType",
+    "OrderCancel",
+    "OrderPlace",
+    "OrderStatus",
+    "OrderUpdate",
+    "PositionClose",
+    "PositionOpen",
+    "Producer",
+    "Record",
+    "RiskViolation",
+    "RunEvent",
+    "SignalRefused",
+    "TradingState",
+    "decode_record",
+    "encode_record",
+    "entry_type_of",
+]

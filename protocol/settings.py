@@ -1,0 +1,460 @@
+"""The config: its shape, its defaults, and every check that needs no process.
+
+One declaration gives the TOML reader, the JSON that children are handed, and the messages: every mistake
+names its path, its value and what is allowed. What only a child can check (an import, a file's rows, a port)
+is checked when it loads, before anything starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+import msgspec
+
+from protocol.errors import ConfigError, NotRepresentableError
+from protocol.units import MICROS, decimal_to_micros
+
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
+SYMBOL_PATTERN: Final = r"^\S{1,32}$"
+BARS_MAX_MINUTES: Final = 1440
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Base of all sections: unknown keys are mistakes."""
+
+
+class EngineSettings(Section, kw_only=True):
+    name: str = "seawall"
+    mode: Literal["paper", "live", "replay"] = "paper"
+    run_dir: str
+
+
+class AccountSettings(Section, kw_only=True):
+    balance: Decimal = Decimal(10_000)
+    currency: str = "USD"
+    leverage: int = 100
+
+
+class InstrumentSettings(Section, kw_only=True):
+    symbol: str
+    tick_size: Decimal
+    lot_size: Decimal
+    quote_currency: str | None = None
+    multiplier: Decimal = Decimal(1)
+
+    @property
+    def tick_micros(self) -> int:
+        return decimal_to_micros(self.tick_size)
+
+    @property
+    def lot_micros(self) -> int:
+        return decimal_to_micros(self.lot_size)
+
+    @property
+    def multiplier_micros(self) -> int:
+        return decimal_to_micros(self.multiplier)
+
+
+class FileSettings(Section, kw_only=True):
+    path: str
+    symbol: str | None = None
+    """May be left out only where the file names its symbols (format "trades")."""
+
+
+class MarketDataSettings(Section, kw_only=True):
+    source: Literal["synthetic", "csv"] = "synthetic"
+    seed: int = 1
+    rate: float = 100.0
+    """synthetic: ticks a second, all symbols together."""
+    volatility: float = 0.0001
+    """synthetic: standard deviation of one tick's return."""
+    path: str | None = None
+    symbol: str | None = None
+    files: list[FileSettings] = []
+    format: Literal["auto", "bid_ask", "histdata", "trades", "ohlc"] = "auto"
+    speed: Literal["max"] | float = "max"
+    utc_offset_hours: float | None = None
+    """Of naive times; default 0, for histdata -5."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    bars: list[int] = []
+    """Timeframes in minutes."""
+
+    @property
+    def is_file(self) -> bool:
+        return self.source == "csv"
+
+    @property
+    def all_files(self) -> list[FileSettings]:
+        """`path` and `symbol`, or `files`."""
+        return [FileSettings(path=self.path, symbol=self.symbol)] if self.path else self.files
+
+
+class StrategySettings(Section, rename={"class_path": "class"}, kw_only=True):
+    name: str
+    class_path: str
+    symbols: list[str]
+    params: dict[str, Any] = {}
+    slice: int = 1024
+    """on_ticks gets slices of at most this many ticks."""
+    on_restart: Literal["warm", "parked"] = "warm"
+
+
+class RiskSettings(Section, kw_only=True):
+    max_position_per_symbol: Decimal | None = None
+    max_drawdown: Decimal | None = None
+    """Realized profit of a symbol, a negative number; at or below it trading halts."""
+    max_signal_age_ms: int = 1000
+    on_halt: Literal["cancel", "hold"] = "cancel"
+
+
+class OrderRoutingSettings(Section, kw_only=True):
+    venue: Literal["paper"] = "paper"
+    commission_per_lot: Decimal = Decimal(0)
+    on_stop: Literal["keep", "cancel"] = "keep"
+
+
+class WalSettings(Section, kw_only=True):
+    enabled: bool = True
+    sync: Literal["always", "interval", "off"] = "always"
+    interval_ms: int = 100
+    """sync = "interval": at most this long between a write and its sync."""
+
+
+class GatewaySettings(Section, kw_only=True):
+    command: str = "tcp://127.0.0.1:5556"
+    telemetry: str = "tcp://127.0.0.1:5557"
+    broadcast: str = "tcp://127.0.0.1:5555"
+    account_interval_ms: int = 1000
+    allow_plaintext_bind: bool = False
+
+
+class SupervisorSettings(Section, kw_only=True):
+    restarts: int = 10
+    window_s: float = 60.0
+    ready_timeout_s: float = 30.0
+    stop_timeout_s: float = 10.0
+
+
+class LoggingSettings(Section, kw_only=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(Section, kw_only=True):
+    engine: EngineSettings
+    account: AccountSettings = AccountSettings()
+    instruments: list[InstrumentSettings]
+    market_data: MarketDataSettings = MarketDataSettings()
+    strategies: list[StrategySettings] = []
+    risk: RiskSettings = RiskSettings()
+    order_routing: OrderRoutingSettings = OrderRoutingSettings()
+    wal: WalSettings = WalSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.engine.run_dir)
+
+
+_HASH_LEAVES_OUT: Final = ("gateway", "supervisor", "logging")
+
+
+def config_hash(config: Config) -> bytes:
+    """16 bytes over what decides about trading; run_dir, endpoints, limits and logging are left out."""
+    tree = msgspec.to_builtins(config)
+    for section in _HASH_LEAVES_OUT:
+        tree.pop(section)
+    tree["engine"].pop("run_dir")
+    canonical = msgspec.json.encode(tree, order="sorted")
+    return hashlib.blake2b(canonical, digest_size=16).digest()
+
+
+def load_config(path: str | Path) -> Config:
+    """The config in a TOML file, checked whole. Raises: ConfigError with every mistake found."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise ConfigError([f"{path}: {reason}"]) from error
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, name: str = "config") -> Config:
+    try:
+        tree = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{name}: {error}"]) from error
+    mistakes: list[str] = []
+    for strategy in tree.get("strategies", []) if isinstance(tree.get("strategies"), list) else []:
+        if isinstance(strategy, dict) and "params" in strategy:
+            strategy["params"] = _floats(strategy["params"])
+    config = _convert(tree, mistakes)
+    if config is not None:
+        mistakes += check_config(config)
+    if mistakes or config is None:
+        raise ConfigError([f"{name}: {mistake}" for mistake in mistakes])
+    return config
+
+
+def _floats(value: Any) -> Any:
+    """A strategy's author gets floats, not decimals."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in value.items()}
+    return [_floats(item) for item in value] if isinstance(value, list) else value
+
+
+def encode_config(config: Config) -> bytes:
+    """JSON, as children are handed it."""
+    return msgspec.json.encode(config)
+
+
+def decode_config(data: bytes) -> Config:
+    return msgspec.json.decode(data, type=Config)
+
+
+def _convert(tree: dict[str, Any], mistakes: list[str]) -> Config | None:
+    """The typed config, or None and the mistakes: one for each section that cannot be read."""
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        whole = _explain(tree, Config, error, "")
+    known = {field.encode_name: field.type for field in msgspec.structs.fields(Config)}
+    for key, value in tree.items():
+        if key not in known:
+            mistakes.append(f"{key}: unknown section; known are {', '.join(sorted(known))}")
+            continue
+        try:
+            msgspec.convert(value, known[key])
+        except msgspec.ValidationError as error:
+            mistakes.append(_explain(value, known[key], error, key))
+    if not mistakes:
+        mistakes.append(whole)
+    return None
+
+
+def _explain(value: Any, kind: Any, error: msgspec.ValidationError, prefix: str) -> str:
+    """`path = value: reason`, with what is allowed where the error itself does not say it."""
+    text, _, where = str(error).partition(" - at `$")
+    where = where.rstrip("`")
+    for step in re.findall(r"\.([\w-]+)|\[(\d+)\]", where):
+        key, index = step
+        value = value[int(index)] if index else value.get(key) if isinstance(value, dict) else value
+        kind = _step_type(kind, key)
+    path = (prefix + where).lstrip(".") or "config"
+    unknown = re.match(r"Object contains unknown field `(.+)`", text)
+    if unknown and (fields := _field_names(kind)):
+        return f"{path}.{unknown[1]}: unknown key; known are {', '.join(fields)}"
+    shown = "" if isinstance(value, dict | list) else f" = {_show(value)}"
+    if allowed := _choices(kind):
+        text = f"not allowed; one of {allowed}"
+    return f"{path}{shown}: {text}"
+
+
+def _show(value: Any) -> str:
+    return str(value) if isinstance(value, Decimal) else repr(value)
+
+
+def _step_type(kind: Any, key: str) -> Any:
+    if not key:
+        return getattr(kind, "__args__", (None,))[0]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == key), None)
+    return None
+
+
+def _choices(kind: Any) -> str:
+    """What a closed set allows, or "" if `kind` is none."""
+    if get_origin(kind) is Literal:
+        return ", ".join(repr(choice) for choice in get_args(kind))
+    parts = [choice for part in get_args(kind) if (choice := _choices(part))]
+    return " or ".join(parts)
+
+
+def _field_names(kind: Any) -> list[str]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return sorted(field.encode_name for field in msgspec.structs.fields(kind))
+    return []
+
+
+def check_config(config: Config) -> list[str]:
+    """Every mistake that types alone do not show, each with path, value and what is allowed."""
+    return [
+        *_check_engine(config),
+        *_check_instruments(config),
+        *_check_market_data(config),
+        *_check_strategies(config),
+        *_check_limits(config),
+        *_check_endpoints(config),
+    ]
+
+
+def _check_engine(config: Config) -> list[str]:
+    mistakes = []
+    if not re.match(NAME_PATTERN, config.engine.name):
+        mistakes.append(f"engine.name = {config.engine.name!r}: letters, digits, - and _, 32 at most")
+    if not config.engine.run_dir:
+        mistakes.append("engine.run_dir = '': the directory for journal, pages and sockets")
+    if config.engine.mode != "paper":
+        mistakes.append(
+            f"engine.mode = {config.engine.mode!r}: this version runs 'paper'; 'live' and 'replay' come with a later one"
+        )
+    if not 1 <= config.account.leverage <= 10_000:
+        mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
+    if not re.match(r"^[A-Z]{3,8}$", config.account.currency):
+        mistakes.append(f"account.currency = {config.account.currency!r}: a code such as USD")
+    return mistakes + _check_exact("account.balance", config.account.balance)
+
+
+def _check_exact(path: str, value: Decimal | None, *, positive: bool = False) -> list[str]:
+    if value is None:
+        return []
+    try:
+        micros = decimal_to_micros(value)
+    except NotRepresentableError as error:
+        return [f"{path} = {value}: {error}"]
+    return [f"{path} = {value}: must be above 0"] if positive and micros <= 0 else []
+
+
+def _check_instruments(config: Config) -> list[str]:
+    mistakes = [] if config.instruments else ["instruments: at least one [[instruments]] is needed"]
+    seen: set[str] = set()
+    for index, instrument in enumerate(config.instruments):
+        path = f"instruments[{index}]"
+        if not re.match(SYMBOL_PATTERN, instrument.symbol):
+            mistakes.append(f"{path}.symbol = {instrument.symbol!r}: 1 to 32 characters without white space")
+        if instrument.symbol in seen:
+            mistakes.append(f"{path}.symbol = {instrument.symbol!r}: named twice")
+        seen.add(instrument.symbol)
+        inexact = [
+            *_check_exact(f"{path}.tick_size", instrument.tick_size, positive=True),
+            *_check_exact(f"{path}.lot_size", instrument.lot_size, positive=True),
+            *_check_exact(f"{path}.multiplier", instrument.multiplier, positive=True),
+        ]
+        mistakes += inexact
+        if not inexact and instrument.lot_micros * instrument.multiplier_micros % MICROS:
+            mistakes.append(f"{path}.multiplier = {instrument.multiplier}: lot_size x multiplier has digits beyond 0.000001")
+        quote = instrument.quote_currency
+        if quote not in (None, config.account.currency):
+            mistakes.append(
+                f"{path}.quote_currency = {quote!r}: this version runs {config.account.currency!r} "
+                "(the account's currency) only"
+            )
+    return mistakes
+
+
+def _check_market_data(config: Config) -> list[str]:
+    market, mistakes = config.market_data, []
+    if market.source == "csv":
+        if bool(market.path) == bool(market.files):
+            mistakes.append("market_data: a csv source needs `path`, or `files = [{ path, symbol }, ...]`, not both")
+        known = {instrument.symbol for instrument in config.instruments}
+        for file in market.all_files:
+            if file.symbol is not None and file.symbol not in known:
+                mistakes.append(
+                    f"market_data: symbol {file.symbol!r} of {file.path} is no [[instruments]]; known are "
+                    f"{', '.join(sorted(known))}"
+                )
+    if not 0 < market.rate <= 1_000_000:
+        mistakes.append(f"market_data.rate = {market.rate}: above 0, up to 1000000 ticks a second")
+    if not 0 <= market.volatility < 0.1:
+        mistakes.append(f"market_data.volatility = {market.volatility}: 0 up to 0.1")
+    if market.speed != "max" and not 0 < market.speed <= 1e9:
+        mistakes.append(f"market_data.speed = {market.speed}: \"max\" or a factor above 0")
+    if market.utc_offset_hours is not None and not -24 <= market.utc_offset_hours <= 24:
+        mistakes.append(f"market_data.utc_offset_hours = {market.utc_offset_hours}: -24 to 24")
+    for minutes in market.bars:
+        if not 1 <= minutes <= BARS_MAX_MINUTES:
+            mistakes.append(f"market_data.bars: {minutes} is no timeframe; 1 to {BARS_MAX_MINUTES} minutes")
+    if len(set(market.bars)) != len(market.bars):
+        mistakes.append(f"market_data.bars = {market.bars}: a timeframe is named twice")
+    return mistakes
+
+
+def _check_strategies(config: Config) -> list[str]:
+    mistakes: list[str] = []
+    known = {instrument.symbol for instrument in config.instruments}
+    seen: set[str] = set()
+    for index, strategy in enumerate(config.strategies):
+        path = f"strategies[{index}]"
+        if not re.match(NAME_PATTERN, strategy.name):
+            mistakes.append(f"{path}.name = {strategy.name!r}: letters, digits, - and _, 32 at most")
+        if strategy.name in seen:
+            mistakes.append(f"{path}.name = {strategy.name!r}: named twice")
+        seen.add(strategy.name)
+        if not re.match(r"^[\w.]+:\w+$", strategy.class_path):
+            mistakes.append(f"{path}.class = {strategy.class_path!r}: written module:Class")
+        for symbol in strategy.symbols:
+            if symbol not in known:
+                mistakes.append(
+                    f"{path}.symbols: {symbol!r} is no [[instruments]]; known are {', '.join(sorted(known))}"
+                )
+        if not strategy.symbols:
+            mistakes.append(f"{path}.symbols = []: at least one symbol")
+        if not 1 <= strategy.slice <= 65_536:
+            mistakes.append(f"{path}.slice = {strategy.slice}: 1 to 65536 ticks")
+    return mistakes
+
+
+def _check_limits(config: Config) -> list[str]:
+    risk, routing, supervisor = config.risk, config.order_routing, config.supervisor
+    mistakes = [
+        *_check_exact("risk.max_position_per_symbol", risk.max_position_per_symbol, positive=True),
+        *_check_exact("risk.max_drawdown", risk.max_drawdown),
+        *_check_exact("order_routing.commission_per_lot", routing.commission_per_lot),
+    ]
+    if risk.max_drawdown is not None and risk.max_drawdown >= 0:
+        mistakes.append(f"risk.max_drawdown = {risk.max_drawdown}: a loss, so below 0")
+    if routing.commission_per_lot < 0:
+        mistakes.append(f"order_routing.commission_per_lot = {routing.commission_per_lot}: 0 or more")
+    for path, value, least in (
+        ("risk.max_signal_age_ms", risk.max_signal_age_ms, 1),
+        ("wal.interval_ms", config.wal.interval_ms, 1),
+        ("gateway.account_interval_ms", config.gateway.account_interval_ms, 10),
+        ("supervisor.restarts", supervisor.restarts, 0),
+        ("supervisor.window_s", supervisor.window_s, 0.1),
+        ("supervisor.ready_timeout_s", supervisor.ready_timeout_s, 0.1),
+        ("supervisor.stop_timeout_s", supervisor.stop_timeout_s, 0.1),
+    ):
+        if value < least:
+            mistakes.append(f"{path} = {value}: at least {least}")
+    return mistakes
+
+
+_LOOPBACK: Final = re.compile(r"^tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)$")
+_TCP: Final = re.compile(r"^tcp://[^:\s]+:(\d{1,5}|\*)$|^tcp://\[[0-9a-fA-F:]+\]:(\d{1,5}|\*)$")
+
+
+def _check_endpoints(config: Config) -> list[str]:
+    """Loopback only, unless the operator says otherwise; "" turns a socket off (design section 8)."""
+    mistakes, gateway = [], config.gateway
+    seen: dict[str, str] = {}
+    for key, endpoint in (
+        ("command", gateway.command),
+        ("telemetry", gateway.telemetry),
+        ("broadcast", gateway.broadcast),
+    ):
+        path = f"gateway.{key}"
+        if not endpoint:
+            continue
+        if endpoint in seen and not endpoint.endswith(":*"):
+            mistakes.append(f"{path} = {endpoint!r}: is {seen[endpoint]}'s endpoint already")
+        seen[endpoint] = path
+        if endpoint.startswith("ipc://"):
+            continue
+        if not _TCP.match(endpoint):
+            mistakes.append(f"{path} = {endpoint!r}: tcp://ADDRESS:PORT, ipc://PATH, or \"\" for off")
+        elif not _LOOPBACK.match(endpoint) and not gateway.allow_plaintext_bind:
+            mistakes.append(
+                f"{path} = {endpoint!r}: binds beyond loopback in plain text; set gateway.allow_plaintext_bind = true "
+                "if that is meant"
+            )
+    return mistakes
