@@ -59,11 +59,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "ok"
 
 
-class TextReply(Reply, kw_only=True):
+class TextReply(Reply, frozen=True, kw_only=True):
     response: str
 
 
-class HaltReply(Reply, kw_only=True):
+class HaltReply(Reply, frozen=True, kw_only=True):
     response: str
     in_flight: int | msgspec.UnsetType = msgspec.UNSET
     """1: a send was under way and did not end within the wait."""
@@ -78,7 +78,7 @@ class PositionRow(msgspec.Struct, frozen=True, kw_only=True):
     realized_pnl: float
 
 
-class StatusReply(Reply, kw_only=True):
+class StatusReply(Reply, frozen=True, kw_only=True):
     halted: bool
     positions: list[PositionRow]
 
@@ -97,7 +97,7 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
     signal: int
 
 
-class OrdersReply(Reply, kw_only=True):
+class OrdersReply(Reply, frozen=True, kw_only=True):
     orders: list[OrderRow]
 
 
@@ -106,11 +106,11 @@ class SymbolRow(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
 
 
-class SymbolsReply(Reply, kw_only=True):
+class SymbolsReply(Reply, frozen=True, kw_only=True):
     symbols: list[SymbolRow]
 
 
-class AccountReply(Reply, kw_only=True):
+class AccountReply(Reply, frozen=True, kw_only=True):
     currency: str
     balance: float
     equity: float
@@ -142,7 +142,7 @@ class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int]
 
 
-class HealthReply(Reply, kw_only=True):
+class HealthReply(Reply, frozen=True, kw_only=True):
     engine: str
     version: str
     mode: str

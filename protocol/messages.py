@@ -25,7 +25,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
 # The stream protocol (market and journal; ROUTER at the producer, DEALER at the consumer).
 
 
-class Hello(Message, tag=1):
+class Hello(Message, frozen=True, tag=1):
     """A consumer asks to be fed from `from_position`; repeated until WELCOME (J3)."""
 
     name: str
@@ -40,7 +40,7 @@ class Hello(Message, tag=1):
     """The consumer's producer number in the journal; 0 if it appends nothing."""
 
 
-class Welcome(Message, tag=2):
+class Welcome(Message, frozen=True, tag=2):
     """The producer's answer: last_producer_seq and tail are one snapshot (J1)."""
 
     epoch: bytes
@@ -56,7 +56,7 @@ class Welcome(Message, tag=2):
     """market: the last TICK of every symbol before first_position, concatenated."""
 
 
-class Data(Message, tag=3):
+class Data(Message, frozen=True, tag=3):
     """`count` items from `first_position`, in the payload frame; count 0 tells the tail only."""
 
     epoch: bytes
@@ -67,11 +67,11 @@ class Data(Message, tag=3):
     """Items dropped for this consumer just before (live feeds only)."""
 
 
-class Credit(Message, tag=4):
+class Credit(Message, frozen=True, tag=4):
     count: int
 
 
-class Append(Message, tag=5):
+class Append(Message, frozen=True, tag=5):
     """Records for the journal, numbered from first_producer_seq, in the payload frame (codec.py)."""
 
     incarnation: int
@@ -79,32 +79,32 @@ class Append(Message, tag=5):
     count: int
 
 
-class Reset(Message, tag=6):
+class Reset(Message, frozen=True, tag=6):
     """The position cannot be served: drop the state and start again."""
 
     reason: str
 
 
-class SayHello(Message, tag=7):
+class SayHello(Message, frozen=True, tag=7):
     """The producer does not know this peer in its present life: say HELLO."""
 
 
 # Signals (strategy -> risk).
 
 
-class SignalHello(Message, tag=16):
+class SignalHello(Message, frozen=True, tag=16):
     name: str
     incarnation: int
 
 
-class SignalWelcome(Message, tag=17):
+class SignalWelcome(Message, frozen=True, tag=17):
     """risk's present life. What was sent to an earlier one and is not answered up to `lsn` is lost."""
 
     incarnation: int
     lsn: int
 
 
-class Intent(Message, tag=18):
+class Intent(Message, frozen=True, tag=18):
     """A signal: what a strategy wants. `number` is unique over all its lives."""
 
     strategy_id: int
@@ -135,7 +135,7 @@ SIGNAL_MODIFY: Final = 3
 # Control (supervisor <-> every child).
 
 
-class Loaded(Message, tag=32):
+class Loaded(Message, frozen=True, tag=32):
     """The child has imported and checked its part of the config; it waits for GO."""
 
     name: str
@@ -143,47 +143,47 @@ class Loaded(Message, tag=32):
     pid: int
 
 
-class Failed(Message, tag=33):
+class Failed(Message, frozen=True, tag=33):
     """The child cannot start, or cannot go on; `exit_code` says why (ExitCode)."""
 
     exit_code: int
     message: str
 
 
-class Go(Message, tag=34):
+class Go(Message, frozen=True, tag=34):
     """Everything before you in the boot order is READY: begin. wal gets the run's record with it."""
 
     run: EngineRun | None = None
 
 
-class Ready(Message, tag=35):
+class Ready(Message, frozen=True, tag=35):
     lsn: int
 
 
-class Stop(Message, tag=36):
+class Stop(Message, frozen=True, tag=36):
     """Drain, answer STOPPED, end. wal gets the stop's record with it (H3)."""
 
     run: EngineRun | None = None
 
 
-class Stopped(Message, tag=37):
+class Stopped(Message, frozen=True, tag=37):
     lsn: int
 
 
-class Detach(Message, tag=38):
+class Detach(Message, frozen=True, tag=38):
     part: str
 
 
-class Detached(Message, tag=39):
+class Detached(Message, frozen=True, tag=39):
     part: str
     lsn: int
 
 
-class Ask(Message, tag=40):
+class Ask(Message, frozen=True, tag=40):
     """The supervisor asks for STATISTICS now."""
 
 
-class Statistics(Message, tag=41):
+class Statistics(Message, frozen=True, tag=41):
     """What a child says of itself: for HEALTH, and to find out that nothing is outstanding."""
 
     lsn: int
@@ -194,14 +194,14 @@ class Statistics(Message, tag=41):
     counters: dict[str, int]
 
 
-class Peer(Message, tag=42):
+class Peer(Message, frozen=True, tag=42):
     """Another child is READY in a new life: say HELLO to it again."""
 
     name: str
     incarnation: int
 
 
-class ChildState(Message):
+class ChildState(Message, frozen=True):
     """One child as the supervisor sees it."""
 
     name: str
@@ -216,13 +216,13 @@ class ChildState(Message):
     counters: dict[str, int]
 
 
-class Children(Message, tag=43):
+class Children(Message, frozen=True, tag=43):
     """The supervisor tells the gateway of all children."""
 
     children: tuple[ChildState, ...]
 
 
-class Parked(Message, tag=44):
+class Parked(Message, frozen=True, tag=44):
     """A strategy died too often and stays down; risk cancels its orders."""
 
     strategy: str

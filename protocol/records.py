@@ -65,7 +65,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """Base of all records."""
 
 
-class PositionOpen(Record):
+class PositionOpen(Record, frozen=True):
     """Derived (F1): a fill opened or increased a position."""
 
     cause_lsn: int
@@ -80,7 +80,7 @@ class PositionOpen(Record):
     """Product after the fill, of the sign of net_quantity."""
 
 
-class PositionClose(Record):
+class PositionClose(Record, frozen=True):
     """Derived (F1): a fill reduced or closed a position."""
 
     cause_lsn: int
@@ -94,7 +94,7 @@ class PositionClose(Record):
     """Product that this close realized, before commission."""
 
 
-class OrderPlace(Record):
+class OrderPlace(Record, frozen=True):
     """risk's decision: nothing reaches a venue before this is on disk."""
 
     order_id: int
@@ -117,7 +117,7 @@ class OrderPlace(Record):
     """Of the tick that caused the signal (P1: 3 x tick + phase)."""
 
 
-class OrderCancel(Record):
+class OrderCancel(Record, frozen=True):
     """A wish to cancel; what becomes of it is told by ORDER_UPDATE."""
 
     order_id: int
@@ -126,7 +126,7 @@ class OrderCancel(Record):
     by: str
 
 
-class BalanceChange(Record):
+class BalanceChange(Record, frozen=True):
     """Derived (F1): what a fill did to the balance."""
 
     cause_lsn: int
@@ -137,7 +137,7 @@ class BalanceChange(Record):
     """After the change."""
 
 
-class OrderUpdate(Record):
+class OrderUpdate(Record, frozen=True):
     """What the venue said of an order: everything that money needs."""
 
     order_id: int
@@ -154,7 +154,7 @@ class OrderUpdate(Record):
     """The market's clock, microseconds."""
 
 
-class TradingState(Record):
+class TradingState(Record, frozen=True):
     """The trading state changed; a second one with the same token is ignored (H7)."""
 
     state: TradingMode
@@ -163,7 +163,7 @@ class TradingState(Record):
     token: int
 
 
-class RiskViolation(Record):
+class RiskViolation(Record, frozen=True):
     """A limit was breached after a trade."""
 
     symbol_id: int
@@ -172,7 +172,7 @@ class RiskViolation(Record):
     limit_value: bytes
 
 
-class EngineRun(Record):
+class EngineRun(Record, frozen=True):
     """The engine started or stopped. The first of a journal carries the opening balance."""
 
     journal_id: bytes
@@ -193,7 +193,7 @@ class EngineRun(Record):
     """The id is FIRST_STRATEGY + index."""
 
 
-class SignalRefused(Record):
+class SignalRefused(Record, frozen=True):
     """risk refused a signal, and why."""
 
     strategy_id: int

@@ -28,19 +28,19 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     """Base of all sections: unknown keys are mistakes."""
 
 
-class EngineSettings(Section, kw_only=True):
+class EngineSettings(Section, frozen=True, kw_only=True):
     name: str = "seawall"
     mode: Literal["paper", "live", "replay"] = "paper"
     run_dir: str
 
 
-class AccountSettings(Section, kw_only=True):
+class AccountSettings(Section, frozen=True, kw_only=True):
     balance: Decimal = Decimal(10_000)
     currency: str = "USD"
     leverage: int = 100
 
 
-class InstrumentSettings(Section, kw_only=True):
+class InstrumentSettings(Section, frozen=True, kw_only=True):
     symbol: str
     tick_size: Decimal
     lot_size: Decimal
@@ -60,13 +60,13 @@ class InstrumentSettings(Section, kw_only=True):
         return decimal_to_micros(self.multiplier)
 
 
-class FileSettings(Section, kw_only=True):
+class FileSettings(Section, frozen=True, kw_only=True):
     path: str
     symbol: str | None = None
     """May be left out only where the file names its symbols (format "trades")."""
 
 
-class MarketDataSettings(Section, kw_only=True):
+class MarketDataSettings(Section, frozen=True, kw_only=True):
     source: Literal["synthetic", "csv"] = "synthetic"
     seed: int = 1
     rate: float = 100.0
@@ -94,7 +94,7 @@ class MarketDataSettings(Section, kw_only=True):
         return [FileSettings(path=self.path, symbol=self.symbol)] if self.path else self.files
 
 
-class StrategySettings(Section, rename={"class_path": "class"}, kw_only=True):
+class StrategySettings(Section, rename={"class_path": "class"}, frozen=True, kw_only=True):
     name: str
     class_path: str
     symbols: list[str]
@@ -104,7 +104,7 @@ class StrategySettings(Section, rename={"class_path": "class"}, kw_only=True):
     on_restart: Literal["warm", "parked"] = "warm"
 
 
-class RiskSettings(Section, kw_only=True):
+class RiskSettings(Section, frozen=True, kw_only=True):
     max_position_per_symbol: Decimal | None = None
     max_drawdown: Decimal | None = None
     """Realized profit of a symbol, a negative number; at or below it trading halts."""
@@ -112,20 +112,20 @@ class RiskSettings(Section, kw_only=True):
     on_halt: Literal["cancel", "hold"] = "cancel"
 
 
-class OrderRoutingSettings(Section, kw_only=True):
+class OrderRoutingSettings(Section, frozen=True, kw_only=True):
     venue: Literal["paper"] = "paper"
     commission_per_lot: Decimal = Decimal(0)
     on_stop: Literal["keep", "cancel"] = "keep"
 
 
-class WalSettings(Section, kw_only=True):
+class WalSettings(Section, frozen=True, kw_only=True):
     enabled: bool = True
     sync: Literal["always", "interval", "off"] = "always"
     interval_ms: int = 100
     """sync = "interval": at most this long between a write and its sync."""
 
 
-class GatewaySettings(Section, kw_only=True):
+class GatewaySettings(Section, frozen=True, kw_only=True):
     command: str = "tcp://127.0.0.1:5556"
     telemetry: str = "tcp://127.0.0.1:5557"
     broadcast: str = "tcp://127.0.0.1:5555"
@@ -133,19 +133,19 @@ class GatewaySettings(Section, kw_only=True):
     allow_plaintext_bind: bool = False
 
 
-class SupervisorSettings(Section, kw_only=True):
+class SupervisorSettings(Section, frozen=True, kw_only=True):
     restarts: int = 10
     window_s: float = 60.0
     ready_timeout_s: float = 30.0
     stop_timeout_s: float = 10.0
 
 
-class LoggingSettings(Section, kw_only=True):
+class LoggingSettings(Section, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Config(Section, kw_only=True):
+class Config(Section, frozen=True, kw_only=True):
     engine: EngineSettings
     account: AccountSettings = AccountSettings()
     instruments: list[InstrumentSettings]
@@ -305,7 +305,7 @@ def _check_engine(config: Config) -> list[str]:
         mistakes.append("engine.run_dir = '': the directory for journal, pages and sockets")
     if config.engine.mode != "paper":
         mistakes.append(
-            f"engine.mode = {config.engine.mode!r}: this version runs 'paper'; 'live' and 'replay' come with a later one"
+            f"engine.mode = {config.engine.mode!r}: this version runs 'paper'; 'live' and 'replay' come later"
         )
     if not 1 <= config.account.leverage <= 10_000:
         mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
@@ -341,7 +341,9 @@ def _check_instruments(config: Config) -> list[str]:
         ]
         mistakes += inexact
         if not inexact and instrument.lot_micros * instrument.multiplier_micros % MICROS:
-            mistakes.append(f"{path}.multiplier = {instrument.multiplier}: lot_size x multiplier has digits beyond 0.000001")
+            mistakes.append(
+                f"{path}.multiplier = {instrument.multiplier}: lot_size x multiplier has digits beyond 0.000001"
+            )
         quote = instrument.quote_currency
         if quote not in (None, config.account.currency):
             mistakes.append(

@@ -15,7 +15,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all telemetry; the tag is the first key."""
 
 
-class OrderUpdateEvent(Telemetry, tag="order_update", kw_only=True):
+class OrderUpdateEvent(Telemetry, tag="order_update", frozen=True, kw_only=True):
     order_id: int
     symbol: str
     side: str
@@ -27,21 +27,21 @@ class OrderUpdateEvent(Telemetry, tag="order_update", kw_only=True):
     filled_quantity: float
 
 
-class PositionUpdateEvent(Telemetry, tag="position_update", kw_only=True):
+class PositionUpdateEvent(Telemetry, tag="position_update", frozen=True, kw_only=True):
     symbol: str
     net_quantity: float
     average_price: float
     realized_pnl: float
 
 
-class RiskViolationEvent(Telemetry, tag="risk_violation", kw_only=True):
+class RiskViolationEvent(Telemetry, tag="risk_violation", frozen=True, kw_only=True):
     symbol: str
     reason: str
     current_value: float
     limit_value: float
 
 
-class SignalRefusedEvent(Telemetry, tag="signal_refused", kw_only=True):
+class SignalRefusedEvent(Telemetry, tag="signal_refused", frozen=True, kw_only=True):
     strategy: str
     signal: int
     symbol: str
@@ -49,13 +49,13 @@ class SignalRefusedEvent(Telemetry, tag="signal_refused", kw_only=True):
     detail: str
 
 
-class TradingStateEvent(Telemetry, tag="trading_state", kw_only=True):
+class TradingStateEvent(Telemetry, tag="trading_state", frozen=True, kw_only=True):
     state: str
     by: str
     reason: str
 
 
-class AccountEvent(Telemetry, tag="account", kw_only=True):
+class AccountEvent(Telemetry, tag="account", frozen=True, kw_only=True):
     currency: str
     balance: float
     equity: float
@@ -65,7 +65,7 @@ class AccountEvent(Telemetry, tag="account", kw_only=True):
     margin_level: float
 
 
-class ActorStateEvent(Telemetry, tag="actor_state", kw_only=True):
+class ActorStateEvent(Telemetry, tag="actor_state", frozen=True, kw_only=True):
     """A child changed its state: starting, ready, restarting, parked, stopped."""
 
     name: str
@@ -75,7 +75,7 @@ class ActorStateEvent(Telemetry, tag="actor_state", kw_only=True):
     restarts: int
 
 
-class ActorStatsEvent(Telemetry, tag="actor_stats", kw_only=True):
+class ActorStatsEvent(Telemetry, tag="actor_stats", frozen=True, kw_only=True):
     name: str
     cpu_percent: float
     memory_bytes: int
@@ -84,7 +84,7 @@ class ActorStatsEvent(Telemetry, tag="actor_stats", kw_only=True):
     counters: dict[str, int]
 
 
-class HeartbeatEvent(Telemetry, tag="heartbeat", kw_only=True):
+class HeartbeatEvent(Telemetry, tag="heartbeat", frozen=True, kw_only=True):
     """Once a second: what was sent so far, by which a subscriber knows that it missed some."""
 
     boot_id: str
