@@ -1,0 +1,213 @@
+"""The outsider's hand: one request, one reply, and a plain word about why there is none.
+
+Owns the only sockets in protocol/. The CLI and the dashboards reach the engine through this module and
+nothing else; it holds no state of the engine and repeats no request by itself (a HALT that was not answered
+is the caller's decision).
+
+    running        RUN_DIR/lock is flock'ed: the engine, or a child that has outlived it, is alive (S1)
+    the endpoint   ipc://RUN_DIR/ipc/control; RUN_DIR/ipc may link to a shorter private directory
+
+Every request has a socket of its own: a request that was never answered must not be delivered to another
+engine an hour later, as a socket that reconnects would do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import zmq
+
+from protocol.errors import GatewayError, NoAnswerError, NotRunningError
+from protocol.pipeline import IPC_PATH_MAX
+
+LOCK_NAME: Final = "lock"
+PROBE_AFTER_S: Final = 0.05
+"""A command is answered within 50 ms (design section 8); after that one asks whether anybody is there."""
+REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A larger reply is the peer's mistake; ZeroMQ cuts the connection."""
+
+
+def control_endpoint(run_dir: str | Path) -> str:
+    """The control socket of the engine in `run_dir`.
+
+    Raises: GatewayError if the path is longer than a socket's may be and links to no shorter one.
+    """
+    path = Path(run_dir) / "ipc" / "control"
+    if path.parent.is_symlink():
+        path = path.parent.resolve() / path.name
+    if len(os.fsencode(path)) > IPC_PATH_MAX:
+        raise GatewayError(f"the socket path {path} is longer than {IPC_PATH_MAX} bytes, and links to no shorter one")
+    return f"ipc://{path}"
+
+
+def engine_pid(run_dir: str | Path) -> int | None:
+    """The supervisor's pid in RUN_DIR/lock if the lock is held, else None: the engine is not running.
+
+    0 if the lock is held but no pid stands in it yet. The pid's process may itself be dead while a child
+    still holds the lock (S1). Never blocks; the shared lock of the probe is given back at once.
+
+    Raises: OSError if the lock file cannot be read (not the operator's own engine).
+    """
+    try:
+        file = open(Path(run_dir) / LOCK_NAME, "rb")  # noqa: SIM115 - closed below, whatever flock says
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read(32).strip()
+            return int(text) if text.isdigit() else 0
+    return None
+
+
+def process_is_alive(pid: int) -> bool:
+    """Whether `pid` is a process that has not ended; one that only waits to be reaped has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # Source: proc(5). The state follows the name, which is in brackets and may hold brackets itself.
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+class CommandClient:
+    """One request at a time to a gateway.
+
+    With `run_dir` given (or made by `for_run_dir`) the lock there tells "not running" from "no answer", so a
+    gateway that is being restarted is waited for; else the endpoint is tried with a plain connection.
+    """
+
+    def __init__(self, endpoint: str, timeout_s: float = 2.0, *, run_dir: str | Path | None = None) -> None:
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self._context = zmq.Context()
+
+    @classmethod
+    def for_run_dir(cls, run_dir: str | Path, timeout_s: float = 2.0) -> CommandClient:
+        """The client of the engine in `run_dir`. Raises: NotRunningError if its lock is free."""
+        if engine_pid(run_dir) is None:
+            raise NotRunningError(f"no engine is running in {run_dir}")
+        return cls(control_endpoint(run_dir), timeout_s, run_dir=run_dir)
+
+    def request(self, text: str) -> dict[str, Any]:
+        """The reply to `text`, also when it says `"status":"error"`.
+
+        Raises: NotRunningError if nobody is there, NoAnswerError if somebody is but said nothing within
+        timeout_s, GatewayError if the endpoint is none or the reply is no JSON object.
+        """
+        with self._context.socket(zmq.REQ) as request:
+            request.setsockopt(zmq.LINGER, 0)
+            request.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
+            request.setsockopt(zmq.IPV6, "[" in self.endpoint)
+            try:
+                request.connect(self.endpoint)
+            except zmq.ZMQError as error:
+                raise GatewayError(f"{self.endpoint} is no endpoint: {error}") from error
+            return _decode_reply(self.endpoint, self._exchange(request, text.encode()))
+
+    def _exchange(self, request: zmq.Socket[bytes], text: bytes) -> bytes:
+        deadline = time.monotonic() + self.timeout_s
+        request.send(text)
+        if not request.poll(_milliseconds(min(PROBE_AFTER_S, self.timeout_s))):
+            if not self.is_running():
+                raise NotRunningError(f"no engine is running {self._place()}")
+            if not request.poll(_milliseconds(deadline - time.monotonic())):
+                if not self.is_running():
+                    raise NotRunningError(f"the engine {self._place()} ended before it answered")
+                raise NoAnswerError(f"the engine {self._place()} did not answer within {self.timeout_s:g} s")
+        return request.recv()
+
+    def is_running(self) -> bool:
+        """Whether an engine is there, answering or not."""
+        if self.run_dir is not None:
+            return engine_pid(self.run_dir) is not None
+        return _is_listening(self.endpoint)
+
+    def _place(self) -> str:
+        return f"at {self.endpoint}" if self.run_dir is None else f"in {self.run_dir}"
+
+    def ping(self) -> dict[str, Any]:
+        return self._ask("PING")
+
+    def status(self) -> dict[str, Any]:
+        return self._ask("STATUS")
+
+    def halt(self, reason: str = "") -> dict[str, Any]:
+        """No send that can raise exposure begins after this has returned (H6)."""
+        return self._ask(f"HALT {reason}".strip())
+
+    def health(self) -> dict[str, Any]:
+        return self._ask("HEALTH")
+
+    def orders(self) -> dict[str, Any]:
+        return self._ask("ORDERS")
+
+    def symbols(self) -> dict[str, Any]:
+        return self._ask("SYMBOLS")
+
+    def account(self) -> dict[str, Any]:
+        return self._ask("ACCOUNT")
+
+    def _ask(self, text: str) -> dict[str, Any]:
+        """The reply, which says ok. Raises: as `request`, and GatewayError with what an error reply says."""
+        reply = self.request(text)
+        if reply.get("status") != "ok":
+            raise GatewayError(str(reply.get("response", reply)))
+        return reply
+
+    def close(self) -> None:
+        self._context.term()
+
+    def __enter__(self) -> CommandClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _decode_reply(endpoint: str, frame: bytes) -> dict[str, Any]:
+    try:
+        reply = json.loads(frame)
+    except ValueError as error:
+        raise GatewayError(f"{endpoint} answered with {frame[:80]!r}, which is no JSON") from error
+    if not isinstance(reply, dict):
+        raise GatewayError(f"{endpoint} answered with {frame[:80]!r}, which is no JSON object")
+    return reply
+
+
+def _is_listening(endpoint: str) -> bool:
+    """Whether a plain connection to `endpoint` is taken. What cannot be tried counts as listening."""
+    scheme, _, address = endpoint.partition("://")
+    if scheme == "ipc":
+        family, target = socket.AF_UNIX, address
+    elif scheme == "tcp":
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        family, target = (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
+    else:
+        return True
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(target)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True

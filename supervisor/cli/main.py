@@ -1,0 +1,74 @@
+"""The command `seawall`: what it can do, in the order in which one needs it.
+
+Owns `run` and `check`; the other verbs stand beside it. Reaches a running engine only through
+protocol.client, like any outsider (design section 12). Nothing prompts.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from protocol.errors import ConfigError, ExitCode
+from protocol.settings import Config, load_config
+from supervisor.cli.init_verb import init
+from supervisor.cli.operator_verbs import halt, health, orders, ping, positions, status, stop
+from supervisor.cli.output import Failure
+from supervisor.cli.wal_verbs import wal
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="seawall")
+def main() -> None:
+    """Seawall: a trading engine made of processes."""
+
+
+@main.command()
+@click.argument("config")
+@click.option("--inproc", is_flag=True, help="All actors as threads of one process: for debugging and tests.")
+@click.option("--resume", is_flag=True, help="Go on with a replay that was interrupted.")
+def run(config: str, inproc: bool, resume: bool) -> None:
+    """Start the engine that CONFIG describes, and stay until it has stopped."""
+    if resume:
+        raise click.UsageError("--resume comes with replay, which this version does not have")
+    settings = _read_config(config)
+    from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
+
+    try:
+        exit_code = run_engine(settings, inproc=inproc)
+    except ConfigError as error:
+        raise Failure(ExitCode.USAGE, str(error)) from error
+    sys.exit(exit_code)
+
+
+@main.command()
+@click.argument("config")
+def check(config: str) -> None:
+    """Check CONFIG whole, as `run` does before it starts anything."""
+    settings = _read_config(config)
+    from supervisor.engine import check_children
+
+    if mistakes := check_children(settings):
+        raise Failure(ExitCode.USAGE, "\n".join(mistakes))
+    click.echo("ok")
+
+
+def _read_config(path: str) -> Config:
+    """The config; strategies beside the caller can be imported from here on (design section 11)."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        raise Failure(ExitCode.USAGE, str(error)) from error
+
+
+for _verb in (status, halt, ping, health, orders, positions, stop, init, wal):
+    main.add_command(_verb)
+
+
+if __name__ == "__main__":
+    main()

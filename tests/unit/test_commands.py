@@ -1,0 +1,55 @@
+"""Requests: what is a command, and what a request that is none is told."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.commands import REQUEST_BYTES_MAX, VERBS, BadCommand, Command, parse_command
+
+
+@pytest.mark.parametrize(
+    ("frame", "command"),
+    [
+        (b"PING", Command("PING", "")),
+        (b"  STATUS\r\n", Command("STATUS", "")),
+        (b"HALT", Command("HALT", "")),
+        (b"HALT enough for today", Command("HALT", "enough for today")),
+        (b"HALT   two  spaces ", Command("HALT", "two  spaces")),
+        ("HALT für heute".encode(), Command("HALT", "für heute")),
+        (b"HEALTH", Command("HEALTH", "")),
+        (b"ORDERS", Command("ORDERS", "")),
+        (b"SYMBOLS", Command("SYMBOLS", "")),
+        (b"ACCOUNT", Command("ACCOUNT", "")),
+        (b"HALT " + b"x" * (REQUEST_BYTES_MAX - 5), Command("HALT", "x" * (REQUEST_BYTES_MAX - 5))),
+    ],
+)
+def test_a_request_is_a_command_after_trimming(frame: bytes, command: Command) -> None:
+    assert parse_command([frame]) == command
+
+
+@pytest.mark.parametrize(
+    ("frames", "response"),
+    [
+        ([b"BUY 7"], "Unknown command: BUY 7"),
+        ([b"halt"], "Unknown command: halt"),
+        ([b"HALTED"], "Unknown command: HALTED"),
+        ([b"PING twice"], "Unknown command: PING twice"),
+        ([b"X" * 1000], "Unknown command: " + "X" * 200),
+        ([b""], "Empty request"),
+        ([b" \n\t "], "Empty request"),
+        ([b"\xff\xfe"], "A request is UTF-8 text"),
+        ([], "A request is one frame, this one has 0"),
+        ([b"PING", b""], "A request is one frame, this one has 2"),
+        ([b"HALT" * 1025], "A request has at most 4096 bytes, this one has 4100"),
+    ],
+)
+def test_a_request_that_is_no_command_is_told_why(frames: list[bytes], response: str) -> None:
+    assert parse_command(frames) == BadCommand(response)
+
+
+@given(st.lists(st.binary(max_size=64), max_size=3))
+def test_no_request_raises(frames: list[bytes]) -> None:
+    parsed = parse_command(frames)
+    assert isinstance(parsed, BadCommand) or parsed.verb in VERBS
