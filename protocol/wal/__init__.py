@@ -5,6 +5,8 @@
     recovery  the decision table: clean, torn or corrupt (a pure function)
     watermark what is known to be on disk, in two slots
     log       WriteAheadLog: data opaque, every append durable when it returns
+    scan      reading a journal and verifying its chain; the read-only reader
+    tail      recent batches and the sparse index: serving consumers
     journal   Journal: LSNs, chain, group commit, recovery
 """
 

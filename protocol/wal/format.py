@@ -20,6 +20,8 @@ MAGIC: Final = 0x48515457
 MAGIC_BYTES: Final = MAGIC.to_bytes(4, "little")
 HEADER: Final = struct.Struct("<IBII")
 ENVELOPE: Final = struct.Struct("<BQQIQBQ")
+JOURNAL_HEAD: Final = struct.Struct("<IBIIBQQIQBQ")
+"""HEADER and ENVELOPE at once, 51 bytes: how every entry of the journal begins."""
 LENGTH_MAX: Final = 16 * 1024 * 1024
 """Default limit of an entry's data, bytes: a CHECKPOINT of a large book fits, a wild length is recognised."""
 

@@ -1,0 +1,367 @@
+"""The engine's journal: envelope, LSNs, chain, group commit and recovery around one file.
+
+Owns `DIRECTORY/journal.wal`, its lock and its watermark; used by one thread of the wal actor. Decides nothing
+about producers (who may append which number is the actor's business) and never releases anything itself: it
+says how far a consumer may be fed (`release_lsn`).
+
+    journal.wal             entries (format.py), the first an ENGINE_RUN with the journal id
+    journal.wal.lock        flock, never unlinked
+    journal.wal.torn-LSN    a torn tail that was cut, LSN the first one lost; `.1`, `.2` … if there was one before
+    watermark               two slots (watermark.py)
+
+Open, then, if `is_new`, create; then append_batch, sync, read. A failed write or sync is final: everything that
+writes raises WalSyncError from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import structlog
+
+from protocol.errors import WalCorruptError, WalError, WalSyncError
+from protocol.records import EngineRun, EntryType, decode_record
+from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC
+from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
+from protocol.wal.scan import JournalScan, read_journal
+from protocol.wal.storage import Closeable, File, RealStorage, Storage
+from protocol.wal.tail import RecentBatches, SparseIndex, cut_entries
+from protocol.wal.watermark import Mark, Watermark
+
+JOURNAL_NAME: Final = "journal.wal"
+WATERMARK_NAME: Final = "watermark"
+RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of recent batches kept in memory for consumers that follow closely: seconds of a busy journal."""
+COPY_BYTES: Final = 1024 * 1024
+SYNC_MODES: Final = ("always", "interval", "off")
+
+NewEntry = tuple[int, int, int, int, bytes]
+"""(entry type, time_us, producer, producer_seq, record data)."""
+_ENGINE_RUN: Final = int(EntryType.ENGINE_RUN)
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What open found and did."""
+
+    verdict: Verdict
+    entries: int
+    bytes: int
+    rewritten_bytes: int
+    """Good entries that were written and synced again, for nobody had said that they were on disk (R1)."""
+    tail_copy: Path | None
+    """Where the torn tail was copied before it was cut."""
+
+
+class Journal:
+    """The journal in `directory`, opened by one writer at a time.
+
+    sync: "always", "interval" or "off" (design section 4). The caller decides when to call sync(); the mode
+    decides what may be released: durable entries only, or all.
+    storage: MemoryStorage() sequences in memory only (`wal.enabled = false`).
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        sync: str = "always",
+        storage: Storage | None = None,
+        length_max: int = LENGTH_MAX,
+        recent_bytes_max: int = RECENT_BYTES_MAX,
+    ) -> None:
+        if sync not in SYNC_MODES:
+            raise ValueError(f"sync = {sync!r}: one of {', '.join(SYNC_MODES)}")
+        self.path: Final = directory / JOURNAL_NAME
+        self.sync_mode: Final = sync
+        self.length_max: Final = length_max
+        self.journal_id = b""
+        self.tail_lsn = self.durable_lsn = self.last_crc = 0
+        self.last_producer_seq: dict[int, int] = {}
+        self.last_run: EngineRun | None = None
+        self.last_run_lsn = 0
+        """Equal to tail_lsn with last_run.event STOP: nothing follows the stop (H3)."""
+        self._storage = storage or RealStorage()
+        self._watermark = Watermark(directory / WATERMARK_NAME, self._storage)
+        self._recent = RecentBatches(recent_bytes_max)
+        self._index = SparseIndex([], [])
+        self._file: File | None = None
+        self._lock: Closeable | None = None
+        self._end = 0
+        self._durable_crc = 0
+        self._failure: str | None = None
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._lock is not None
+
+    @property
+    def is_new(self) -> bool:
+        """No entry yet: create() comes next."""
+        return self.tail_lsn == 0
+
+    @property
+    def release_lsn(self) -> int:
+        """The highest LSN that a consumer may be given: what is on disk, or all where sync is not "always"."""
+        return self.durable_lsn if self.sync_mode == "always" else self.tail_lsn
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._end
+
+    # Opening and recovery.
+
+    def open(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
+        """The journal is recovered, and every entry in it is on disk; is_new tells whether there is any.
+
+        known_lsn_of: the highest LSN in the health pages for a journal id; asked with b"" (any journal) when the
+        first entry cannot be read (R3). It must count only LSNs acknowledged under sync = "always".
+
+        Raises: WalLockedError (another writer), WalCorruptError (nothing was changed), WalSyncError (the disk).
+        """
+        if self.is_open or self._closed:
+            raise WalError(f"{self.path}: this object was opened before; a new life needs a new Journal")
+        if self._failure is not None:
+            raise WalSyncError(self._failure)
+        self._storage.make_directory(self.path.parent)
+        self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
+        try:
+            return self._recover(known_lsn_of)
+        except BaseException as error:
+            if isinstance(error, WalSyncError):
+                self._fail(error)
+            self._release()
+            raise
+
+    def _recover(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
+        mark = self._watermark.read()
+        try:
+            self._file = file = self._storage.open(self.path)
+        except FileNotFoundError:
+            verdict = self._judge(Found(False, 0, 0), mark, b"", known_lsn_of)
+            return Recovery(verdict, 0, 0, 0, None)
+        size = file.size()
+        scan = JournalScan(file, size, length_max=self.length_max, mark_lsn=mark.lsn if mark else 0)
+        bad = scan.bad
+        later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
+        found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
+        verdict = self._judge(found, mark, scan.journal_id, known_lsn_of)
+        tail_copy = self._cut_tail(file, scan, verdict) if verdict.kind is Kind.TORN else None
+        self._adopt(scan)
+        rewritten = self._rewrite_undurable(file, scan.tail_durable_lsn)
+        return Recovery(verdict, scan.entries, scan.end, rewritten, tail_copy)
+
+    def _judge(
+        self, found: Found, mark: Mark | None, journal_id: bytes, known_lsn_of: Callable[[bytes], int]
+    ) -> Verdict:
+        """The table's verdict. Raises: WalCorruptError."""
+        known_lsn = known_lsn_of(journal_id)
+        known = Known(known_lsn)
+        if mark and journal_id in (b"", mark.journal_id):
+            known = Known(max(known_lsn, mark.lsn), mark.lsn, mark.crc)
+        verdict = decide(found, known)
+        if verdict.kind is Kind.CORRUPT:
+            raise WalCorruptError(
+                str(self.path), verdict.offset, lsn=verdict.lsn, expected=verdict.expected,
+                found=f"{verdict.found} [{verdict.row}]",
+            )  # fmt: skip
+        return verdict
+
+    def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
+        """The tail stands in a file of its own, on disk, before it goes from the journal (W6)."""
+        copy_path = self._free_name(f"{JOURNAL_NAME}.torn-{verdict.lsn}")
+        copy = self._storage.open(copy_path, create=True)
+        for offset in range(scan.end, scan.size, COPY_BYTES):
+            copy.write(offset - scan.end, file.read(offset, min(COPY_BYTES, scan.size - offset)))
+        copy.sync()
+        copy.close()
+        self._storage.sync_directory(self.path.parent)
+        file.truncate(scan.end)
+        _log.warning(
+            "torn_tail_cut", file=str(self.path), offset=scan.end, lsn=verdict.lsn, lost_bytes=scan.size - scan.end,
+            expected=verdict.expected, found=verdict.found, copy=str(copy_path),
+        )  # fmt: skip
+        return copy_path
+
+    def _free_name(self, name: str) -> Path:
+        path = self.path.with_name(name)
+        numbers = count(1)
+        while self._storage.exists(path):
+            path = self.path.with_name(f"{name}.{next(numbers)}")
+        return path
+
+    def _adopt(self, scan: JournalScan) -> None:
+        self.journal_id, self.last_run, self.last_run_lsn = scan.journal_id, scan.last_run, scan.last_run_lsn
+        self.tail_lsn, self.last_crc, self._end = scan.tail_lsn, scan.tail_crc, scan.end
+        self.last_producer_seq = scan.last_producer_seq
+        self._index = SparseIndex(scan.index_lsns, scan.index_offsets)
+
+    def _rewrite_undurable(self, file: File, durable_lsn: int) -> int:
+        """R1: what the last life wrote but may not have synced is read from the page cache, and a power loss could
+        still take it back (after a failed sync even the next fdatasync would not write it). So it is written again,
+        in place, and synced, before anything is released or appended."""
+        start = self._index.offset_of(file, durable_lsn + 1) if durable_lsn < self.tail_lsn else self._end
+        for offset in range(start, self._end, COPY_BYTES):
+            file.write(offset, file.read(offset, min(COPY_BYTES, self._end - offset)))
+        file.sync()
+        self._storage.sync_directory(self.path.parent)
+        self.durable_lsn, self._durable_crc = self.tail_lsn, self.last_crc
+        return self._end - start
+
+    def create(self, journal_id: bytes, first: NewEntry) -> None:
+        """A new journal stands on disk with its first entry: an ENGINE_RUN that carries `journal_id` (16 bytes).
+
+        A watermark left by an earlier journal is zeroed and synced before; file and directory are synced before
+        this returns (R2). The caller does the same with its pages before it calls.
+        """
+        if not self.is_open or not self.is_new:
+            raise WalError(f"{self.path}: create() needs an open journal without entries")
+        run = _decode_run(first[4]) if first[0] == _ENGINE_RUN else None
+        if run is None or run.journal_id != journal_id or len(journal_id) != 16:
+            raise ValueError("the first entry of a journal is an ENGINE_RUN with its 16-byte journal id")
+        try:
+            self._watermark.reset()
+            if self._file is None:
+                self._file = self._storage.open(self.path, create=True)
+            self.append_batch((first,))
+            self.sync()
+            self._storage.sync_directory(self.path.parent)
+        except WalSyncError as error:
+            self._fail(error)
+            raise
+        self.journal_id = journal_id
+
+    # Group commit.
+
+    def append_batch(self, records: Iterable[NewEntry]) -> None:
+        """The records are entries from tail_lsn + 1 on, in one write; on disk only after sync().
+
+        Raises: WalError if a record is larger than the limit, WireError for an unreadable ENGINE_RUN (in both
+        cases nothing was written), WalSyncError if the write failed, for good.
+        """
+        file = self._writable()
+        pack_envelope, pack_header, magic, engine_run = ENVELOPE.pack, HEADER.pack, MAGIC, _ENGINE_RUN
+        lsn, crc, durable_lsn, length_max = self.tail_lsn, self.last_crc, self.durable_lsn, self.length_max
+        run, run_lsn = self.last_run, self.last_run_lsn
+        sequence: dict[int, int] = {}
+        parts: list[bytes] = []
+        add = parts.append
+        for entry_type, time_us, producer, producer_seq, data in records:
+            lsn += 1
+            body = pack_envelope(entry_type, lsn, durable_lsn, crc, time_us, producer, producer_seq) + data
+            length = len(body)
+            if length > length_max:
+                raise WalError(f"{self.path}: a record of {length} bytes; the limit is {length_max}")
+            crc = crc32(body)
+            add(pack_header(magic, entry_type, length, crc))
+            add(body)
+            sequence[producer] = producer_seq
+            if entry_type == engine_run:
+                run, run_lsn = _decode_run(data), lsn
+        if parts:
+            self._write(file, b"".join(parts), lsn)
+            self.tail_lsn, self.last_crc = lsn, crc
+            self.last_run, self.last_run_lsn = run, run_lsn
+            self.last_producer_seq.update(sequence)
+
+    def _write(self, file: File, payload: bytes, last_lsn: int) -> None:
+        try:
+            file.write(self._end, payload)
+        except WalSyncError as error:
+            self._fail(error)
+            raise
+        self._index.add(self.tail_lsn + 1, self._end)
+        self._recent.add(self.tail_lsn + 1, last_lsn, payload)
+        self._end += len(payload)
+
+    def sync(self) -> None:
+        """Everything appended is on disk: durable_lsn is tail_lsn. Raises: WalSyncError, for good."""
+        file = self._writable()
+        if self.durable_lsn == self.tail_lsn:
+            return
+        try:
+            file.sync()
+        except WalSyncError as error:
+            self._fail(error)
+            raise
+        self.durable_lsn, self._durable_crc = self.tail_lsn, self.last_crc
+
+    def write_watermark(self) -> None:
+        """The watermark says durable_lsn, and that is on disk. Nothing beyond the last sync() is claimed."""
+        self._writable()
+        if self.is_new:
+            raise WalError(f"{self.path}: a journal without entries has no watermark")
+        try:
+            self._watermark.write(Mark(self.journal_id, self.durable_lsn, self._durable_crc))
+        except WalSyncError as error:
+            self._fail(error)
+            raise
+
+    def close(self) -> None:
+        """Synced, the watermark written, the lock free. After a failure it only lets go."""
+        self._closed = True
+        try:
+            if self._failure is None and self._file is not None and not self.is_new:
+                self.sync()
+                self.write_watermark()
+        finally:
+            self._release()
+
+    def _writable(self) -> File:
+        if self._failure is not None:
+            raise WalSyncError(self._failure)
+        if self._file is None:
+            raise WalError(f"{self.path}: not open, or not yet created")
+        return self._file
+
+    def _fail(self, error: WalSyncError) -> None:
+        self._failure = str(error)
+
+    def _release(self) -> None:
+        self._watermark.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    # Serving consumers.
+
+    def read(self, from_lsn: int, bytes_max: int, *, to_lsn: int | None = None) -> tuple[int, int, bytes]:
+        """(first LSN, count, entries as they stand in the file) from `from_lsn` on (0 means LSN 1, J4).
+
+        At most bytes_max, but always at least one entry if there is one; never beyond `to_lsn` (default and
+        limit: release_lsn). count 0: nothing there yet.
+        """
+        from_lsn = max(from_lsn, 1)
+        last = self.release_lsn if to_lsn is None else min(to_lsn, self.release_lsn)
+        if from_lsn > last or self._file is None:
+            return from_lsn, 0, b""
+        recent = self._recent.read(from_lsn, last, bytes_max)
+        if recent is not None:
+            return from_lsn, *recent
+        offset = self._index.offset_of(self._file, from_lsn)
+        window = self._file.read(offset, min(max(bytes_max, HEADER.size), self._end - offset))
+        length = HEADER.size + HEADER.unpack_from(window)[2]
+        if length > len(window):
+            return from_lsn, 1, self._file.read(offset, length)
+        taken, size = cut_entries(window, 0, last - from_lsn + 1, bytes_max)
+        return from_lsn, taken, window[:size]
+
+
+def _decode_run(data: bytes) -> EngineRun:
+    run = decode_record(_ENGINE_RUN, data)
+    assert isinstance(run, EngineRun)
+    return run
+
+
+__all__ = ["JOURNAL_NAME", "WATERMARK_NAME", "Journal", "NewEntry", "Recovery", "read_journal"]

@@ -1,0 +1,300 @@
+"""The plain log: one file of typed entries, the data opaque, every append on disk when it returns.
+
+Usable alone, outside the engine. Owns the file and its lock `PATH.lock`; knows nothing of LSNs or envelopes (that is
+journal.py). Entries stand as in format.py. Because each append is synced before the next begins, only the last entry
+can ever be incomplete: that one is cut at open, anything else wrong is damage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from zlib import crc32
+
+import structlog
+
+from protocol.errors import WalCorruptError, WalError, WalSyncError
+from protocol.records import EntryType
+from protocol.wal.format import HEADER, LENGTH_MAX, MAGIC_BYTES, BadEntry, Entry, encode_entry, iterate_entries
+from protocol.wal.storage import Closeable, File, RealStorage, Storage
+
+LENGTH_FIELD_MAX: Final = 2**32 - 1
+_ENTRY_TYPES: Final = frozenset(map(int, EntryType))
+_log = structlog.get_logger(__name__)
+
+
+class WriteAheadLog:
+    """A log at `path`, for one writer and one thread at a time.
+
+        with WriteAheadLog("orders.wal") as log:               # the file is made, or recovered
+            log.append(EntryType.ORDER_PLACE, b"buy 100")      # on disk when this returns
+            log.mark_checkpoint()
+            log.append(EntryType.ORDER_UPDATE, b"filled")
+            print(log.read_uncommitted())                      # [(EntryType.ORDER_UPDATE, b'filled')]
+
+    length_max: limit of one entry's data, bytes. storage: the disk (protocol.wal.storage).
+    A failed write or sync is final: this object then refuses to write (WalSyncError), and only lets go.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, length_max: int = LENGTH_MAX, storage: Storage | None = None
+    ) -> None:
+        if not 0 <= length_max <= LENGTH_FIELD_MAX:
+            raise ValueError(f"length_max = {length_max}: 0 to {LENGTH_FIELD_MAX}")
+        self._path: Final = Path(path)
+        self._length_max: Final = length_max
+        self._storage = storage or RealStorage()
+        self._file: File | None = None
+        self._lock: Closeable | None = None
+        self._failure: str | None = None
+        self._end = 0
+        self._entry_count = 0
+        self._bytes_written = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
+
+    @property
+    def entry_count(self) -> int:
+        """Entries in the file, checkpoints included."""
+        return self._entry_count
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes appended since open, headers included."""
+        return self._bytes_written
+
+    def open(self, truncate: bool = False) -> None:
+        """The log is open and whole, and all that it holds is on disk; with `truncate` it is empty.
+
+        An incomplete last entry is copied to `PATH.torn`, cut, and warned of.
+
+        Raises: WalLockedError (another writer has it open), WalCorruptError (damage; nothing was changed),
+        WalSyncError (the disk failed), WalError (the file cannot be opened, or is open already).
+        """
+        if self.is_open:
+            raise WalError(f"{self._path}: is open already")
+        self._refuse_after_failure()
+        self._lock = self._storage.lock(self._path.with_name(self._path.name + ".lock"))
+        try:
+            self._file = self._storage.open(self._path, create=True)
+            self._recover(self._file, truncate)
+        except BaseException as error:
+            self._note_failure(error)
+            self._release()
+            raise
+        self._bytes_written = 0
+
+    def close(self) -> None:
+        """The file and its lock are free. Nothing needs writing: every append was on disk already."""
+        self._release()
+
+    def __enter__(self) -> Self:
+        if not self.is_open:
+            self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, entry_type: EntryType, data: bytes) -> None:
+        """The entry is in the file and on disk.
+
+        Raises: WalError if the data is longer than the limit, ValueError for a type that is none (nothing was
+        written), WalSyncError if the disk failed: whether the entry is there is known after the next open.
+        """
+        file, entry_type = self._writable(), EntryType(entry_type)
+        if len(data) > self._length_max:
+            raise WalError(f"{self._path}: an entry of {len(data)} bytes; the limit is {self._length_max}")
+        entry = encode_entry(entry_type, bytes(data))
+        try:
+            file.write(self._end, entry)
+            file.sync()
+        except WalSyncError as error:
+            self._note_failure(error)
+            raise
+        self._end += len(entry)
+        self._entry_count += 1
+        self._bytes_written += len(entry)
+
+    def mark_checkpoint(self, data: bytes = b"\0") -> None:
+        """A CHECKPOINT entry is on disk: what lies before it is done with."""
+        self.append(EntryType.CHECKPOINT, data)
+
+    def read_all(self) -> list[tuple[EntryType, bytes]]:
+        """All entries in order, read and verified again. Raises: WalCorruptError."""
+        return [(EntryType(entry.entry_type), entry.data) for entry in self._read_entries(self._opened())]
+
+    def read_uncommitted(self) -> list[tuple[EntryType, bytes]]:
+        """The entries after the last checkpoint; all, if there is none. Raises: WalCorruptError."""
+        entries = self.read_all()
+        types = [entry_type for entry_type, _ in entries]
+        if EntryType.CHECKPOINT not in types:
+            return entries
+        return entries[len(types) - types[::-1].index(EntryType.CHECKPOINT) :]
+
+    def truncate_to_checkpoint(self) -> None:
+        """What lay before the last checkpoint is gone; the checkpoint and what follows stay. All or nothing.
+
+        Without a checkpoint, or with nothing before it, nothing happens.
+        """
+        file = self._writable()
+        entries = list(self._read_entries(file))
+        checkpoints = [number for number, entry in enumerate(entries) if entry.entry_type == EntryType.CHECKPOINT]
+        if not checkpoints or checkpoints[-1] == 0:
+            return
+        kept = entries[checkpoints[-1] :]
+        try:
+            self._file = self._replace_file(file.read(kept[0].offset, self._end - kept[0].offset))
+        except WalSyncError as error:
+            self._note_failure(error)
+            raise
+        file.close()
+        self._end -= kept[0].offset
+        self._entry_count = len(kept)
+
+    def clear(self) -> None:
+        """The log is empty, on disk too."""
+        try:
+            self._writable().truncate(0)
+        except WalSyncError as error:
+            self._note_failure(error)
+            raise
+        self._end = self._entry_count = 0
+
+    # Recovery.
+
+    def _recover(self, file: File, truncate: bool) -> None:
+        if truncate:
+            file.truncate(0)
+        content = file.read(0, file.size())
+        last, self._entry_count, self._end = 0, 0, 0
+        for entry in iterate_entries(content, 0, self._length_max):
+            if isinstance(entry, BadEntry):
+                self._refuse_damage(content, entry)
+                self._cut_tail(file, content, entry)
+                break
+            self._refuse_unknown_type(entry)
+            last, self._end = self._end, entry.offset + HEADER.size + len(entry.data)
+            self._entry_count += 1
+        leftover = self._new_path()
+        if self._storage.exists(leftover):  # a truncate_to_checkpoint that a crash cut short
+            self._storage.unlink(leftover)
+        # The last entry may have been written but not synced by a process that was killed (seams R1): it is read
+        # from the page cache, and a power loss could still take it back. Written again, it cannot.
+        file.write(last, content[last : self._end])
+        file.sync()
+        self._storage.sync_directory(self._path.parent)
+
+    def _refuse_damage(self, content: bytes, bad: BadEntry) -> None:
+        """Returns if `bad` is an incomplete last entry. Raises: WalCorruptError.
+
+        A length that a bit flip made too long looks the same; but then the stored CRC is that of the data up to
+        where the entry really ended: at the end of the file, or where the next one begins.
+        """
+        if not bad.incomplete:
+            raise WalCorruptError(str(self._path), bad.offset, lsn=None, expected=bad.expected, found=bad.found)
+        if len(content) - bad.offset < HEADER.size:
+            return
+        _, _, length, crc = HEADER.unpack_from(content, bad.offset)
+        start = at = bad.offset + HEADER.size
+        running = 0
+        while at <= len(content):
+            found = content.find(MAGIC_BYTES, at)
+            end = found if found >= 0 else len(content)
+            running = crc32(content[start:end], running)
+            if running == crc:
+                raise WalCorruptError(
+                    str(self._path), bad.offset, lsn=None, found=f"{length}",
+                    expected=f"a length of {end - bad.offset - HEADER.size}, by the entry's crc32",
+                )  # fmt: skip
+            if found < 0:
+                return
+            start, at = end, end + 1
+
+    def _refuse_unknown_type(self, entry: Entry) -> None:
+        if entry.entry_type not in _ENTRY_TYPES:
+            raise WalCorruptError(
+                str(self._path), entry.offset, lsn=None, expected="a known entry type", found=str(entry.entry_type)
+            )
+
+    def _cut_tail(self, file: File, content: bytes, bad: BadEntry) -> None:
+        """The incomplete entry stands in a file of its own, on disk, before it goes from the log."""
+        copy_path = self._free_name(self._path.name + ".torn")
+        copy = self._storage.open(copy_path, create=True)
+        copy.write(0, content[bad.offset :])
+        copy.sync()
+        copy.close()
+        self._storage.sync_directory(self._path.parent)
+        file.truncate(bad.offset)
+        _log.warning(
+            "torn_tail_cut", file=str(self._path), offset=bad.offset, lost_bytes=len(content) - bad.offset,
+            expected=bad.expected, found=bad.found, copy=str(copy_path),
+        )  # fmt: skip
+
+    def _free_name(self, name: str) -> Path:
+        path, numbers = self._path.with_name(name), count(1)
+        while self._storage.exists(path):
+            path = self._path.with_name(f"{name}.{next(numbers)}")
+        return path
+
+    # Helpers.
+
+    def _replace_file(self, content: bytes) -> File:
+        """`content` is the log, atomically: a crash leaves the old file or the new one."""
+        new_path = self._new_path()
+        new = self._storage.open(new_path, create=True)
+        try:
+            new.truncate(0)
+            new.write(0, content)
+            new.sync()
+            self._storage.rename(new_path, self._path)
+            self._storage.sync_directory(self._path.parent)
+        except BaseException:
+            new.close()
+            raise
+        return new
+
+    def _new_path(self) -> Path:
+        return self._path.with_name(self._path.name + ".new")
+
+    def _read_entries(self, file: File) -> Iterator[Entry]:
+        for entry in iterate_entries(file.read(0, self._end), 0, self._length_max):
+            if isinstance(entry, BadEntry):
+                raise WalCorruptError(
+                    str(self._path), entry.offset, lsn=None, expected=entry.expected, found=entry.found
+                )
+            self._refuse_unknown_type(entry)
+            yield entry
+
+    def _opened(self) -> File:
+        if self._file is None:
+            raise WalError(f"{self._path}: not open")
+        return self._file
+
+    def _writable(self) -> File:
+        self._refuse_after_failure()
+        return self._opened()
+
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise WalSyncError(self._failure)
+
+    def _note_failure(self, error: BaseException) -> None:
+        if isinstance(error, WalSyncError):
+            self._failure = str(error)
+
+    def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
