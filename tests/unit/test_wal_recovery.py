@@ -180,3 +180,51 @@ def test_a_whole_entry_inside_a_torn_payload_does_not_make_the_tail_corrupt() ->
         kind, tail_lsn = verdict_of(content + outer[:-cut], known_lsn=ENTRIES)
         nested_ends_the_file = outer[:-cut].endswith(inner)
         assert (kind, tail_lsn) == (Kind.CORRUPT if nested_ends_the_file else Kind.TORN, ENTRIES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lsn", "wrong_link", "expected"),
+    [
+        (13, ENTRIES + 1, 1, "the previous entry's crc32"),
+        (13, ENTRIES + 2, 0, f"LSN {ENTRIES + 1}"),
+        (13, ENTRIES, 0, f"LSN {ENTRIES + 1}"),
+        (4, ENTRIES + 1, 0, "type 4 in the envelope"),
+    ],
+    ids=["not linked", "a gap", "a repetition", "another type"],
+)
+def test_an_entry_with_a_good_crc_is_bad_if_it_does_not_follow(
+    kind: int, lsn: int, wrong_link: int, expected: str
+) -> None:
+    content = journal_bytes()
+    last_crc = crc_of(content[offsets_of(content)[-2] :])
+    following = bytearray(entry_bytes(lsn, ENTRIES, last_crc ^ wrong_link))
+    following[4] = kind
+    whole = content + following
+    scan = JournalScan(MemoryFile(bytearray(whole)), len(whole))
+    assert scan.tail_lsn == ENTRIES
+    assert scan.bad is not None
+    assert (scan.bad.offset, scan.bad.incomplete) == (len(content), False)
+    assert scan.bad.expected.startswith(expected)
+
+
+def test_an_entry_that_follows_is_good() -> None:
+    content = journal_bytes()
+    last_crc = crc_of(content[offsets_of(content)[-2] :])
+    whole = content + entry_bytes(ENTRIES + 1, ENTRIES, last_crc)
+    assert JournalScan(MemoryFile(bytearray(whole)), len(whole)).tail_lsn == ENTRIES + 1
+
+
+def test_a_removed_entry_is_corrupt_wherever_it_was() -> None:
+    content = journal_bytes()
+    offsets = offsets_of(content)
+    for number in range(ENTRIES - 1):
+        damaged = content[: offsets[number]] + content[offsets[number + 1] :]
+        expected = Kind.CORRUPT if durable_before(ENTRIES) > number else Kind.TORN
+        assert verdict_of(damaged, 0) == (expected, number)
+
+
+def test_a_file_cut_under_its_reader_ends_the_reading() -> None:
+    content = journal_bytes()
+    for size in (0, 5, 60, len(content) - 7):
+        scan = JournalScan(MemoryFile(bytearray(content[:size])), len(content))
+        assert scan.end <= size
