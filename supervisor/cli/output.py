@@ -1,7 +1,4 @@
-"""What the command line prints: data on stdout, everything else on stderr, and a failure with its exit code.
-
-Rich is imported when a table is drawn and not before: `seawall run` lives in the same process for months.
-"""
+"""What the command line prints: data on stdout, everything else on stderr, and a failure with its exit code."""
 
 from __future__ import annotations
 
@@ -11,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from protocol.errors import ExitCode
 
@@ -39,10 +39,6 @@ def print_json(value: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Numbers to the right, everything else to the left."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     listed = [list(row) for row in rows]
     table = Table(title=title or None, title_justify="left")
     for index, column in enumerate(columns):

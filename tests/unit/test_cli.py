@@ -1,0 +1,386 @@
+"""The command line: how a verb finds its engine, what goes to stdout, and every exit code.
+
+The engines here are a held lock and a small peer on the control socket: what the CLI sees of a real one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from gateways import gateway, held_lock
+
+from actors.latch import LATCH_NAME, Latch
+from protocol.client import control_endpoint
+from protocol.settings import load_config
+from supervisor.cli.main import main
+
+STATUS = {
+    "status": "ok",
+    "halted": False,
+    "positions": [{"symbol": "AAPL[x]", "net_quantity": 3.0, "average_price": 150.5, "realized_pnl": 12.75}],
+}
+ORDER = {
+    "order_id": 41, "symbol": "AAPL", "side": "Buy", "order_type": "Limit", "status": "Accepted", "quantity": 3.0,
+    "filled_quantity": 0.0, "limit_price": 150.5, "average_price": 0.0, "strategy": "sma", "signal": 4,
+}  # fmt: skip
+
+
+def _health(state: str = "ACTIVE", child: str = "ready") -> dict[str, Any]:
+    return {
+        "status": "ok", "engine": "demo", "version": "0.1.0", "mode": "paper", "boot_id": "00", "time_us": 1,
+        "trading_state": {"state": state, "by": "operator", "reason": "lunch", "since_us": 1}, "lsn": 9,
+        "market_position": 5,
+        "children": [
+            {"name": "risk", "state": child, "pid": 7, "incarnation": 1, "restarts": 0, "cpu_percent": 1.25,
+             "memory_bytes": 3 * 2**20, "lsn": 9, "journal_lag": 0, "market_position": 5, "counters": {}},
+        ],
+    }  # fmt: skip
+
+
+@contextmanager
+def engine(run_dir: Path, **replies: dict[str, Any] | None) -> Iterator[list[bytes]]:
+    """A run_dir with a held lock and a gateway that knows these verbs; None: it takes the request and is silent."""
+    known: dict[str, dict[str, Any] | None] = {
+        "PING": {"status": "ok", "response": "PONG"},
+        "STATUS": STATUS,
+        "HALT": {"status": "ok", "response": "Trading halted"},
+        "HEALTH": _health(),
+        "ORDERS": {"status": "ok", "orders": [ORDER]},
+        **replies,
+    }
+
+    def answer(text: bytes) -> bytes | None:
+        reply = known[text.decode().split()[0]]
+        return None if reply is None else json.dumps(reply, separators=(",", ":")).encode()
+
+    (run_dir / "ipc").mkdir(parents=True)
+    with held_lock(run_dir, "1"), gateway(answer, control_endpoint(run_dir)) as (_, got):
+        yield got
+
+
+def seawall(*words: str | Path, env: dict[str, str | None] | None = None) -> Result:
+    return CliRunner(env={"SEAWALL_RUN_DIR": None, **(env or {})}).invoke(main, [str(word) for word in words])
+
+
+VERBS = ("status", "positions", "orders", "health", "ping", "halt")
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "stop"])
+def test_a_verb_that_is_told_no_engine_is_a_usage_error(verb: str) -> None:
+    result = seawall(verb)
+    assert result.exit_code == 2
+    assert "CONFIG, --run-dir DIR, --endpoint URL, or set $SEAWALL_RUN_DIR" in result.stderr
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "stop"])
+def test_an_engine_that_does_not_run_is_told_fast(verb: str, tmp_path: Path) -> None:
+    result = seawall(verb, "--run-dir", tmp_path, "--timeout", "60")
+    assert result.exit_code == (3 if verb == "status" else 7)
+    assert (result.stdout, result.stderr) == ("", f"Error: no engine is running in {tmp_path}\n")
+
+
+def test_naming_the_engine_twice_is_a_usage_error(tmp_path: Path) -> None:
+    result = seawall("ping", "--run-dir", tmp_path, "--endpoint", "tcp://127.0.0.1:1")
+    assert (result.exit_code, "name the engine once" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("content", [None, "[engine", "[engine]\nname = 'x'", "engine = 5"])
+def test_a_config_without_a_run_dir_is_a_usage_error(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_text(content)
+    result = seawall("ping", path)
+    assert (result.exit_code, str(path) in result.stderr) == (2, True)
+
+
+def test_the_engine_is_found_by_config_run_dir_and_variable(tmp_path: Path) -> None:
+    config = tmp_path / "half edited.toml"
+    config.write_text(f"[engine]\nrun_dir = '{tmp_path}/run'\nnonsense = 1")
+    with engine(tmp_path / "run") as got:
+        for result in (
+            seawall("ping", config),
+            seawall("ping", "--run-dir", tmp_path / "run"),
+            seawall("ping", env={"SEAWALL_RUN_DIR": f"{tmp_path}/run"}),
+            seawall("ping", "--endpoint", control_endpoint(tmp_path / "run")),
+        ):
+            assert (result.exit_code, result.stdout) == (0, "PONG\n"), result.output
+    assert got == [b"PING"] * 4
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "halt"])
+def test_a_gateway_that_is_silent_is_exit_code_4(verb: str, tmp_path: Path) -> None:
+    with engine(tmp_path / "run", STATUS=None, PING=None, HEALTH=None, ORDERS=None):
+        result = seawall(verb, "--run-dir", tmp_path / "run", "--timeout", "0.1")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "did not answer within 0.1 s" in result.stderr
+
+
+def test_an_error_reply_is_exit_code_1_with_its_words(tmp_path: Path) -> None:
+    with engine(tmp_path / "run", PING={"status": "error", "response": "not now"}):
+        result = seawall("ping", "--run-dir", tmp_path / "run")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: not now\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply"),
+    [
+        ("status", STATUS), ("positions", STATUS), ("orders", {"status": "ok", "orders": [ORDER]}),
+        ("health", _health()), ("ping", {"status": "ok", "response": "PONG"}),
+        ("halt", {"status": "ok", "response": "Trading halted"}),
+    ],
+)  # fmt: skip
+def test_json_is_the_reply_alone_on_stdout(verb: str, reply: dict[str, Any], tmp_path: Path) -> None:
+    with engine(tmp_path / "run"):
+        result = seawall(verb, "--run-dir", tmp_path / "run", "-o", "json")
+    assert result.exit_code == 0
+    assert result.stdout == json.dumps(reply, separators=(",", ":")) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("status", ["demo: ACTIVE by operator: lunch", "AAPL[x]", "3", "150.5", "12.75"]),
+        ("positions", ["AAPL[x]", "net quantity", "3", "150.5", "12.75"]),
+        ("orders", ["41", "AAPL", "Buy", "Limit", "Accepted", "150.5", "sma"]),
+        ("health", ["demo: ACTIVE", "LSN 9", "0.1.0", "risk", "ready", "7", "1.2", "3"]),
+    ],
+)
+def test_tables_have_what_the_reply_has(verb: str, words: list[str], tmp_path: Path) -> None:
+    with engine(tmp_path / "run"):
+        result = seawall(verb, "--run-dir", tmp_path / "run")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [word for word in words if word not in result.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("halted", "state", "child", "code"),
+    [
+        (False, "ACTIVE", "ready", 0),
+        (True, "HALTED", "ready", 150),
+        (True, "ACTIVE", "ready", 150),
+        (False, "HALTED", "parked", 150),
+        (False, "REDUCING", "restarting", 151),
+        (False, "ACTIVE", "restarting", 152),
+        (False, "ACTIVE", "parked", 152),
+    ],
+)
+def test_status_check_says_the_worst_by_its_exit_code(
+    halted: bool, state: str, child: str, code: int, tmp_path: Path
+) -> None:
+    with engine(tmp_path / "run", STATUS={**STATUS, "halted": halted}, HEALTH=_health(state, child)):
+        for output in ("json", "table"):
+            result = seawall("status", "--check", "--run-dir", tmp_path / "run", "-o", output)
+            assert result.exit_code == code
+            assert "AAPL[x]" in result.stdout
+        assert seawall("status", "--run-dir", tmp_path / "run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [
+        ([], b"HALT"),
+        (["too", "fast"], b"HALT too fast"),
+        (["x" * 9000], b"HALT " + b"x" * 500),
+    ],
+)
+def test_halt_goes_through_the_gateway_with_its_reason(words: list[str], sent: bytes, tmp_path: Path) -> None:
+    with engine(tmp_path / "run") as got:
+        result = seawall("halt", *words, env={"SEAWALL_RUN_DIR": f"{tmp_path}/run"})
+    assert (result.exit_code, result.stdout) == (0, "Trading halted\n")
+    assert "through the gateway" in result.stderr
+    assert got == [sent]
+    assert not (tmp_path / "run" / LATCH_NAME).exists()
+
+
+def test_the_first_word_of_halt_may_be_the_config(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f"[engine]\nrun_dir = '{tmp_path}/run'")
+    with engine(tmp_path / "run") as got:
+        assert seawall("halt", config, "too", "fast").exit_code == 0
+        assert seawall("halt", config).exit_code == 0
+    assert got == [b"HALT too fast", b"HALT"]
+
+
+def test_halt_warns_of_what_the_reply_adds(tmp_path: Path) -> None:
+    reply = {"status": "ok", "response": "Trading halted", "in_flight": 1, "unsynced": 1}
+    with engine(tmp_path / "run", HALT=reply):
+        result = seawall("halt", "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "A send was under way" in result.stderr
+    assert "not reached the disk" in result.stderr
+
+
+@pytest.mark.parametrize("reply", [None, {"status": "error", "response": "confused"}])
+def test_halt_sets_the_latch_page_itself_when_the_gateway_does_not_do_it(
+    reply: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    with engine(run_dir, HALT=reply):
+        result = seawall("halt", "--run-dir", run_dir, "--timeout", "0.1", "too", "fast", "-o", "json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"status": "ok", "response": "Trading halted"}
+    assert "setting the latch page" in result.stderr
+    latch = Latch(run_dir / LATCH_NAME)
+    assert (latch.is_halted(), latch.reason()) == (True, "too fast")
+    latch.close()
+
+
+def test_halt_that_failed_both_ways_says_not_halted(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    with engine(run_dir, HALT=None):
+        (run_dir / LATCH_NAME).write_bytes(b"no latch page")
+        result = seawall("halt", "--run-dir", run_dir, "--timeout", "0.1")
+    assert (result.exit_code, "NOT HALTED" in result.stderr) == (1, True)
+
+
+def test_halt_by_endpoint_alone_has_no_page_to_set() -> None:
+    with gateway(lambda _: None) as (endpoint, _):
+        assert seawall("halt", "--endpoint", endpoint, "--timeout", "0.1").exit_code == 4
+
+
+SUPERVISOR = """
+import fcntl, os, signal, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0) if sys.argv[2] == "good" else None)
+lock.write(f"{os.getpid()}\\n"); lock.flush()
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@contextmanager
+def supervisor(run_dir: Path, manner: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock as a supervisor does; a good one ends at SIGTERM."""
+    words = [sys.executable, "-c", SUPERVISOR, str(run_dir / "lock"), manner]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_stop_signals_the_supervisor_and_waits_until_the_lock_is_free(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "good") as process:
+        result = seawall("stop", "--run-dir", tmp_path)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Stopped.\n")
+        assert process.wait() == 0
+    assert seawall("stop", "--run-dir", tmp_path).exit_code == 7
+
+
+def test_a_supervisor_that_does_not_stop_is_exit_code_4(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "stubborn"):
+        result = seawall("stop", "--run-dir", tmp_path, "--timeout", "0.1")
+    assert (result.exit_code, "has not stopped within 0.1 s" in result.stderr) == (4, True)
+
+
+def test_stop_signals_nobody_who_does_not_have_the_lock_open(tmp_path: Path) -> None:
+    """The pid of a killed supervisor may belong to a stranger by now; children still hold the lock (S1)."""
+    with ExitStack() as stack:
+        other = tmp_path / "other"
+        other.mkdir()
+        stranger = stack.enter_context(supervisor(other, "good"))
+        stack.enter_context(held_lock(tmp_path, f"{stranger.pid}\n"))
+        result = seawall("stop", "--run-dir", tmp_path, "--timeout", "0.1")
+        assert result.exit_code == 4
+        assert "supervisor is gone" in result.stderr
+        assert stranger.poll() is None
+
+
+def test_stop_needs_the_run_dir() -> None:
+    assert seawall("stop", "--endpoint", "tcp://127.0.0.1:1").exit_code == 2
+
+
+@pytest.mark.parametrize("verb", ["run", "check"])
+def test_every_config_mistake_is_told_with_exit_code_2(verb: str, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[engine]\nrun_dir = 'run'\n[wal]\nsync = 'never'\n[risk]\non_halt = 'panic'\n[[instruments]]\n")
+    result = seawall(verb, config)
+    assert (result.exit_code, result.stdout) == (2, "")
+    for words in ("wal.sync = 'never'", "risk.on_halt = 'panic'", "instruments"):
+        assert words in result.stderr
+
+
+def test_resume_comes_with_replay(tmp_path: Path) -> None:
+    result = seawall("run", tmp_path / "c.toml", "--resume")
+    assert (result.exit_code, "comes with replay" in result.stderr) == (2, True)
+
+
+def test_init_writes_what_loads_and_overwrites_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "first"
+    assert seawall("init", target).exit_code == 0
+    assert {path.name for path in target.iterdir()} == {"seawall.toml", "breakout.py", "README.md"}
+    config = load_config(target / "seawall.toml")
+    assert (config.market_data.source, config.strategies[0].class_path) == ("synthetic", "breakout:Breakout")
+    (target / "README.md").write_text("mine")
+    (target / "breakout.py").unlink()
+    result = seawall("init", target)
+    assert (result.exit_code, "nothing was written" in result.stderr) == (1, True)
+    assert (target / "README.md").read_text() == "mine"
+    assert not (target / "breakout.py").exists()
+
+
+def test_inits_strategy_turns_with_the_breakout(tmp_path: Path) -> None:
+    assert seawall("init", tmp_path).exit_code == 0
+    script = """
+import breakout
+from actors.strategies import Environment, PositionInfo, Tick
+class Runtime:
+    def __init__(self): self.quantity, self.calls = 0.0, []
+    def position(self, symbol): return PositionInfo(symbol, self.quantity)
+    def place(self, symbol, side, quantity, *prices):
+        self.calls.append((side, quantity)); self.quantity += quantity if side == "Buy" else -quantity
+runtime = Runtime()
+strategy = breakout.Breakout()
+strategy.attach(Environment(runtime, "breakout", ("EURUSD",), {"EURUSD": 0}, {"window": 3, "quantity": 5.0}))
+strategy.on_start()
+for price in (1.0, 1.1, 1.05, 1.2, 1.3, 0.9, 0.8):
+    strategy.on_tick(Tick("EURUSD", price, price, 0.0))
+assert runtime.calls == [("Buy", 5.0), ("Sell", 10.0)], runtime.calls
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_answers_without_loading_the_engine_or_numpy() -> None:
+    heavy = ("numpy", "supervisor.engine", "actors")
+    script = f"import sys, supervisor.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_an_interrupted_pipe_is_no_traceback(tmp_path: Path) -> None:
+    """`seawall ... | head`: the reader may leave first."""
+    with engine(tmp_path / "run"):
+        words = [sys.executable, "-m", "supervisor.cli.main", "status", "--run-dir", str(tmp_path / "run")]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait()
+        process.stderr.close()
+    assert "Traceback" not in errors
+
+
+def test_the_lock_helpers_of_these_tests_hold_what_the_engine_holds(tmp_path: Path) -> None:
+    with supervisor(tmp_path, "good") as process, open(tmp_path / "lock", "rb") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
