@@ -30,7 +30,7 @@ STATUS = {
     "positions": [{"symbol": "AAPL[x]", "net_quantity": 3.0, "average_price": 150.5, "realized_pnl": 12.75}],
 }
 ORDER = {
-    "order_id": 41, "symbol": "AAPL", "side": "Buy", "order_type": "Limit", "status": "Accepted", "quantity": 3.0,
+    "order_id": 41, "symbol": "AAPL", "side": "Buy", "order_type": "limit", "status": "Accepted", "quantity": 3.0,
     "filled_quantity": 0.0, "limit_price": 150.5, "average_price": 0.0, "strategy": "sma", "signal": 4,
 }  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_json_is_the_reply_alone_on_stdout(verb: str, reply: dict[str, Any], tmp
     [
         ("status", ["demo: ACTIVE by operator: lunch", "AAPL[x]", "3", "150.5", "12.75"]),
         ("positions", ["AAPL[x]", "net quantity", "3", "150.5", "12.75"]),
-        ("orders", ["41", "AAPL", "Buy", "Limit", "Accepted", "150.5", "sma"]),
+        ("orders", ["41", "AAPL", "Buy", "limit", "Accepted", "150.5", "sma"]),
         ("health", ["demo: ACTIVE", "LSN 9", "0.1.0", "risk", "ready", "7", "1.2", "3"]),
     ],
 )
