@@ -1,0 +1,232 @@
+"""The pre-trade checks: one literal table, from a strategy's signal to an approved order or a refusal.
+
+Pure functions of a CheckInput, which the caller fills from fold and pending together. A check may only refuse,
+never change or shrink what was asked for; a check that raises refuses too (`check_failed`). Cancels always pass,
+also when halted. Only what was approved has the type Approved, so nothing else can be appended as an order.
+
+The first row that objects gives the reason; the rows stand from "nothing is let through now" over "this makes no
+sense" to "this is too much".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
+from protocol.orders import OrderType, Side, TradingMode
+from protocol.records import OrderCancel, OrderPlace
+from protocol.units import MICROS_MAX
+
+CHECK_FAILED: Final = "check_failed"
+BY_STRATEGY: Final = "strategy"
+"""ORDER_CANCEL's `by` when a strategy asked for it."""
+SUPPORTED_TYPES: Final = (OrderType.MARKET, OrderType.LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentLimits:
+    """Micros."""
+
+    tick_size: int
+    lot_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RiskLimits:
+    max_position: int | None = None
+    """Micros, of each symbol."""
+    max_signal_age_us: int | None = None
+    """None for file sources, whose signals do not age."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckInput:
+    """Everything that decides. Quantities in micros, fold and pending together."""
+
+    intent: Intent
+    instrument: InstrumentLimits | None
+    """None if the symbol is not in the config."""
+    position: int
+    """Signed."""
+    open_buy: int
+    """What open and pending buy orders in the symbol may still fill."""
+    open_sell: int
+    halted: bool
+    """Fold.halted, with the latch page (H2)."""
+    mode: TradingMode
+    signal_age_us: int
+    limits: RiskLimits
+
+
+class Wish(NamedTuple):
+    """The order that the signal comes down to. For a close, risk computes side and quantity."""
+
+    side: Side
+    order_type: OrderType
+    quantity: int
+    limit_price: int
+    reduce_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """Every check passed: `place` may be appended."""
+
+    place: OrderPlace
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedCancel:
+    cancel: OrderCancel
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    reason: str
+    """A row's reason, or CHECK_FAILED."""
+    detail: str
+
+
+class Check(NamedTuple):
+    reason: str
+    objects: Callable[[CheckInput, Wish], str | None]
+    """What it objects to, for people; None if nothing."""
+    config_key: str
+    """Where its limit comes from; "" if from nowhere."""
+
+
+def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel | Refused:
+    """What is to be appended: the order under `order_id`, the cancel, or why neither."""
+    intent = given.intent
+    if intent.kind == SIGNAL_CANCEL:
+        return ApprovedCancel(OrderCancel(intent.order_id, intent.strategy_id, intent.number, BY_STRATEGY))
+    try:
+        wish = _wish(given)
+    except Exception as error:
+        return Refused(CHECK_FAILED, f"wish: {error!r}")
+    for check in CHECKS:
+        try:
+            objection = check.objects(given, wish)
+        except Exception as error:  # a check that cannot be computed has not been passed
+            return Refused(CHECK_FAILED, f"{check.reason}: {error!r}")
+        if objection is not None:
+            return Refused(check.reason, objection)
+    return Approved(_place(intent, wish, order_id))
+
+
+def _wish(given: CheckInput) -> Wish:
+    intent, position = given.intent, given.position
+    if intent.kind != SIGNAL_CLOSE:
+        return Wish(intent.side, intent.order_type, intent.quantity, intent.limit_price, False)
+    # What reducing orders already take must not be closed again: both could fill, and the position reverse.
+    side, reducing = (Side.SELL, given.open_sell) if position > 0 else (Side.BUY, given.open_buy)
+    return Wish(side, OrderType.MARKET, abs(position) - reducing, 0, True)
+
+
+def _place(intent: Intent, wish: Wish, order_id: int) -> OrderPlace:
+    return OrderPlace(
+        order_id=order_id,
+        strategy_id=intent.strategy_id,
+        signal=intent.number,
+        symbol_id=intent.symbol_id,
+        side=wish.side,
+        order_type=wish.order_type,
+        quantity=wish.quantity,
+        limit_price=wish.limit_price,
+        reduce_only=wish.reduce_only,
+        market_epoch=intent.market_epoch,
+        market_position=intent.market_position,
+    )
+
+
+def _halted(given: CheckInput, wish: Wish) -> str | None:
+    return "trading is halted" if given.halted or given.mode == TradingMode.HALTED else None
+
+
+def _unknown_symbol(given: CheckInput, wish: Wish) -> str | None:
+    return f"symbol id {given.intent.symbol_id} is not configured" if given.instrument is None else None
+
+
+def _unsupported(given: CheckInput, wish: Wish) -> str | None:
+    intent = given.intent
+    if intent.kind not in (SIGNAL_ORDER, SIGNAL_CLOSE):
+        return f"signal kind {intent.kind}: this version takes orders, cancels and closes"
+    if intent.stop_price or intent.stop_loss or intent.take_profit:
+        return "stop, stop loss and take profit come with a later version"
+    if wish.order_type not in SUPPORTED_TYPES:
+        return f"order type {wish.order_type}: this version takes market and limit orders"
+    return None
+
+
+def _stale(given: CheckInput, wish: Wish) -> str | None:
+    limit = given.limits.max_signal_age_us
+    if limit is None or given.intent.kind == SIGNAL_CLOSE or given.signal_age_us <= limit:
+        return None  # closes are not perishable (design section 2)
+    return f"sent {given.signal_age_us} us ago, the limit is {limit}"
+
+
+def _nothing_to_close(given: CheckInput, wish: Wish) -> str | None:
+    if given.intent.kind != SIGNAL_CLOSE or wish.quantity > 0:
+        return None
+    return f"position {given.position}, open buy {given.open_buy}, open sell {given.open_sell} (micros)"
+
+
+def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
+    if given.intent.kind == SIGNAL_CLOSE:
+        return None  # what is held may be closed whole, also after lot_size has changed
+    if not 0 < wish.quantity <= MICROS_MAX:
+        return f"quantity {wish.quantity} (micros): above 0, and at most 64 bits"
+    return _off_step("quantity", wish.quantity, "lot_size", _instrument(given).lot_size)
+
+
+def _bad_price(given: CheckInput, wish: Wish) -> str | None:
+    if wish.order_type == OrderType.MARKET:
+        return f"a market order with a limit price of {wish.limit_price}" if wish.limit_price else None
+    if not 0 < wish.limit_price <= MICROS_MAX:
+        return f"limit price {wish.limit_price} (micros): above 0, and at most 64 bits"
+    return _off_step("limit price", wish.limit_price, "tick_size", _instrument(given).tick_size)
+
+
+def _off_step(name: str, value: int, step_name: str, step: int) -> str | None:
+    return f"{name} {value} is no multiple of {step_name} {step} (micros)" if value % step else None
+
+
+def _instrument(given: CheckInput) -> InstrumentLimits:
+    assert given.instrument is not None, "the row unknown_symbol stands before"
+    return given.instrument
+
+
+def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
+    """REDUCING lets through only what, with all open orders of its side filled, stays between here and flat."""
+    if given.mode != TradingMode.REDUCING:
+        return None
+    long = given.position > 0
+    side, taken = (Side.SELL, given.open_sell) if long else (Side.BUY, given.open_buy)
+    if given.position and wish.side == side and taken + wish.quantity <= abs(given.position):
+        return None
+    return f"only what reduces the position of {given.position} (micros), open orders counted"
+
+
+def _max_position(given: CheckInput, wish: Wish) -> str | None:
+    """The worst case on the order's side: everything open there fills, and nothing on the other."""
+    limit = MICROS_MAX if given.limits.max_position is None else given.limits.max_position
+    if wish.side == Side.BUY:
+        worst = given.position + given.open_buy + wish.quantity
+    else:
+        worst = -(given.position - given.open_sell - wish.quantity)
+    return f"could reach {worst}, the limit is {limit} (micros)" if worst > limit else None
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    Check("trading_halted", _halted, ""),
+    Check("unknown_symbol", _unknown_symbol, "instruments.symbol"),
+    Check("unsupported", _unsupported, ""),
+    Check("stale_signal", _stale, "risk.max_signal_age_ms"),
+    Check("nothing_to_close", _nothing_to_close, ""),
+    Check("bad_quantity", _bad_quantity, "instruments.lot_size"),
+    Check("bad_price", _bad_price, "instruments.tick_size"),
+    Check("trading_reducing", _not_reducing, ""),
+    Check("max_position_per_symbol", _max_position, "risk.max_position_per_symbol"),
+)

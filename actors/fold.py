@@ -1,0 +1,404 @@
+"""The fold: everything that matters, as the journal's records leave it, one after the other.
+
+Used alike by risk, order_routing, gateway, strategies and tools: the same records give the same state, so first
+start, restart and replica are one code (design section 3). It does no I/O, asks no clock, and never repairs: a
+record that does not follow from those before it is a FoldError that names the place.
+
+What a record changed comes back as a list of Changes, for whoever must act on it or tell of it. They hold the
+live Order: read it before the next record is applied.
+
+Derived records (F1). A fill moves the ledger at its ORDER_UPDATE, and what must follow it in the journal is
+computed there and queued in `owed`, in the order of the causes:
+
+    POSITION_CLOSE   if the fill reduced, closed or reversed a position
+    POSITION_OPEN    if it opened, increased or reversed one
+    BALANCE_CHANGE   if profit or commission is not zero
+
+One that arrives must equal the head of the queue. What is left at the tail is risk's to append before READY; it
+is part of the fold (F2), never pending.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
+from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
+from protocol.errors import FoldError, NotRepresentableError
+from protocol.orders import OrderStatus, Report, TradingMode
+from protocol.records import (
+    FIRST_STRATEGY,
+    BalanceChange,
+    EngineRun,
+    OrderCancel,
+    OrderPlace,
+    OrderUpdate,
+    PositionClose,
+    PositionOpen,
+    Record,
+    RiskViolation,
+    RunEvent,
+    SignalRefused,
+    TradingState,
+)
+from protocol.units import MICROS, bytes_to_product, product_to_bytes
+from protocol.wal.format import Envelope
+
+OPERATOR: Final = "operator"
+"""ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Base of what a record changed."""
+
+
+class OrderChanged(Change, frozen=True):
+    """An order is new (status and previous status New), or its status or filled quantity changed."""
+
+    order: Order
+    previous_status: OrderStatus
+    time_us: int
+    """The venue's clock where it gave one, else the record's."""
+
+
+class FillBooked(Change, frozen=True):
+    """A fill is in the ledger. Micros; `realized` is a product, before commission."""
+
+    order: Order
+    execution_id: str
+    price: int
+    quantity: int
+    commission: int
+    realized: int
+    time_us: int
+
+
+class PositionChanged(Change, frozen=True):
+    symbol_id: int
+    time_us: int
+
+
+class TradingStateChanged(Change, frozen=True):
+    previous: TradingMode
+    state: TradingStatus
+
+
+class SignalAnswered(Change, frozen=True):
+    """What became of a strategy's signal: an order placed or asked to be canceled (`order_id`), or refused."""
+
+    strategy_id: int
+    signal: int
+    order_id: int | None
+    reason: str = ""
+    detail: str = ""
+
+
+class CancelRequested(Change, frozen=True):
+    order_id: int
+    by: str
+
+
+class ViolationRecorded(Change, frozen=True):
+    violation: RiskViolation
+
+
+class RunChanged(Change, frozen=True):
+    run: EngineRun
+    time_us: int
+
+
+class DuplicateExecution(Change, frozen=True):
+    """The venue repeated an execution; it was booked once, before."""
+
+    order_id: int
+    execution_id: str
+
+
+class ImpossibleReport(Change, frozen=True):
+    """The venue said what cannot be, or what cannot be booked exactly. Nothing moved; somebody must look."""
+
+    order_id: int
+    reason: str
+
+
+class TradingStatus(msgspec.Struct, frozen=True):
+    """The trading state: since when, by whom and why."""
+
+    mode: TradingMode = TradingMode.ACTIVE
+    by: str = ""
+    reason: str = ""
+    token: int = 0
+    since_us: int = 0
+
+
+class PositionView(NamedTuple):
+    """A position for those who show it: micros, product, and the floats of JSON."""
+
+    symbol_id: int
+    symbol: str
+    quantity: int
+    average_price_micros: int
+    average_price_float: float
+    realized: int
+
+
+class Fold:
+    """State as of `lsn`. A FoldError leaves it unusable: start over, or refuse to start."""
+
+    def __init__(self) -> None:
+        self.lsn = 0
+        self.run: EngineRun | None = None
+        """The last ENGINE_RUN: id tables, leverage, currency, versions."""
+        self.opening_balance = 0
+        """Product, of the journal's first ENGINE_RUN."""
+        self.multipliers: tuple[int, ...] = ()
+        """Micros by symbol id."""
+        self.symbol_ids: dict[str, int] = {}
+        self._opened_at: dict[int, int] = {}
+        self.account = Account()
+        self.tracker = OrderTracker()
+        self.trading = TradingStatus()
+        self.cleared_token = 0
+        """The latch token that the last operator's stop saw (H2)."""
+        self.drawdown_baseline: dict[int, int] = {}
+        """Realized product by symbol id from which max_drawdown counts."""
+        self.owed: deque[Record] = deque()
+        self._halt_tokens: set[int] = set()
+        # Any: each handler takes the record type that it stands beside.
+        self._handlers: Final[dict[type[Record], Callable[[Envelope, Any], list[Change]]]] = {
+            EngineRun: self._run,
+            OrderPlace: self._place,
+            OrderCancel: self._cancel,
+            OrderUpdate: self._update,
+            PositionOpen: self._derived,
+            PositionClose: self._derived,
+            BalanceChange: self._derived,
+            TradingState: self._trading_state,
+            RiskViolation: self._violation,
+            SignalRefused: self._refused,
+        }
+
+    def apply(self, envelope: Envelope, record: Record) -> list[Change]:
+        """The state is that after `record`; what it changed, in order.
+
+        Raises: FoldError if the record does not follow from those before it (the journal is not ours, or damaged
+        in a way that no CRC shows).
+        """
+        lsn = envelope.lsn
+        if lsn != self.lsn + 1:
+            raise FoldError(lsn, f"expected LSN {self.lsn + 1}")
+        handler = self._handlers.get(type(record))
+        if handler is None:
+            raise FoldError(lsn, f"{type(record).__name__} is not known to this version")
+        if self.run is None and type(record) is not EngineRun:
+            raise FoldError(lsn, f"expected the journal's first ENGINE_RUN, found {record}")
+        changes = handler(envelope, record)
+        self.lsn = lsn
+        return changes
+
+    @property
+    def journal_id(self) -> bytes:
+        return self.run.journal_id if self.run else b""
+
+    @property
+    def next_order_id(self) -> int:
+        return self.tracker.next_order_id
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.run.symbols) if self.run else ()
+
+    def symbol(self, symbol_id: int) -> str:
+        """The name; "" for an id that is not in the table."""
+        return self.run.symbols[symbol_id][0] if self.run and 0 <= symbol_id < len(self.run.symbols) else ""
+
+    def strategy(self, strategy_id: int) -> str:
+        """The name; "" for what is no strategy."""
+        index = strategy_id - FIRST_STRATEGY
+        return self.run.strategies[index] if self.run and 0 <= index < len(self.run.strategies) else ""
+
+    def strategy_id(self, name: str) -> int:
+        """Raises: KeyError if the last ENGINE_RUN does not know the strategy."""
+        if self.run is None or name not in self.run.strategies:
+            raise KeyError(name)
+        return FIRST_STRATEGY + self.run.strategies.index(name)
+
+    def halted(self, page_halt: int) -> bool:
+        """H2: the fold says so, or the latch page holds a token that no operator's stop has cleared."""
+        return self.trading.mode is TradingMode.HALTED or page_halt not in (0, self.cleared_token)
+
+    def drawdown(self, symbol_id: int) -> int:
+        """Realized product, before commission, since the journal's start or the last stop that ended a halt."""
+        return self.account.realized.get(symbol_id, 0) - self.drawdown_baseline.get(symbol_id, 0)
+
+    def changed_multipliers(self) -> list[str]:
+        """Held symbols whose multiplier is no longer the one at which they were opened.
+
+        No reason to refuse the journal (the operator could never take it back), but one to refuse the start:
+        their average prices and marks mean nothing until the config has the old one again.
+        """
+        held = ((symbol_id, opened_at) for symbol_id, opened_at in self._opened_at.items()
+                if self.account.position(symbol_id).quantity)  # fmt: skip
+        return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
+
+    def position_view(self, symbol_id: int) -> PositionView:
+        position: Position = self.account.position(symbol_id)
+        multiplier = self.multipliers[symbol_id]
+        return PositionView(
+            symbol_id,
+            self.symbol(symbol_id),
+            position.quantity,
+            average_price_micros(position, multiplier),
+            average_price_float(position, multiplier),
+            self.account.realized.get(symbol_id, 0),
+        )
+
+    def snapshot_positions(self) -> list[PositionView]:
+        """Every symbol ever traded, flat ones too, by id (STATUS)."""
+        return [self.position_view(symbol_id) for symbol_id in sorted(self.account.positions)]
+
+    def _run(self, envelope: Envelope, record: EngineRun) -> list[Change]:
+        self._check_run(envelope.lsn, record)
+        if self.run is None:
+            self.opening_balance = self.account.balance = bytes_to_product(record.balance)
+        self.run = record
+        self.multipliers = tuple(multiplier for _, multiplier in record.symbols)
+        self.symbol_ids = {name: symbol_id for symbol_id, (name, _) in enumerate(record.symbols)}
+        changes: list[Change] = [RunChanged(record, envelope.time_us)]
+        if record.event == RunEvent.STOP and record.by == OPERATOR:
+            changes += self._stopped_by_operator(envelope, record)
+        return changes
+
+    def _check_run(self, lsn: int, record: EngineRun) -> None:
+        """The id tables are appended to, never renumbered."""
+        before = self.run
+        if before is None:
+            return
+        if record.journal_id != before.journal_id:
+            raise FoldError(lsn, f"expected journal {before.journal_id.hex()}, found {record.journal_id.hex()}")
+        names = [name for name, _ in record.symbols]
+        if names[: len(before.symbols)] != [name for name, _ in before.symbols]:
+            raise FoldError(lsn, f"symbol ids renumbered: expected {before.symbols} first, found {record.symbols}")
+        if record.strategies[: len(before.strategies)] != before.strategies:
+            raise FoldError(
+                lsn, f"strategy ids renumbered: expected {before.strategies} first, found {record.strategies}"
+            )
+
+    def _stopped_by_operator(self, envelope: Envelope, record: EngineRun) -> list[Change]:
+        """H2: a halt ends here; REDUCING does not (it has a verb of its own)."""
+        if self.halted(record.halt_token):
+            self.drawdown_baseline = dict(self.account.realized)
+        self.cleared_token = record.halt_token
+        self._halt_tokens.add(record.halt_token)
+        if self.trading.mode is not TradingMode.HALTED:
+            return []
+        return self._set_trading(
+            TradingStatus(TradingMode.ACTIVE, record.by, "stopped", record.halt_token, envelope.time_us)
+        )
+
+    def _place(self, envelope: Envelope, record: OrderPlace) -> list[Change]:
+        if not 0 <= record.symbol_id < len(self.multipliers):
+            raise FoldError(envelope.lsn, f"order {record.order_id} in symbol {record.symbol_id}, which has no name")
+        order = self.tracker.add(record)
+        if order is None:
+            raise FoldError(envelope.lsn, f"order id {record.order_id} is used twice: {record}")
+        changed = OrderChanged(order, OrderStatus.NEW, envelope.time_us)
+        if record.strategy_id < FIRST_STRATEGY:
+            return [changed]
+        return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
+
+    def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
+        order = self.tracker.orders.get(record.order_id)
+        if order is not None:
+            order.cancel_requested = True
+        requested = CancelRequested(record.order_id, record.by)
+        if record.strategy_id < FIRST_STRATEGY:
+            return [requested]
+        return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
+
+    def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
+        verdict = self.tracker.examine(record)
+        if type(verdict) is Advance:
+            return self._advance(envelope, record, verdict)
+        if type(verdict) is Duplicate:
+            return [DuplicateExecution(verdict.order_id, verdict.execution_id)]
+        assert type(verdict) is Impossible
+        return [ImpossibleReport(verdict.order_id, verdict.reason)]
+
+    def _advance(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
+        order, previous = verdict.order, verdict.order.status
+        time_us = record.venue_time or envelope.time_us
+        if record.report != Report.FILL:
+            self.tracker.commit(verdict, record)
+            return [OrderChanged(order, previous, time_us)]
+        if record.conversion_rate != MICROS:
+            # The config allows the account's currency only; a rate that nobody checked moves no money.
+            return [ImpossibleReport(order.order_id, "conversion_rate")]
+        symbol_id, commission = order.symbol_id, record.commission * MICROS
+        before, multiplier = self.account.position(symbol_id), self.multipliers[symbol_id]
+        try:
+            effect = apply_fill(before, order.side, record.price, record.quantity, multiplier)
+            derived = self._derive(envelope.lsn, order, record.price, effect, commission)
+        except NotRepresentableError:
+            return [ImpossibleReport(order.order_id, "not_representable")]
+        self.tracker.commit(verdict, record)
+        self.account.book(symbol_id, effect, commission)
+        self.owed.extend(derived)
+        if not before.quantity or (effect.opened and effect.closed):
+            self._opened_at[symbol_id] = multiplier
+        return [
+            OrderChanged(order, previous, time_us),
+            FillBooked(
+                order, record.execution_id, record.price, record.quantity, record.commission, effect.realized, time_us
+            ),
+            PositionChanged(symbol_id, time_us),
+        ]
+
+    def _derive(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int) -> list[Record]:
+        """What the journal must say next of this fill. Nothing moves; raises NotRepresentableError."""
+        derived: list[Record] = []
+        symbol_id, order_id, after = order.symbol_id, order.order_id, effect.position
+        cost = product_to_bytes(after.cost)
+        if effect.closed:
+            kept = (0, product_to_bytes(0)) if effect.opened else (after.quantity, cost)
+            realized = product_to_bytes(effect.realized)
+            derived.append(PositionClose(lsn, symbol_id, order_id, effect.closed, price, *kept, realized))
+        if effect.opened:
+            derived.append(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
+        balance = self.account.balance_after(effect, commission)
+        if effect.realized or commission:
+            profit, paid = product_to_bytes(effect.realized), product_to_bytes(commission)
+            derived.append(BalanceChange(lsn, order_id, profit, paid, product_to_bytes(balance)))
+        return derived
+
+    def _derived(self, envelope: Envelope, record: Record) -> list[Change]:
+        if not self.owed:
+            raise FoldError(envelope.lsn, f"expected no derived record, found {record}")
+        if record != self.owed[0]:
+            raise FoldError(envelope.lsn, f"expected {self.owed[0]}, found {record}")
+        self.owed.popleft()
+        return []
+
+    def _trading_state(self, envelope: Envelope, record: TradingState) -> list[Change]:
+        token = record.token
+        if token and token in self._halt_tokens:
+            return []  # H7: gateway and risk may both have appended it
+        if token:
+            self._halt_tokens.add(token)
+        if self.trading.mode is TradingMode.HALTED and record.state != TradingMode.HALTED:
+            return []  # only an operator's stop ends a halt; a REDUCE that was under way when it came does not
+        return self._set_trading(TradingStatus(record.state, record.by, record.reason, token, envelope.time_us))
+
+    def _set_trading(self, status: TradingStatus) -> list[Change]:
+        previous, self.trading = self.trading.mode, status
+        return [TradingStateChanged(previous, status)]
+
+    def _violation(self, envelope: Envelope, record: RiskViolation) -> list[Change]:
+        return [ViolationRecorded(record)]
+
+    def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
+        return [SignalAnswered(record.strategy_id, record.signal, None, record.reason, record.detail)]

@@ -1,0 +1,215 @@
+"""The order tables: every order by id, the open ones by symbol and by strategy, and each execution id once.
+
+Owns what an order's status, filled quantity and average fill price are, given what the venue said. It moves
+no money (ledger.py) and reads no journal (fold.py). A report that cannot be true is told to the caller, never
+raised: what to do about a venue that contradicts itself is a decision, not an accident.
+
+Final orders leave the open tables but stay in `orders`, because a rejected one may revive (V3); execution ids
+are kept for good, because a venue may repeat them after any restart (F3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from protocol.orders import FINAL_STATUSES, OrderStatus, OrderType, Report, Side, advance
+from protocol.records import OrderPlace, OrderUpdate
+from protocol.units import MICROS, divide_half_even
+
+_FILL: Final = Report.FILL
+
+
+class Order:
+    """One order as the journal tells it. Quantities and prices in micros; changed by the tracker alone."""
+
+    __slots__ = (
+        "cancel_requested", "fill_product", "filled", "fills", "limit_price", "order_id", "order_type", "place",
+        "quantity", "reason", "reduce_only", "side", "signal", "status", "strategy_id", "symbol_id",
+    )  # fmt: skip
+
+    def __init__(self, place: OrderPlace) -> None:
+        self.place = place
+        """As it was approved, for whoever must compare or send it."""
+        self.order_id: int = place.order_id
+        self.strategy_id: int = place.strategy_id
+        self.signal: int = place.signal
+        self.symbol_id: int = place.symbol_id
+        self.side: Side = place.side
+        self.order_type: OrderType = place.order_type
+        self.quantity: int = place.quantity
+        self.limit_price: int = place.limit_price
+        self.reduce_only: bool = place.reduce_only
+        self.status = OrderStatus.NEW
+        self.reason = ""
+        """The reason of the last report that gave one."""
+        self.filled = 0
+        self.fills = 0
+        """Executions booked."""
+        self.fill_product = 0
+        """Sum of price x quantity over its fills."""
+        self.cancel_requested = False
+        """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.status not in FINAL_STATUSES
+
+    @property
+    def remaining(self) -> int:
+        return self.quantity - self.filled
+
+    @property
+    def average_price_micros(self) -> int:
+        """Of its fills, rounded half to even; 0 without any."""
+        return divide_half_even(self.fill_product, self.filled)
+
+    @property
+    def average_price_float(self) -> float:
+        return self.fill_product / (self.filled * MICROS) if self.filled else 0.0
+
+    @property
+    def shown_price_micros(self) -> int:
+        """The average of its fills once there are any, else the limit price, else 0 (design section 7)."""
+        return self.average_price_micros if self.filled else self.limit_price
+
+    @property
+    def shown_price_float(self) -> float:
+        """shown_price_micros for JSON, without its rounding."""
+        return self.average_price_float if self.filled else self.limit_price / MICROS
+
+    def __repr__(self) -> str:
+        return (
+            f"Order({self.order_id}, {self.side.label} {self.filled}/{self.quantity} of symbol {self.symbol_id}, "
+            f"{self.status.label})"
+        )
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Base of what a report amounts to."""
+
+
+class Advance(Verdict, frozen=True):
+    """The report is possible; `status` follows."""
+
+    order: Order
+    status: OrderStatus
+
+
+class Duplicate(Verdict, frozen=True):
+    """An execution that is booked already. Nothing moves."""
+
+    order_id: int
+    execution_id: str
+
+
+class Impossible(Verdict, frozen=True):
+    """The report contradicts what is known. Nothing moves."""
+
+    order_id: int
+    reason: str
+
+
+class OrderTracker:
+    __slots__ = ("_open_by_strategy", "_open_by_symbol", "execution_ids", "highest_id", "open_orders", "orders")
+
+    def __init__(self) -> None:
+        self.orders: dict[int, Order] = {}
+        self.open_orders: dict[int, Order] = {}
+        self._open_by_symbol: dict[int, dict[int, Order]] = {}
+        self._open_by_strategy: dict[int, dict[int, Order]] = {}
+        self.execution_ids: set[str] = set()
+        self.highest_id = 0
+        """Of the ids placed or reserved (a bracket's children, P4)."""
+
+    @property
+    def next_order_id(self) -> int:
+        return self.highest_id + 1
+
+    def open_in_symbol(self, symbol_id: int) -> Iterable[Order]:
+        return self._open_by_symbol.get(symbol_id, {}).values()
+
+    def open_of_strategy(self, strategy_id: int) -> Iterable[Order]:
+        return self._open_by_strategy.get(strategy_id, {}).values()
+
+    def open_quantities(self, symbol_id: int) -> tuple[int, int]:
+        """(buy, sell) micros that open orders in the symbol may still fill."""
+        buy = sell = 0
+        for order in self.open_in_symbol(symbol_id):
+            if order.side == Side.BUY:
+                buy += order.remaining
+            else:
+                sell += order.remaining
+        return buy, sell
+
+    def add(self, place: OrderPlace) -> Order | None:
+        """The new order, in the tables; None if its id was used before (and then nothing has changed)."""
+        if place.order_id in self.orders:
+            return None
+        order = self.orders[place.order_id] = Order(place)
+        self.highest_id = max(
+            self.highest_id, place.order_id, place.stop_loss_order_id, place.take_profit_order_id
+        )
+        self._open(order)
+        return order
+
+    def apply_update(self, update: OrderUpdate) -> Verdict:
+        """What the report amounts to; if it is possible, it is applied."""
+        verdict = self.examine(update)
+        if type(verdict) is Advance:
+            self.commit(verdict, update)
+        return verdict
+
+    def examine(self, update: OrderUpdate) -> Verdict:
+        """What the report amounts to; nothing changes. So the ledger can be asked before anything moves."""
+        order = self.orders.get(update.order_id)
+        if order is None:
+            return Impossible(update.order_id, "unknown_order")
+        if update.report == _FILL:
+            if update.execution_id in self.execution_ids:
+                return Duplicate(update.order_id, update.execution_id)
+            if not update.execution_id:
+                # Without an id a repetition could not be told from a second fill.
+                return Impossible(update.order_id, "fill_without_execution_id")
+            if not update.price:
+                return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
+        status = advance(
+            order.status, update.report, quantity=order.quantity, filled=order.filled, fill_quantity=update.quantity
+        )
+        if status is None:
+            return Impossible(update.order_id, _why_impossible(order, update))
+        return Advance(order, status)
+
+    def commit(self, verdict: Advance, update: OrderUpdate) -> None:
+        """The report that `verdict` was about is in the tables."""
+        order, was_open = verdict.order, verdict.order.is_open
+        order.status = verdict.status
+        if update.reason:
+            order.reason = update.reason
+        if update.report == _FILL:
+            self.execution_ids.add(update.execution_id)
+            order.filled += update.quantity
+            order.fills += 1
+            order.fill_product += update.price * update.quantity
+        if was_open and not order.is_open:
+            self._close(order)
+        elif order.is_open and not was_open:
+            self._open(order)
+
+    def _open(self, order: Order) -> None:
+        self.open_orders[order.order_id] = order
+        self._open_by_symbol.setdefault(order.symbol_id, {})[order.order_id] = order
+        self._open_by_strategy.setdefault(order.strategy_id, {})[order.order_id] = order
+
+    def _close(self, order: Order) -> None:
+        del self.open_orders[order.order_id]
+        del self._open_by_symbol[order.symbol_id][order.order_id]
+        del self._open_by_strategy[order.strategy_id][order.order_id]
+
+
+def _why_impossible(order: Order, update: OrderUpdate) -> str:
+    if update.report == _FILL and order.is_open:
+        return "overfill" if update.quantity > 0 else "empty_fill"
+    return f"{update.report.name.lower()}_after_{order.status.name.lower()}"

@@ -1,0 +1,205 @@
+"""The pre-trade checks: every row at its boundary, and what a close may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import checks
+from actors.checks import (
+    CHECKS,
+    Approved,
+    ApprovedCancel,
+    CheckInput,
+    InstrumentLimits,
+    Refused,
+    RiskLimits,
+    check_signal,
+)
+from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
+from protocol.orders import OrderType, Side, TradingMode
+from protocol.records import OrderCancel, OrderPlace
+from protocol.units import MICROS_MAX
+
+LOT, TICK, LIMIT, AGE = 10, 5, 1000, 1_000_000
+BUY, SELL = Side.BUY, Side.SELL
+
+ORDER = Intent(16, 7, 1, 0, b"epoch", 302, SIGNAL_ORDER, 0, BUY, OrderType.MARKET, quantity=100)
+CLOSE = Intent(16, 8, 1, 0, b"epoch", 305, SIGNAL_CLOSE, 0)
+CANCEL = Intent(16, 9, 1, 0, b"epoch", 305, SIGNAL_CANCEL, 0, order_id=4)
+
+
+def given_input(intent: Intent = ORDER, **changes: Any) -> CheckInput:
+    usual: dict[str, Any] = {
+        "instrument": InstrumentLimits(tick_size=TICK, lot_size=LOT),
+        "position": 0,
+        "open_buy": 0,
+        "open_sell": 0,
+        "halted": False,
+        "mode": TradingMode.ACTIVE,
+        "signal_age_us": 0,
+        "limits": RiskLimits(max_position=LIMIT, max_signal_age_us=AGE),
+    }
+    return CheckInput(intent=intent, **(usual | changes))
+
+
+def order(**changes: Any) -> Intent:
+    return msgspec.structs.replace(ORDER, **changes)
+
+
+def limit_order(price: int, **changes: Any) -> Intent:
+    return order(order_type=OrderType.LIMIT, limit_price=price, **changes)
+
+
+def reason_of(given: CheckInput) -> str:
+    verdict = check_signal(given, 1)
+    return verdict.reason if isinstance(verdict, Refused) else ""
+
+
+REDUCING = TradingMode.REDUCING
+CASES = [
+    ("a market order", given_input(), ""),
+    ("halted by the page", given_input(halted=True), "trading_halted"),
+    ("halted by the fold", given_input(mode=TradingMode.HALTED), "trading_halted"),
+    ("a close when halted", given_input(CLOSE, halted=True, position=100), "trading_halted"),
+    ("a symbol without config", given_input(instrument=None), "unknown_symbol"),
+    ("a modify", given_input(order(kind=SIGNAL_MODIFY)), "unsupported"),
+    ("an unknown kind", given_input(order(kind=9)), "unsupported"),
+    ("a stop order", given_input(order(order_type=OrderType.STOP)), "unsupported"),
+    ("a stop limit order", given_input(order(order_type=OrderType.STOP_LIMIT, limit_price=TICK)), "unsupported"),
+    ("a stop price", given_input(order(stop_price=5)), "unsupported"),
+    ("a stop loss", given_input(order(stop_loss=5)), "unsupported"),
+    ("a take profit", given_input(order(take_profit=5)), "unsupported"),
+    ("a signal as old as allowed", given_input(signal_age_us=AGE), ""),
+    ("a signal too old", given_input(signal_age_us=AGE + 1), "stale_signal"),
+    ("an old signal of a file source", given_input(signal_age_us=10 * AGE, limits=RiskLimits()), ""),
+    ("an old close", given_input(CLOSE, signal_age_us=10 * AGE, position=100), ""),
+    ("one lot", given_input(order(quantity=LOT)), ""),
+    ("no quantity", given_input(order(quantity=0)), "bad_quantity"),
+    ("a negative quantity", given_input(order(quantity=-LOT)), "bad_quantity"),
+    ("less than a lot", given_input(order(quantity=LOT - 1)), "bad_quantity"),
+    ("more than a lot", given_input(order(quantity=LOT + 1)), "bad_quantity"),
+    ("beyond 64 bits", given_input(order(quantity=(MICROS_MAX // LOT + 1) * LOT)), "bad_quantity"),
+    ("one tick", given_input(limit_order(TICK)), ""),
+    ("no limit price", given_input(limit_order(0)), "bad_price"),
+    ("a negative limit price", given_input(limit_order(-TICK)), "bad_price"),
+    ("off the tick", given_input(limit_order(TICK + 1)), "bad_price"),
+    ("a price beyond 64 bits", given_input(limit_order((MICROS_MAX // TICK + 1) * TICK)), "bad_price"),
+    ("a market order with a limit price", given_input(order(limit_price=TICK)), "bad_price"),
+    ("up to the limit", given_input(order(quantity=LIMIT)), ""),
+    ("beyond the limit", given_input(order(quantity=LIMIT + LOT)), "max_position_per_symbol"),
+    ("with the position", given_input(position=900), ""),
+    ("too much with the position", given_input(position=910), "max_position_per_symbol"),
+    ("with open buys", given_input(position=400, open_buy=500), ""),
+    ("too much with open buys", given_input(position=400, open_buy=510), "max_position_per_symbol"),
+    ("open sells do not help a buy", given_input(position=910, open_sell=900), "max_position_per_symbol"),
+    ("a short to the limit", given_input(order(side=SELL), position=-400, open_sell=500), ""),
+    ("a short beyond", given_input(order(side=SELL), position=-400, open_sell=510), "max_position_per_symbol"),
+    ("through zero to the limit", given_input(order(quantity=1500), position=-500), ""),
+    ("through zero beyond", given_input(order(quantity=1510), position=-500), "max_position_per_symbol"),
+    ("back from beyond the limit", given_input(order(side=SELL), position=5000), ""),
+    ("no limit set", given_input(order(quantity=10**15), limits=RiskLimits()), ""),
+    ("64 bits are a limit", given_input(position=MICROS_MAX - 99, limits=RiskLimits()), "max_position_per_symbol"),
+    ("reducing to flat", given_input(order(side=SELL), mode=REDUCING, position=100), ""),
+    ("reducing a short", given_input(mode=REDUCING, position=-100), ""),
+    ("reducing from flat", given_input(mode=REDUCING), "trading_reducing"),
+    ("reducing through zero", given_input(order(side=SELL), mode=REDUCING, position=90), "trading_reducing"),
+    ("reducing twice", given_input(order(side=SELL), mode=REDUCING, position=190, open_sell=100), "trading_reducing"),
+    ("increasing", given_input(mode=REDUCING, position=100), "trading_reducing"),
+    ("closing while reducing", given_input(CLOSE, mode=REDUCING, position=-300, open_buy=100), ""),
+    ("closing when flat", given_input(CLOSE), "nothing_to_close"),
+    ("closing what is being closed", given_input(CLOSE, position=100, open_sell=100), "nothing_to_close"),
+    ("closing what is being reversed", given_input(CLOSE, position=-100, open_buy=200), "nothing_to_close"),
+    ("closing what is off the lot", given_input(CLOSE, position=101), ""),
+]
+
+
+@pytest.mark.parametrize(("given", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_check_lets_pass_up_to_its_boundary_and_refuses_beyond(given: CheckInput, reason: str) -> None:
+    assert reason_of(given) == reason
+
+
+def test_every_row_of_the_table_refuses_something_here() -> None:
+    assert {check.reason for check in CHECKS} == {reason for _, _, reason in CASES if reason}
+
+
+def test_an_approved_order_is_what_the_strategy_asked_for() -> None:
+    intent = limit_order(50, side=SELL)
+    assert check_signal(given_input(intent), 12) == Approved(
+        OrderPlace(12, 16, 7, 0, SELL, OrderType.LIMIT, 100, 50, market_epoch=b"epoch", market_position=302)
+    )
+
+
+@pytest.mark.parametrize(
+    ("position", "open_buy", "open_sell", "side", "quantity"),
+    [
+        (300, 0, 0, SELL, 300),
+        (-300, 0, 0, BUY, 300),
+        (300, 0, 100, SELL, 200),
+        (-300, 100, 0, BUY, 200),
+        (300, 100, 0, SELL, 300),
+        (-300, 0, 100, BUY, 300),
+    ],
+)
+def test_a_close_takes_the_position_less_what_open_orders_reduce_already(
+    position: int, open_buy: int, open_sell: int, side: Side, quantity: int
+) -> None:
+    given = given_input(CLOSE, position=position, open_buy=open_buy, open_sell=open_sell)
+    assert check_signal(given, 3) == Approved(
+        OrderPlace(
+            3, 16, 8, 0, side, OrderType.MARKET, quantity, reduce_only=True, market_epoch=b"epoch", market_position=305
+        )
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"halted": True}, {"mode": TradingMode.HALTED}, {"instrument": None},
+                                     {"signal_age_us": 10 * AGE}, {"position": 10**6}])  # fmt: skip
+def test_a_cancel_always_passes(changes: dict[str, Any]) -> None:
+    assert check_signal(given_input(CANCEL, **changes), 3) == ApprovedCancel(OrderCancel(4, 16, 9, "strategy"))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        given_input(instrument=InstrumentLimits(tick_size=TICK, lot_size=0)),
+        given_input(limit_order(50), instrument=InstrumentLimits(tick_size=0, lot_size=LOT)),
+        given_input(position=None),
+        given_input(CLOSE, position=None),
+        given_input(limits=None),
+    ],
+)
+def test_a_check_that_raises_refuses(broken: CheckInput) -> None:
+    assert reason_of(broken) == checks.CHECK_FAILED
+
+
+quantities = st.integers(0, 300).map(lambda lots: lots * LOT)
+
+
+@given(
+    st.sampled_from([SIGNAL_ORDER, SIGNAL_CLOSE]), st.sampled_from(Side), st.integers(-2, 300), quantities,
+    quantities, st.integers(-200, 200), st.sampled_from(TradingMode),
+)  # fmt: skip
+def test_no_approved_order_can_break_its_promise_however_the_open_orders_fill(
+    kind: int, side: Side, lots: int, open_buy: int, open_sell: int, held: int, mode: TradingMode
+) -> None:
+    position = held * LOT
+    intent = order(kind=kind, side=side, quantity=lots * LOT)
+    verdict = check_signal(
+        given_input(intent, position=position, open_buy=open_buy, open_sell=open_sell, mode=mode), 1
+    )
+    if not isinstance(verdict, Approved):
+        return
+    place = verdict.place
+    assert mode is not TradingMode.HALTED
+    assert place.quantity > 0
+    same_side = open_buy if place.side is BUY else open_sell
+    after = position + place.side.sign * (same_side + place.quantity)
+    if kind == SIGNAL_CLOSE or mode is TradingMode.REDUCING:
+        assert abs(after) <= abs(position)
+        assert after * position >= 0
+    else:
+        assert after * place.side.sign <= LIMIT
