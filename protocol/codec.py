@@ -35,11 +35,11 @@ _ITEM_SIZES: Final = {MarketKind.TICKS: TICK.size, MarketKind.BARS: BAR.size, Ma
 
 class MarketPayload(NamedTuple):
     kind: MarketKind
-    count: int
+    items: int
     records: memoryview
-    """`count` TICK or BAR records."""
+    """`items` TICK or BAR records."""
     volumes: memoryview | None
-    """`count` i64 volumes in micros, where the feed has them."""
+    """`items` i64 volumes in micros, where the feed has them."""
 
 
 def encode_append(records: Iterable[tuple[int, int, bytes]]) -> bytes:

@@ -18,6 +18,10 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 """Limit of one frame in a pipe; a larger one is the peer's mistake."""
 
 
+HEAD: Final = -1
+"""Hello.from_position: only what comes from now on (live feeds)."""
+
+
 class Message(msgspec.Struct, array_like=True, frozen=True):
     """Base of all messages."""
 
@@ -33,7 +37,7 @@ class Hello(Message, frozen=True, tag=1):
     epoch: bytes
     """The epoch that from_position belongs to; empty if none is known."""
     from_position: int
-    """The first position wanted; 0 means the last CHECKPOINT (J4), or the first that a feed still has."""
+    """The first position wanted; 0: the last CHECKPOINT (J4), or the first that a feed still has; HEAD: what is new."""
     credit: int
     """How many DATA the consumer takes before it says CREDIT."""
     producer: int = 0
@@ -151,13 +155,15 @@ class Failed(Message, frozen=True, tag=33):
 
 
 class Go(Message, frozen=True, tag=34):
-    """Everything before you in the boot order is READY: begin. wal gets the run's record with it."""
+    """Everything before you in the boot order is READY: begin. `run` is the run's record; wal completes it."""
 
     run: EngineRun | None = None
 
 
 class Ready(Message, frozen=True, tag=35):
     lsn: int
+    run: EngineRun | None = None
+    """wal: the run's record as it stands in the journal, with the id tables that all others get with GO."""
 
 
 class Stop(Message, frozen=True, tag=36):

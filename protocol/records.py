@@ -1,6 +1,6 @@
 """The records of the journal: one frozen struct a type, fields in wire order.
 
-Owns the *data* after the envelope (protocol/wal/envelope.py): one MessagePack array of int, str, bin,
+Owns the *data* after the envelope (protocol/wal/format.py): one MessagePack array of int, str, bin,
 bool and nil (id tables are arrays of such rows). Fields are appended, never reordered; every field that is
 appended later has a default, so that old journals stay readable. protocol/README.md has the table for
 outsiders, and a test holds the two together.
@@ -183,7 +183,8 @@ class EngineRun(Record, frozen=True):
     config_hash: bytes
     boot_id: bytes
     halt_token: int
-    """STOP by operator: the latch token that it saw, and so cleared (H2)."""
+    """The latch token that is cleared from here on (H2): a STOP by an operator carries the one that it saw,
+    every other record the one of the record before."""
     balance: bytes
     currency: str
     leverage: int

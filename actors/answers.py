@@ -1,0 +1,151 @@
+"""The read-only verbs of the gateway: replies computed from its own fold, marks and what the supervisor said.
+
+Pure reading: nothing here changes anything or waits for anybody. The keys are a contract (protocol/README.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
+
+from actors.clock import now_us
+from actors.fold import Fold
+from actors.latch import Latch
+from actors.ledger import Valuation, value_account
+from actors.order_tracker import Order
+from protocol.commands import (
+    AccountReply,
+    ChildRow,
+    HealthReply,
+    OrderRow,
+    OrdersReply,
+    PositionRow,
+    Reply,
+    StatusReply,
+    SymbolRow,
+    SymbolsReply,
+    TextReply,
+    TradingStateRow,
+)
+from protocol.messages import Children, ChildState
+from protocol.orders import TradingMode
+from protocol.settings import Config
+from protocol.units import MICROS, PRODUCT
+
+
+class Sources(Protocol):
+    """What the answers are computed from: the gateway."""
+
+    fold: Fold
+    latch: Latch
+    config: Config
+    children: Children
+    marks: dict[int, tuple[int, int]]
+
+
+class Answers:
+    def __init__(self, gateway: Sources) -> None:
+        self._gateway = gateway
+        self._fold = gateway.fold
+        self.verbs: Mapping[str, Callable[[str], Reply]] = {
+            "PING": lambda _: TextReply(response="PONG"),
+            "STATUS": lambda _: self.status(),
+            "HEALTH": lambda _: self.health(),
+            "ORDERS": lambda _: self.orders(),
+            "SYMBOLS": lambda _: self.symbols(),
+            "ACCOUNT": lambda _: self.account(),
+        }
+
+    def status(self) -> StatusReply:
+        positions = [
+            PositionRow(
+                symbol=view.symbol,
+                net_quantity=view.quantity / MICROS,
+                average_price=view.average_price_float,
+                realized_pnl=view.realized / PRODUCT,
+            )
+            for view in self._fold.snapshot_positions()
+        ]
+        return StatusReply(halted=self.is_halted(), positions=positions)
+
+    def is_halted(self) -> bool:
+        return self._fold.halted(self._gateway.latch.halt_token)
+
+    def orders(self) -> OrdersReply:
+        return OrdersReply(orders=[self._order_row(order) for order in self._fold.tracker.open_orders.values()])
+
+    def _order_row(self, order: Order) -> OrderRow:
+        return OrderRow(
+            order_id=order.order_id,
+            symbol=self._fold.symbol(order.symbol_id),
+            side=order.side.label,
+            order_type=order.order_type.name.lower(),
+            status=order.status.label,
+            quantity=order.quantity / MICROS,
+            filled_quantity=order.filled / MICROS,
+            limit_price=order.limit_price / MICROS,
+            average_price=order.average_price_float,
+            strategy=self._fold.strategy(order.strategy_id),
+            signal=order.signal,
+        )
+
+    def symbols(self) -> SymbolsReply:
+        rows = [SymbolRow(symbol_id=index, symbol=name) for index, name in enumerate(self._fold.symbols)]
+        return SymbolsReply(symbols=rows)
+
+    def valuation(self) -> Valuation:
+        fold = self._fold
+        assert fold.run is not None, "answers begin after the fold"
+        return value_account(fold.account, self._gateway.marks, fold.multipliers, fold.run.leverage)
+
+    def account(self) -> AccountReply:
+        assert self._fold.run is not None, "answers begin after the fold"
+        return AccountReply(currency=self._fold.run.currency, **self.valuation().to_floats()._asdict())
+
+    def health(self) -> HealthReply:
+        gateway, run = self._gateway, self._fold.run
+        assert run is not None, "answers begin after the fold"
+        rows = [self._child_row(child) for child in gateway.children.children]
+        return HealthReply(
+            engine=gateway.config.engine.name,
+            version=engine_version(),
+            mode=gateway.config.engine.mode,
+            boot_id=run.boot_id.hex(),
+            time_us=now_us(),
+            trading_state=self._trading_state(),
+            lsn=self._fold.lsn,
+            market_position=max((row.market_position for row in rows), default=0),
+            children=rows,
+        )
+
+    def _trading_state(self) -> TradingStateRow:
+        """The page's word if it is ahead of the journal's."""
+        trading, latch = self._fold.trading, self._gateway.latch
+        if self.is_halted() and trading.mode is not TradingMode.HALTED:
+            return TradingStateRow(state="HALTED", by=latch.who(), reason=latch.reason(), since_us=latch.since_us())
+        return TradingStateRow(
+            state=trading.mode.name, by=trading.by, reason=trading.reason, since_us=trading.since_us
+        )
+
+    def _child_row(self, child: ChildState) -> ChildRow:
+        return ChildRow(
+            name=child.name,
+            state=child.state,
+            pid=child.pid,
+            incarnation=child.incarnation,
+            restarts=child.restarts,
+            cpu_percent=child.cpu_percent,
+            memory_bytes=child.memory_bytes,
+            lsn=child.lsn,
+            journal_lag=max(0, self._fold.lsn - child.lsn) if child.lsn else 0,
+            market_position=child.market_position,
+            counters=child.counters,
+        )
+
+
+def engine_version() -> str:
+    try:
+        return version("seawall")
+    except PackageNotFoundError:
+        return "uninstalled"

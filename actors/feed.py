@@ -1,0 +1,199 @@
+"""The market stream's content: chunks with positions, and the windows that consumers read them from.
+
+A position is 3 x tick + phase (timer 0, bar 1, tick 2; P1), ticks counted from 1. A chunk of ticks k..k+n-1
+begins at 3k + 2, bars that tick k closes stand before it at 3k + 1, the end of a file after the last tick.
+Chunks of a file source are cut by the config alone, so that positions outlive a restart.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from actors.bars import BarBatch, BarBuilder
+from actors.sources import FileSource, LiveSource, TickBatch
+from actors.stream import Chunk
+from protocol.codec import MarketKind, decode_market, encode_market
+from protocol.topics import TICK
+
+PHASE_BAR: Final = 1
+PHASE_TICK: Final = 2
+FILE_WINDOW_CHUNKS: Final = 2
+"""How far consumers of a file may be apart: what an order meets is at most this much later than its cause."""
+FILE_CHUNK_TICKS: Final = 32
+LIVE_WINDOW_TICKS: Final = 65_536
+"""What a live feed keeps for consumers that lag or come back."""
+
+
+def tick_position(tick: int) -> int:
+    return 3 * tick + PHASE_TICK
+
+
+class ChunkBuilder:
+    """Numbers the ticks of batches and puts bars before the tick that closed them."""
+
+    def __init__(self, timeframes_minutes: list[int]) -> None:
+        self._bars = BarBuilder(timeframes_minutes)
+        self.next_tick = 1
+
+    def add(self, batch: TickBatch) -> Iterator[Chunk]:
+        for piece in self._bars.split(batch):
+            if isinstance(piece, BarBatch):
+                yield self._bar_chunk(piece)
+            else:
+                yield self._tick_chunk(piece)
+
+    def end(self) -> Iterator[Chunk]:
+        """The open bars and the end of the file."""
+        last = self._bars.flush()
+        if last.count:
+            yield self._bar_chunk(last)
+        first = tick_position(self.next_tick)
+        yield Chunk(first, first + 1, 1, encode_market(MarketKind.END, 1, b""))
+
+    def _bar_chunk(self, bars: BarBatch) -> Chunk:
+        first = 3 * self.next_tick + PHASE_BAR
+        return Chunk(first, first + 1, bars.count, encode_market(MarketKind.BARS, bars.count, bars.records))
+
+    def _tick_chunk(self, ticks: TickBatch) -> Chunk:
+        first = tick_position(self.next_tick)
+        self.next_tick += ticks.count
+        payload = encode_market(MarketKind.TICKS, ticks.count, ticks.records, ticks.volumes)
+        return Chunk(first, 3 * self.next_tick, ticks.count, payload)
+
+
+class FileFeed:
+    """A file's chunks: a small window that moves when every expected consumer has done with it; lossless.
+
+    A consumer that asks for what lies before the window (a strategy that is warmed) reads the file again by
+    itself until it reaches the window.
+    """
+
+    def __init__(self, source: FileSource, timeframes_minutes: list[int], chunk_ticks: int) -> None:
+        self._source = source
+        self._timeframes = timeframes_minutes
+        self._chunk_ticks = chunk_ticks
+        self.epoch = source.epoch
+        self._chunks = self._from_start()
+        self._window: deque[Chunk] = deque()
+        self._next_position = 0
+        self._held: Chunk | None = None
+        self._catching_up: dict[str, tuple[Iterator[Chunk], Chunk]] = {}
+        self.at_end = False
+
+    def _from_start(self) -> Iterator[Chunk]:
+        builder = ChunkBuilder(self._timeframes)
+        for batch in self._source.batches(self._chunk_ticks):
+            yield from builder.add(batch)
+        yield from builder.end()
+
+    @property
+    def tail_position(self) -> int:
+        return self._next_position - 1
+
+    def seek(self, position: int) -> None:
+        """The next chunk is the one of `position`; for a feed that comes back."""
+        for chunk in self._chunks:
+            if chunk.next_position > position:
+                self._held = chunk
+                return
+
+    def drop(self, acknowledged: int) -> None:
+        """Forgets what all have done with."""
+        while self._window and self._window[0].next_position <= acknowledged:
+            self._window.popleft()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._window) < FILE_WINDOW_CHUNKS and not self.at_end
+
+    def ahead(self) -> Chunk:
+        """The chunk that `advance` will bring; only while there is room."""
+        if self._held is None:
+            self._held = next(self._chunks)
+        return self._held
+
+    def advance(self) -> None:
+        """The window grows by one chunk; only while there is room."""
+        chunk, self._held = self.ahead(), None
+        self._add(chunk)
+
+    def _add(self, chunk: Chunk) -> None:
+        self._window.append(chunk)
+        self._next_position = chunk.next_position
+        self.at_end = MarketKind(chunk.payload[0]) is MarketKind.END
+
+    def read(self, consumer: str, position: int) -> Chunk | None:
+        if self._window and position < self._window[0].first_position:
+            return self._catch_up(consumer, position)
+        self._catching_up.pop(consumer, None)
+        return next((chunk for chunk in self._window if chunk.first_position >= position), None)
+
+    def _catch_up(self, consumer: str, position: int) -> Chunk:
+        chunks, chunk = self._catching_up.get(consumer, (None, None))
+        if chunks is None or chunk is None or chunk.first_position > position:
+            chunks = self._from_start()
+            chunk = next(chunks)
+        while chunk.first_position < position:
+            chunk = next(chunks)
+        self._catching_up[consumer] = (chunks, chunk)
+        return chunk
+
+    def snapshot(self) -> bytes:
+        return latest_ticks(self._window)
+
+
+class LiveFeed:
+    """A live feed's chunks: a bounded ring; who falls behind it loses the oldest, counted as a gap."""
+
+    def __init__(self, source: LiveSource, timeframes_minutes: list[int]) -> None:
+        self.epoch = source.epoch
+        self._builder = ChunkBuilder(timeframes_minutes)
+        self._window: deque[Chunk] = deque()
+        self._ticks = 0
+        self._next_position = tick_position(1)
+        self.at_end = False
+
+    @property
+    def tail_position(self) -> int:
+        return self._next_position - 1
+
+    def add(self, batch: TickBatch) -> None:
+        for chunk in self._builder.add(batch):
+            self._window.append(chunk)
+            self._ticks += chunk.items
+            self._next_position = chunk.next_position
+        while self._ticks > LIVE_WINDOW_TICKS:
+            self._ticks -= self._window.popleft().items
+
+    def read(self, consumer: str, position: int) -> Chunk | None:
+        window = self._window
+        if not window or position > window[-1].first_position:
+            return None
+        oldest = window[0]
+        if position < oldest.first_position:
+            missed = oldest.first_position // 3 - position // 3 if position > 0 else 0
+            return oldest._replace(gap=missed)
+        # The newest are asked for most: search from the end.
+        found = window[-1]
+        for chunk in reversed(window):
+            if chunk.first_position < position:
+                break
+            found = chunk
+        return found
+
+    def snapshot(self) -> bytes:
+        return latest_ticks(self._window)
+
+
+def latest_ticks(window: deque[Chunk]) -> bytes:
+    """The last TICK of every symbol in the window."""
+    latest: dict[int, bytes] = {}
+    for chunk in window:
+        payload = decode_market(chunk.payload)
+        if payload.kind is MarketKind.TICKS:
+            for start in range(0, len(payload.records), TICK.size):
+                record = bytes(payload.records[start : start + TICK.size])
+                latest[TICK.unpack(record)[1]] = record
+    return b"".join(latest.values())

@@ -1,0 +1,241 @@
+"""gateway: what outsiders see and say. Binary broadcast, JSON telemetry, commands, and HALT.
+
+Owns the outer sockets. Its answers come from its own fold of the journal: it asks nobody, so it answers while
+risk is down, and within 50 ms. It decides nothing; HALT it carries out itself, by the latch (design section 8).
+
+Talks to: dashboards and operators; wal (tail, and TRADING_STATE), market_data (ticks, bars, marks), the supervisor
+(what it says of the children).
+
+No client can make another wait: commands come in over a ROUTER, which speaks REP's protocol to every REQ client
+and has no turn to lose; what a client does not read is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+
+from actors.answers import Answers
+from actors.base import Actor, Place, receive_all
+from actors.broadcaster import Broadcaster
+from actors.clock import monotonic_s, now_us
+from actors.fold import Fold
+from actors.journal import connect_journal
+from actors.market import MarketClient
+from actors.publisher import Publisher
+from protocol.codec import MarketPayload
+from protocol.commands import (
+    REQUEST_BYTES_MAX,
+    BadCommand,
+    Command,
+    HaltReply,
+    Reply,
+    encode_reply,
+    error_reply,
+    parse_command,
+)
+from protocol.errors import ConfigError, GatewayError
+from protocol.messages import Children, Message, Statistics
+from protocol.orders import TradingMode
+from protocol.records import EngineRun, Producer, Record, TradingState
+from protocol.topics import TICK
+from protocol.wal.format import Envelope
+
+COMMANDS_PER_TURN: Final = 100
+HALT_WAIT_S: Final = 0.05
+"""HALT's reply waits at most this long for a send under way and for the disk (design section 8)."""
+HEARTBEAT_S: Final = 1.0
+HANDSHAKE_MS: Final = 2000
+"""A client that connects and does not complete its handshake is cut off."""
+REPLY_QUEUE_MAX: Final = 100
+"""Replies that one client may leave unread; more are dropped."""
+LATCH_LOOK_S: Final = 0.05
+
+
+class Gateway(Actor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.fold = Fold()
+        self.journal = connect_journal(
+            self, producer=Producer.GATEWAY, on_record=self._on_record, on_caught_up=self._on_caught_up
+        )
+        self.market = MarketClient(self, self)
+        self.marks: dict[int, tuple[int, int]] = {}
+        self.market_time_us = 0
+        self.children = Children(())
+        self.halt_appended = 0
+        self.is_ready = False
+        self.commands: list[zmq.Socket[bytes]] = []
+        self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
+        self.verbs: dict[str, Callable[[str], Reply]] = {"HALT": self._halt}
+
+    # The life of the actor.
+
+    def load(self) -> None:
+        """Binds everything before anything starts, so that a port in use ends the start."""
+        settings = self.config.gateway
+        if settings.command:
+            self.commands.append(self._bind_commands("gateway.command", settings.command))
+        if self.spec.control_endpoint:
+            self.commands.append(self._bind_commands("the control socket", self.spec.control_endpoint))
+        broadcaster = None
+        if settings.broadcast:
+            broadcaster = Broadcaster(settings.broadcast, context=self.context, drains_itself=False)
+            try:
+                broadcaster.start()
+            except GatewayError as error:
+                raise ConfigError([f"gateway.broadcast = {settings.broadcast!r}: {error}"]) from error
+        telemetry = None
+        if settings.telemetry:
+            telemetry = self.socket(zmq.XPUB, 10_000)
+            self._bind(telemetry, "gateway.telemetry", settings.telemetry)
+        self.publisher = Publisher(self.fold, broadcaster, telemetry, self.spec.boot_id.hex())
+        self.answers = Answers(self)
+        self.verbs |= self.answers.verbs
+
+    def _bind_commands(self, key: str, endpoint: str) -> zmq.Socket[bytes]:
+        made = self.socket(zmq.ROUTER, REPLY_QUEUE_MAX)
+        made.setsockopt(zmq.MAXMSGSIZE, 4 * REQUEST_BYTES_MAX)
+        made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        self._bind(made, key, endpoint)
+        return made
+
+    def _bind(self, made: zmq.Socket[bytes], key: str, endpoint: str) -> None:
+        try:
+            made.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise ConfigError([f"{key} = {endpoint!r}: cannot be bound: {error.strerror}"]) from error
+
+    def begin(self, run: EngineRun | None) -> None:
+        self.journal.start()
+        self.market.start()
+        for made in self.commands:
+            self.loop.on_readable(made, lambda made=made: self._serve(made))
+        for made, handler in self.publisher.subscriptions():
+            self.loop.on_readable(made, handler)
+        self.loop.every(self.config.gateway.account_interval_ms / 1000, self._publish_account)
+        self.loop.every(HEARTBEAT_S, self._heartbeat)
+        self.loop.every(LATCH_LOOK_S, self._append_halt)
+        self.loop.after_turn(self._after_turn)
+
+    def _on_caught_up(self) -> None:
+        self.is_ready = True
+        self.ready(self.journal.lsn)
+
+    def stop(self, run: EngineRun | None) -> None:
+        self.loop.after_turn(self._stop_when_drained)
+
+    def _stop_when_drained(self) -> None:
+        if not self.journal.pending_count:
+            self.publisher.close()
+            self.stopped(self.journal.lsn)
+
+    def peer(self, name: str) -> None:
+        if name == "wal":
+            self.journal.stream.say_hello()
+        elif name == "market_data":
+            self.market.stream.say_hello()
+
+    def control(self, message: Message) -> None:
+        if isinstance(message, Children):
+            before = {child.name: child for child in self.children.children}
+            self.children = message
+            for child in message.children:
+                self.publisher.publish_child(before.get(child.name), child)
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            self.journal.lsn, self.market.position, self.market.at_end, self.journal.pending_count, dict(self.counters)
+        )
+
+    # The journal and the market.
+
+    def _on_record(self, envelope: Envelope, record: Record) -> None:
+        changes = self.fold.apply(envelope, record)
+        if self.is_ready:
+            for change in changes:
+                self.publisher.publish_change(change)
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
+        marks = self.marks
+        for _, symbol_id, self.market_time_us, bid, ask in TICK.iter_unpack(payload.records):
+            marks[symbol_id] = (bid, ask)
+        self.publisher.publish_ticks(payload.records)
+
+    def on_bars(self, payload: MarketPayload) -> None:
+        self.publisher.publish_bars(payload.records)
+
+    def on_end(self) -> None: ...
+
+    def clock_us(self) -> int:
+        """The market's clock; the wall clock before the first tick."""
+        return self.market_time_us or now_us()
+
+    def _after_turn(self) -> None:
+        if self.publisher.account_changed:
+            self._publish_account()
+
+    def _publish_account(self) -> None:
+        if self.is_ready and self.fold.run is not None:
+            self.publisher.publish_account(self.answers.valuation(), self.fold.run.currency, self.clock_us())
+
+    def _heartbeat(self) -> None:
+        self.publisher.publish_heartbeat(now_us())
+
+    # Commands.
+
+    def _serve(self, source: zmq.Socket[bytes]) -> None:
+        for frames in receive_all(source, COMMANDS_PER_TURN):
+            # REQ sends [identity, empty, request]; without the empty frame there is nobody that could be answered.
+            if len(frames) < 2 or frames[1]:
+                self.counters["bad_commands"] += 1
+                continue
+            reply = encode_reply(self._reply(frames[2:]))
+            try:
+                source.send_multipart([frames[0], b"", reply], zmq.NOBLOCK)
+            except zmq.ZMQError:
+                self.counters["dropped_replies"] += 1
+
+    def _reply(self, frames: list[bytes]) -> Reply:
+        self.counters["commands"] += 1
+        command = parse_command(frames)
+        if isinstance(command, BadCommand):
+            self.counters["bad_commands"] += 1
+            return error_reply(command.response)
+        try:
+            return self._carry_out(command)
+        except Exception as error:  # a client gets an answer whatever happens; HALT has set the latch by then
+            self.log.exception("command_failed", verb=command.verb)
+            return error_reply(f"{command.verb} failed: {error}")
+
+    def _carry_out(self, command: Command) -> Reply:
+        if not self.is_ready and command.verb not in ("PING", "HALT"):
+            return error_reply("The gateway is starting")
+        return self.verbs[command.verb](command.argument)
+
+    def _halt(self, reason: str) -> Reply:
+        """H4, H5: the latch, then wait for a send under way and for the disk, then the reply, then the record."""
+        deadline = monotonic_s() + HALT_WAIT_S
+        self.latch.halt("operator", reason or "HALT")
+        ticket = self.latch.start_sync()
+        is_quiet = self.latch.wait_until_quiet(HALT_WAIT_S)
+        is_synced = ticket.wait(max(0.0, deadline - monotonic_s()))
+        reply = HaltReply(response="Trading halted")
+        if not is_quiet:
+            reply = HaltReply(response="Trading halted", in_flight=1)
+        if not is_synced:
+            reply = HaltReply(response="Trading halted", in_flight=reply.in_flight, unsynced=1)
+        self.loop.after(0, self._append_halt)
+        return reply
+
+    def _append_halt(self) -> None:
+        """H7: gateway and risk may both append it."""
+        token = self.latch.halt_token
+        if not self.is_ready or token in (0, self.fold.cleared_token, self.halt_appended, self.fold.trading.token):
+            return
+        self.halt_appended = token
+        self.journal.append(TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), token))
+
+

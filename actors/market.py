@@ -1,0 +1,114 @@
+"""The market stream as a consumer sees it: ticks, bars, the end; the position on the health page.
+
+A new life goes on after the position that its predecessor's page names, if the feed is still the same; else a
+file is read from its first row and a live feed from its head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from actors.base import Actor
+from actors.feed import tick_position
+from actors.stream import StreamClient
+from protocol.codec import MarketKind, MarketPayload, decode_market
+from protocol.messages import HEAD, Data, Welcome
+from protocol.pipeline import MARKET
+from protocol.topics import BAR, TICK
+
+
+class MarketHandler(Protocol):
+    """What an actor does with the market."""
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None: ...
+
+    def on_bars(self, payload: MarketPayload) -> None: ...
+
+    def on_end(self) -> None: ...
+
+
+class MarketClient:
+    """One actor's connection to the market stream.
+
+    `keeps_page`: the position goes onto the page when a chunk is done with; an actor that must not be ahead of
+    its own appends writes it itself.
+    """
+
+    def __init__(
+        self,
+        actor: Actor,
+        handler: MarketHandler,
+        *,
+        from_first: bool = False,
+        keeps_page: bool = True,
+        on_welcome: Callable[[Welcome], None] | None = None,
+    ) -> None:
+        self._page = actor.page
+        self._handler = handler
+        self._keeps_page = keeps_page
+        self._from_first = from_first
+        self._welcome = on_welcome
+        self._is_file = actor.config.market_data.is_file
+        self.at_end = False
+        self.stream = StreamClient(
+            actor.loop,
+            actor.connect(MARKET),
+            name=actor.name,
+            incarnation=actor.spec.incarnation,
+            credit=MARKET.limit,
+            on_data=self._take_data,
+            on_welcome=self._take_welcome,
+            on_reset=lambda reason: None,
+        )
+        self.former_epoch, self.former_position = actor.page.market()
+
+    def start(self) -> None:
+        stream = self.stream
+        if self.former_epoch and not self._from_first:
+            stream.epoch, stream.position = self.former_epoch, self.former_position
+        stream.start_position = 0 if self._is_file or self._from_first else HEAD
+        stream.start()
+
+    @property
+    def epoch(self) -> bytes:
+        return self.stream.epoch
+
+    @property
+    def position(self) -> int:
+        return self.stream.position
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        stream = self.stream
+        if stream.epoch != welcome.epoch or not stream.position:
+            stream.epoch = welcome.epoch
+            stream.position = max(0, welcome.first_position - 1)
+        if self._welcome is not None:
+            self._welcome(welcome)
+
+    def _take_data(self, data: Data, frame: bytes) -> int | None:
+        first = data.first_position
+        if not data.gap and self.stream.position and first // 3 > self.stream.position // 3 + 1:
+            return None
+        payload = decode_market(frame)
+        if payload.kind is MarketKind.TICKS:
+            last = tick_position(first // 3 + payload.items - 1)
+            self._handler.on_ticks(first // 3, payload)
+        elif payload.kind is MarketKind.BARS:
+            last = first
+            self._handler.on_bars(payload)
+        else:
+            last = first
+            self.at_end = True
+            self._handler.on_end()
+        if self._keeps_page:
+            self._page.set_market(self.stream.epoch, last)
+        return last
+
+
+def data_time_us(payload: bytes) -> int:
+    """The time of the first tick or bar in a market payload; 0 for the end."""
+    market = decode_market(payload)
+    if market.kind is MarketKind.TICKS:
+        return TICK.unpack_from(market.records)[2]
+    return BAR.unpack_from(market.records)[3] if market.kind is MarketKind.BARS else 0

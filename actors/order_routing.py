@@ -1,0 +1,208 @@
+"""order_routing: sends approved orders to the venue and appends everything that the venue answers.
+
+Owns the venue. An order leaves only when its ORDER_PLACE has come back on the tail (it is on disk), was never
+sent before, and the latch is open at that very moment (H4). Around every send stand the latch's two counters.
+
+Talks to: wal (tail and appends), market_data (the paper venue's quotes). The paper venue has no doubt (V2): what
+has no answer after a restart goes to the model again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from actors.base import Actor, Place
+from actors.fold import CancelRequested, Fold, OrderChanged
+from actors.journal import connect_journal
+from actors.market import MarketClient
+from actors.order_tracker import Order
+from actors.page import Activity
+from actors.venues import Venue
+from actors.venues.paper import PaperVenue
+from protocol.codec import MarketPayload
+from protocol.messages import Statistics
+from protocol.orders import OrderStatus, Report
+from protocol.records import EngineRun, OrderPlace, OrderUpdate, Producer, Record
+from protocol.topics import TICK
+from protocol.units import decimal_to_micros
+from protocol.wal.format import Envelope
+
+
+class OrderRouting(Actor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.fold = Fold()
+        self.journal = connect_journal(
+            self,
+            producer=Producer.ORDER_ROUTING,
+            on_record=self._on_record,
+            on_caught_up=self._on_caught_up,
+        )
+        self.market = MarketClient(self, self, keeps_page=False)
+        self.venue: Venue
+        self.sent: set[int] = set()
+        """Orders given to the venue in this life, and not answered in the fold yet."""
+        self.early: dict[int, OrderPlace] = {}
+        """Orders whose tick this actor has not seen yet; they wait for it."""
+        self.positions: deque[tuple[int, int]] = deque()
+        """(market position, own append) of chunks whose answers are not durable yet."""
+        self.is_ready = False
+        self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0}
+
+    # The life of the actor.
+
+    def begin(self, run: EngineRun | None) -> None:
+        assert run is not None, "wal has said the id tables"
+        lots = {instrument.symbol: instrument.lot_micros for instrument in self.config.instruments}
+        lot_sizes = {index: lots[name] for index, (name, _) in enumerate(run.symbols) if name in lots}
+        self.venue = PaperVenue(lot_sizes, decimal_to_micros(self.config.order_routing.commission_per_lot))
+        self.latch.adopt_router(os.getpid())
+        self.journal.start()
+        self.loop.after_turn(self._keep_page)
+
+    def stop(self, run: EngineRun | None) -> None:
+        if self.config.order_routing.on_stop == "cancel" and self.is_ready:
+            for order_id in list(self.fold.tracker.open_orders):
+                self._cancel(order_id)
+        self.loop.after_turn(self._stop_when_drained)
+
+    def _stop_when_drained(self) -> None:
+        if not self.journal.pending_count:
+            self.stopped(self.journal.lsn)
+
+    def peer(self, name: str) -> None:
+        if name == "wal":
+            self.journal.stream.say_hello()
+        elif name == "market_data":
+            self.market.stream.say_hello()
+
+    def statistics(self) -> Statistics:
+        outstanding = self.journal.pending_count + len(self.early)
+        return Statistics(
+            self.journal.lsn, self.market.position, self.market.at_end, outstanding, dict(self.counters)
+        )
+
+    # The journal.
+
+    def _on_record(self, envelope: Envelope, record: Record) -> None:
+        for change in self.fold.apply(envelope, record):
+            if isinstance(change, OrderChanged):
+                if change.order.status is not OrderStatus.NEW:
+                    self.sent.discard(change.order.order_id)
+                elif self.is_ready and change.previous_status is OrderStatus.NEW:
+                    self._route(change.order.place)
+            elif isinstance(change, CancelRequested) and self.is_ready:
+                self._cancel(change.order_id)
+
+    def _on_caught_up(self) -> None:
+        """The venue is a fold too: what was answered works again, what was not goes to it again (V2)."""
+        orders = list(self.fold.tracker.open_orders.values())
+        for order in orders:
+            if order.status is not OrderStatus.NEW:
+                self.venue.restore(order)
+        self.is_ready = True
+        self.market.start()  # not before: a tick must find every working order in the venue
+        for order in orders:
+            self._resume(order)
+        self.ready(self.journal.lsn)
+
+    def _resume(self, order: Order) -> None:
+        if order.status is OrderStatus.NEW and not order.cancel_requested:
+            self._route(order.place)
+        elif order.cancel_requested:
+            self._cancel(order.order_id)
+
+    # Orders.
+
+    def _route(self, place: OrderPlace) -> None:
+        """Sends the order, or lets it wait for the tick that caused it."""
+        if place.market_epoch == self.market.epoch and place.market_position > self.market.position:
+            self.early[place.order_id] = place
+        else:
+            self._send(place)
+
+    def _send(self, place: OrderPlace) -> None:
+        """The only place from which an order leaves (H4: the counters stand around it, whatever happens)."""
+        if not self._is_approved(place):
+            self.counters["not_approved"] += 1
+            self.log.error("order_not_sent", order_id=place.order_id, reason="not what was approved, or sent before")
+            return
+        self.page.set_activity(Activity.VENUE_CALL)
+        try:
+            # The fold may know of a halt that the page has lost; then this order must not leave either.
+            if self.latch.begin_send() and not self.fold.halted(self.latch.halt_token):
+                self.sent.add(place.order_id)
+                self.counters["sent"] += 1
+                updates = self.venue.place(place)
+            else:
+                self.counters["refused_by_latch"] += 1
+                updates = [OrderUpdate(place.order_id, Report.REJECT, reason="trading_halted")]
+        finally:
+            self.latch.end_send()
+            self.page.set_activity(Activity.WORKING)
+        self._append(updates)
+
+    def _is_approved(self, place: OrderPlace) -> bool:
+        """Compares what leaves with what was approved (the check whose lack cost Knight Capital, SEC 34-70694)."""
+        order = self.fold.tracker.orders.get(place.order_id)
+        return (
+            order is not None
+            and order.place == place
+            and order.status is OrderStatus.NEW
+            and place.order_id not in self.sent
+        )
+
+    def _cancel(self, order_id: int) -> None:
+        self.counters["cancels"] += 1
+        if self.early.pop(order_id, None) is not None:
+            self._append([OrderUpdate(order_id, Report.CANCEL)])
+            return
+        updates = self.venue.cancel(order_id)
+        order = self.fold.tracker.orders.get(order_id)
+        if not updates and order is not None and order.status is OrderStatus.NEW and order_id not in self.sent:
+            updates = [OrderUpdate(order_id, Report.CANCEL)]
+        self._append(updates)
+
+    def _append(self, updates: list[OrderUpdate]) -> None:
+        for update in updates:
+            self.counters["fills"] += update.report is Report.FILL
+            self.journal.append(update)
+
+    # The market: every tick goes to the venue.
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
+        on_tick = self.venue.on_tick
+        tick = first_tick
+        for _, symbol_id, timestamp, bid, ask in TICK.iter_unpack(payload.records):
+            updates = on_tick(symbol_id, timestamp, bid, ask)
+            if updates:
+                self._append(updates)
+            if self.early:
+                self._send_early(3 * tick + 2)
+            tick += 1
+        self._reached(3 * tick - 1)
+
+    def on_bars(self, payload: MarketPayload) -> None: ...
+
+    def on_end(self) -> None:
+        for order_id in list(self.early):
+            self._send(self.early.pop(order_id))
+
+    def _send_early(self, position: int) -> None:
+        epoch = self.market.epoch
+        for place in list(self.early.values()):
+            if place.market_position <= position or place.market_epoch != epoch:
+                self._send(self.early.pop(place.order_id))
+
+    def _reached(self, position: int) -> None:
+        """The page may say so only when the answers up to here are on disk: a new life goes on after it."""
+        self.positions.append((position, self.journal.last_seq))
+
+    def _keep_page(self) -> None:
+        positions, oldest = self.positions, self.journal.oldest_pending_seq
+        reached = 0
+        while positions and positions[0][1] < oldest:
+            reached = positions.popleft()[0]
+        if reached:
+            self.page.set_market(self.market.epoch, reached)

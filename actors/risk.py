@@ -1,0 +1,356 @@
+"""risk: checks every signal, keeps positions and orders, appends what follows from the venue's answers.
+
+Owns the decision: only what it has approved becomes an ORDER_PLACE. Its state is the fold of the journal; it
+decides on fold and pending together. It never talks to a venue.
+
+Talks to: strategies (signals), wal (tail and appends), market_data (marks). Three parts detach one after the
+other at a stop (design section 9): the risk engine (signals), the position engine (derived records), the order
+tracker (order updates).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import zmq
+
+from actors.base import Actor, Place, receive_all
+from actors.checks import Approved, ApprovedCancel, CheckInput, InstrumentLimits, RiskLimits, check_signal
+from actors.clock import now_us
+from actors.fold import (
+    Change,
+    DuplicateExecution,
+    FillBooked,
+    Fold,
+    ImpossibleReport,
+    OrderChanged,
+    SignalAnswered,
+    TradingStateChanged,
+)
+from actors.journal import connect_journal
+from actors.market import MarketClient
+from protocol.codec import MarketPayload
+from protocol.errors import WireError
+from protocol.messages import (
+    Intent,
+    Message,
+    Parked,
+    SignalHello,
+    SignalWelcome,
+    Statistics,
+    decode_message,
+    encode_message,
+)
+from protocol.orders import Side, TradingMode
+from protocol.pipeline import SIGNALS
+from protocol.records import (
+    EngineRun,
+    OrderCancel,
+    OrderPlace,
+    Producer,
+    Record,
+    RiskViolation,
+    SignalRefused,
+    TradingState,
+)
+from protocol.units import decimal_to_micros, product_to_bytes
+from protocol.wal.format import Envelope
+
+LATCH_LOOK_S: Final = 0.05
+"""risk looks at the latch page for every signal and at least this often (design section 8)."""
+ANSWERED_MAX: Final = 65_536
+"""Signals remembered as answered, so that one that is repeated is not acted on twice."""
+DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
+
+
+class Risk(Actor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        config = self.config
+        self.fold = Fold()
+        self.journal = connect_journal(
+            self,
+            producer=Producer.RISK,
+            on_record=self._on_record,
+            on_caught_up=self._on_caught_up,
+            on_turn=self._append_owed,
+        )
+        self.market = MarketClient(self, self)
+        self.instruments: dict[int, InstrumentLimits] = {}
+        position = config.risk.max_position_per_symbol
+        self.limits = RiskLimits(
+            None if position is None else decimal_to_micros(position),
+            None if config.market_data.is_file else config.risk.max_signal_age_ms * 1000,
+        )
+        drawdown = config.risk.max_drawdown
+        self.max_drawdown = None if drawdown is None else decimal_to_micros(drawdown) * 1_000_000
+        self.pending_orders: dict[int, OrderPlace] = {}
+        """ORDER_PLACEs that have not come back: they take exposure and ids already."""
+        self.pending_cancels: set[int] = set()
+        self.answered: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self.owed_appended = 0
+        """How many of fold.owed are appended in this life."""
+        self.next_order_id = 1
+        self.halt_appended = 0
+        self.violated: set[int] = set()
+        self.is_ready = False
+        self.risk_engine = self.position_engine = True
+        self.counters = {"signals": 0, "refused": 0, "repeated": 0, "bad_messages": 0, "impossible_reports": 0}
+
+    # The life of the actor.
+
+    def begin(self, run: EngineRun | None) -> None:
+        self.signals = self.bind(SIGNALS)
+        self.journal.start()
+        self.market.start()
+        self.loop.every(LATCH_LOOK_S, self._look_at_latch)
+
+    def detach(self, part: str) -> int:
+        if part == "risk_engine":
+            if self.is_ready:
+                self._read_signals()
+            self.risk_engine = False
+        elif part == "position_engine":
+            self._append_owed()
+            self.position_engine = False
+        self.journal.flush()
+        return self.journal.lsn
+
+    def stop(self, run: EngineRun | None) -> None:
+        self.risk_engine = False
+        self.loop.after_turn(self._stop_when_drained)
+
+    def _stop_when_drained(self) -> None:
+        if not self.journal.pending_count:
+            self.stopped(self.journal.lsn)
+
+    def peer(self, name: str) -> None:
+        if name == "wal":
+            self.journal.stream.say_hello()
+        elif name == "market_data":
+            self.market.stream.say_hello()
+
+    def control(self, message: Message) -> None:
+        if isinstance(message, Parked):
+            self._cancel_orders_of(message.strategy)
+
+    def statistics(self) -> Statistics:
+        outstanding = self.journal.pending_count + len(self.fold.owed)
+        return Statistics(
+            self.journal.lsn, self.market.position, self.market.at_end, outstanding, dict(self.counters)
+        )
+
+    # The journal.
+
+    def _on_record(self, envelope: Envelope, record: Record) -> None:
+        if isinstance(record, OrderPlace):
+            self.pending_orders.pop(record.order_id, None)
+        elif isinstance(record, OrderCancel):
+            self.pending_cancels.discard(record.order_id)
+        elif isinstance(record, EngineRun):
+            self._take_run(record)
+        owed = len(self.fold.owed)
+        changes = self.fold.apply(envelope, record)
+        if len(self.fold.owed) < owed:
+            self.owed_appended = max(0, self.owed_appended - 1)
+        for change in changes:
+            self._take_change(change)
+
+    def _take_run(self, run: EngineRun) -> None:
+        limits = {
+            instrument.symbol: InstrumentLimits(instrument.tick_micros, instrument.lot_micros)
+            for instrument in self.config.instruments
+        }
+        self.instruments = {index: limits[name] for index, (name, _) in enumerate(run.symbols) if name in limits}
+
+    def _take_change(self, change: Change) -> None:
+        if isinstance(change, SignalAnswered):
+            self._remember(change.strategy_id, change.signal)
+        elif isinstance(change, FillBooked) and self.journal.caught_up:
+            self._check_drawdown(change.order.symbol_id)
+        elif isinstance(change, TradingStateChanged) and self.journal.caught_up:
+            self._on_trading_state(change)
+        elif isinstance(change, OrderChanged) and self.journal.caught_up:
+            if change.order.is_open and self.is_halted():
+                self._cancel_if_halted()
+        elif isinstance(change, ImpossibleReport):
+            self.counters["impossible_reports"] += 1
+            self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
+            if self.journal.caught_up and change.reason == "not_representable":
+                self._halt(f"order {change.order_id}: a fill that cannot be represented in 0.000001")
+        elif isinstance(change, DuplicateExecution):
+            self.log.warning("duplicate_execution", order_id=change.order_id, execution_id=change.execution_id)
+
+    def _on_caught_up(self) -> None:
+        """The fold is complete: derived records first, then the limits, then READY (design section 3)."""
+        self.next_order_id = self.fold.next_order_id
+        self._append_owed()
+        for symbol_id in self.fold.account.realized:
+            self._check_drawdown(symbol_id)
+        self._look_at_latch()
+        if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
+            self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
+        if self.is_halted():
+            self._cancel_if_halted()
+        self.loop.after_turn(self._ready_when_drained)
+
+    def _ready_when_drained(self) -> None:
+        if self.is_ready or self.journal.pending_count:
+            return
+        self.is_ready = True
+        self.loop.on_readable(self.signals, self._read_signals)
+        self.ready(self.journal.lsn)
+
+    def _append_owed(self) -> None:
+        """F1: what the fold owes and this life has not appended yet, in order."""
+        if not self.journal.caught_up or not self.position_engine:
+            return
+        owed = self.fold.owed
+        while self.owed_appended < len(owed):
+            self.journal.append(owed[self.owed_appended])
+            self.owed_appended += 1
+
+    # The market: risk only needs to know where it is.
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None: ...
+
+    def on_bars(self, payload: MarketPayload) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    # Signals.
+
+    def _read_signals(self) -> None:
+        if self.journal.is_full:
+            return
+        for frames in receive_all(self.signals):
+            try:
+                message = decode_message(frames[-1])
+            except WireError:
+                self.counters["bad_messages"] += 1
+                continue
+            if isinstance(message, SignalHello):
+                self._welcome(frames[0])
+            elif isinstance(message, Intent) and self.risk_engine:
+                self._take_intent(message)
+
+    def _welcome(self, identity: bytes) -> None:
+        try:
+            self.signals.send_multipart(
+                [identity, encode_message(SignalWelcome(self.spec.incarnation, self.journal.lsn))], zmq.NOBLOCK
+            )
+        except zmq.ZMQError:
+            self.counters["bad_messages"] += 1  # it has gone again; it asks when it is back
+
+    def _take_intent(self, intent: Intent) -> None:
+        self.counters["signals"] += 1
+        if (intent.strategy_id, intent.number) in self.answered:
+            self.counters["repeated"] += 1
+            return
+        self._remember(intent.strategy_id, intent.number)
+        if intent.risk_incarnation != self.spec.incarnation:
+            self._refuse(intent, "other_incarnation", "sent to an earlier life of risk")
+            return
+        decision = check_signal(self._check_input(intent), self.next_order_id)
+        if isinstance(decision, Approved):
+            self._append_order(decision.place)
+        elif isinstance(decision, ApprovedCancel):
+            self._append_cancel(decision.cancel)
+        else:
+            self._refuse(intent, decision.reason, decision.detail)
+
+    def _check_input(self, intent: Intent) -> CheckInput:
+        symbol_id = intent.symbol_id
+        buy, sell = self.fold.tracker.open_quantities(symbol_id)
+        for place in self.pending_orders.values():
+            if place.symbol_id == symbol_id:
+                buy += place.quantity if place.side is Side.BUY else 0
+                sell += place.quantity if place.side is Side.SELL else 0
+        return CheckInput(
+            intent=intent,
+            instrument=self.instruments.get(symbol_id),
+            position=self.fold.account.position(symbol_id).quantity,
+            open_buy=buy,
+            open_sell=sell,
+            halted=self.is_halted(),
+            mode=self.fold.trading.mode,
+            signal_age_us=now_us() - intent.sent_us,
+            limits=self.limits,
+        )
+
+    def _append_order(self, place: OrderPlace) -> None:
+        self.next_order_id = place.order_id + 1
+        self.pending_orders[place.order_id] = place
+        self.journal.append(place)
+
+    def _append_cancel(self, cancel: OrderCancel) -> None:
+        self.pending_cancels.add(cancel.order_id)
+        self.journal.append(cancel)
+
+    def _refuse(self, intent: Intent, reason: str, detail: str) -> None:
+        self.counters["refused"] += 1
+        self.journal.append(SignalRefused(intent.strategy_id, intent.number, intent.symbol_id, reason, detail))
+
+    def _remember(self, strategy_id: int, number: int) -> None:
+        self.answered[(strategy_id, number)] = None
+        if len(self.answered) > ANSWERED_MAX:
+            self.answered.popitem(last=False)
+
+    # Limits after the trade, and HALT.
+
+    def is_halted(self) -> bool:
+        return self.fold.halted(self.latch.halt_token)
+
+    def _check_drawdown(self, symbol_id: int) -> None:
+        limit = self.max_drawdown
+        if limit is None or symbol_id in self.violated:
+            return
+        realized = self.fold.drawdown(symbol_id)
+        if realized > limit:
+            return
+        self.violated.add(symbol_id)
+        if self.is_halted():
+            return
+        self.journal.append(
+            RiskViolation(symbol_id, DRAWDOWN_REASON, product_to_bytes(realized), product_to_bytes(limit))
+        )
+        self._halt(f"{DRAWDOWN_REASON}: {self.fold.symbol(symbol_id)}")
+
+    def _halt(self, reason: str) -> None:
+        self.latch.halt("risk", reason)
+        self.latch.start_sync()
+        self._look_at_latch()
+
+    def _look_at_latch(self) -> None:
+        """The page is the word of whoever halted; the record that is missing is risk's to append."""
+        if not self.journal.caught_up:
+            return
+        token = self.latch.halt_token
+        if token in (0, self.fold.cleared_token, self.halt_appended) or self.fold.trading.token == token:
+            return
+        self.halt_appended = token
+        self.log.warning("trading_halted", by=self.latch.who(), reason=self.latch.reason())
+        self.journal.append(TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), token))
+
+    def _on_trading_state(self, change: TradingStateChanged) -> None:
+        if change.state.mode is TradingMode.HALTED:
+            self._cancel_if_halted()
+
+    def _cancel_if_halted(self) -> None:
+        if self.config.risk.on_halt == "cancel":
+            for order in list(self.fold.tracker.open_orders.values()):
+                if not order.reduce_only:
+                    self._cancel(order.order_id, "halt")
+
+    def _cancel_orders_of(self, strategy: str) -> None:
+        strategy_id = self.fold.strategy_id(strategy)
+        for order in list(self.fold.tracker.open_of_strategy(strategy_id)):
+            self._cancel(order.order_id, "parked")
+
+    def _cancel(self, order_id: int, by: str) -> None:
+        order = self.fold.tracker.orders[order_id]
+        if not order.cancel_requested and order_id not in self.pending_cancels:
+            self._append_cancel(OrderCancel(order_id, Producer.RISK, 0, by))
+
+

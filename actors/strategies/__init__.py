@@ -1,0 +1,251 @@
+"""What a strategy's author writes against: the Strategy class and the values that its hooks get.
+
+    from actors.strategies import Strategy
+
+    class Breakout(Strategy):
+        def on_tick(self, tick):
+            if tick.bid > self.level:
+                self.buy(tick.symbol, 100)
+
+All hooks run in the strategy's own process, in its event loop, one after the other. An exception in a hook is
+logged with what caused it and counts as a crash of this strategy alone. Floats are fine here: they are the
+edge; the engine turns what you ask for into exact integers and refuses what it cannot represent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Tick:
+    """One quote. `time` in seconds since the epoch."""
+
+    __slots__ = ("ask", "bid", "symbol", "time")
+
+    def __init__(self, symbol: str, bid: float, ask: float, time: float) -> None:
+        self.symbol = symbol
+        self.bid = bid
+        self.ask = ask
+        self.time = time
+
+    @property
+    def datetime(self) -> datetime:
+        """UTC."""
+        return datetime.fromtimestamp(self.time, UTC)
+
+    def __repr__(self) -> str:
+        return f"Tick({self.symbol}, bid={self.bid}, ask={self.ask}, {self.datetime.isoformat()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A finished bar on bid prices; `time` is its open time in seconds, `timeframe` minutes."""
+
+    symbol: str
+    timeframe: int
+    time: float
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+    @property
+    def datetime(self) -> datetime:
+        return datetime.fromtimestamp(self.time, UTC)
+
+
+@dataclass(slots=True)
+class Signal:
+    """What a call asked for. It becomes an order, or is refused: `on_order` tells; `order_id` is 0 until then."""
+
+    number: int
+    symbol: str
+    side: str
+    quantity: float
+    order_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderInfo:
+    """An order of this strategy, or what became of a signal. id 0: the signal never became an order."""
+
+    id: int
+    signal: int
+    symbol: str
+    side: str
+    status: str
+    reason: str
+    filled: float
+    quantity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """An execution. `profit` is what it realized, before commission."""
+
+    order_id: int
+    symbol: str
+    side: str
+    price: float
+    quantity: float
+    profit: float
+
+
+@dataclass(frozen=True, slots=True)
+class PositionInfo:
+    """The engine's position in a symbol; all zeros when flat."""
+
+    symbol: str
+    quantity: float = 0.0
+    average_price: float = 0.0
+    realized_pnl: float = 0.0
+
+
+class Runtime(Protocol):
+    """What the strategy's process does for the strategy."""
+
+    def place(
+        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
+        stop_loss: float | None, take_profit: float | None,
+    ) -> Signal: ...  # fmt: skip
+
+    def cancel(self, order_id: int) -> Signal: ...
+
+    def modify(self, target: int | str, changes: dict[str, Any]) -> Signal: ...
+
+    def close(self, symbol: str) -> Signal: ...
+
+    def position(self, symbol: str) -> PositionInfo: ...
+
+    def orders(self) -> list[OrderInfo]: ...
+
+    def every(self, seconds: float, hook: Callable[[], None]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the runtime gives to a strategy before `on_start`."""
+
+    runtime: Runtime
+    name: str
+    symbols: tuple[str, ...]
+    symbol_ids: dict[str, int]
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: str = ""
+    log: Any = None
+
+
+class Strategy:
+    """Base of all strategies. `params` of the config become attributes before `on_start`."""
+
+    name: str
+    symbols: tuple[str, ...]
+    symbol_ids: dict[str, int]
+    """Ids of the binary layouts and of `on_ticks`."""
+    log: Any
+    rng: random.Random
+    """Seeded by the strategy's name: the same run draws the same numbers."""
+
+    def attach(self, environment: Environment) -> None:
+        """Called once by the runtime, before on_start."""
+        self._runtime = environment.runtime
+        self.name = environment.name
+        self.symbols = environment.symbols
+        self.symbol_ids = environment.symbol_ids
+        self.log = environment.log
+        self.rng = random.Random(environment.seed)
+        for key, value in environment.params.items():
+            setattr(self, key, value)
+
+    # Hooks.
+
+    def on_start(self) -> None:
+        """Once in a life, before the first tick."""
+
+    def on_tick(self, tick: Tick) -> None:
+        """Every tick of this strategy's symbols."""
+
+    def on_ticks(self, batch: np.ndarray) -> None:
+        """Instead of on_tick, if overridden: slices of all ticks (fields symbol_id, timestamp, bid, ask; integers)."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """Every finished bar of this strategy's symbols, before the tick that closed it."""
+
+    def on_order(self, order: OrderInfo) -> None:
+        """Whatever becomes of a signal, and every change of an order of this strategy."""
+
+    def on_fill(self, fill: Fill) -> None:
+        """Every execution of an order of this strategy, after on_order."""
+
+    def on_position(self, position: PositionInfo) -> None:
+        """After a fill changed the position in one of this strategy's symbols."""
+
+    def on_halt(self, reason: str) -> None:
+        """Once, when trading halts."""
+
+    def on_stop(self) -> None:
+        """At an ordered stop. Signals sent from here are refused."""
+
+    def save(self) -> Any:
+        """The state that `load` takes back: JSON-like values; None means that nothing is saved."""
+        return None
+
+    def load(self, state: Any) -> None:
+        """Before on_start, with what `save` returned."""
+
+    # Calls.
+
+    def buy(
+        self, symbol: str, quantity: float, *, limit: float | None = None, stop: float | None = None,
+        stop_loss: float | None = None, take_profit: float | None = None,
+    ) -> Signal:  # fmt: skip
+        return self._runtime.place(symbol, "Buy", quantity, limit, stop, stop_loss, take_profit)
+
+    def sell(
+        self, symbol: str, quantity: float, *, limit: float | None = None, stop: float | None = None,
+        stop_loss: float | None = None, take_profit: float | None = None,
+    ) -> Signal:  # fmt: skip
+        return self._runtime.place(symbol, "Sell", quantity, limit, stop, stop_loss, take_profit)
+
+    def cancel(self, order: OrderInfo | Signal | int) -> Signal:
+        """Asks for an order's end; the runtime repeats it until it is answered."""
+        if isinstance(order, OrderInfo):
+            order = order.id
+        return self._runtime.cancel(order.order_id if isinstance(order, Signal) else order)
+
+    def modify(self, order_or_symbol: OrderInfo | Signal | int | str, **changes: Any) -> Signal:
+        """Asks for other prices or another quantity of an order, or for other exits of a position."""
+        target: int | str
+        if isinstance(order_or_symbol, OrderInfo):
+            target = order_or_symbol.id
+        elif isinstance(order_or_symbol, Signal):
+            target = order_or_symbol.order_id
+        else:
+            target = order_or_symbol
+        return self._runtime.modify(target, changes)
+
+    def close(self, symbol: str) -> Signal:
+        """Asks for a market order that makes the position in `symbol` flat."""
+        return self._runtime.close(symbol)
+
+    def position(self, symbol: str) -> PositionInfo:
+        return self._runtime.position(symbol)
+
+    def orders(self) -> list[OrderInfo]:
+        """This strategy's open orders."""
+        return self._runtime.orders()
+
+    def every(self, seconds: float, hook: Callable[[], None]) -> None:
+        """Calls `hook` every `seconds` of the feed's clock: wall time for live feeds, the data's for files."""
+        self._runtime.every(seconds, hook)
+
+
+__all__ = ["Bar", "Environment", "Fill", "OrderInfo", "PositionInfo", "Signal", "Strategy", "Tick"]

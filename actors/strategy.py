@@ -1,0 +1,516 @@
+"""strategy: runs one strategy's code, feeds it, and carries its signals to risk.
+
+Owns the strategy object and what it has asked for and not heard of. It places nothing: signals go to risk, and
+what becomes of them comes back on the journal's tail. Its view of positions and orders is a fold like any other.
+
+Talks to: market_data (ticks, bars), risk (signals), wal (tail).
+
+A file brings its own clock: after a signal the feed waits here until the answer is in, so that a backtest in
+paper mode is not a race. A live feed waits for nobody.
+
+A new life without saved state is warmed: the feed is run through from the first tick that there still is, with
+signals suppressed up to where the former life had come (a file) or to the head (a live feed).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import zmq
+
+from actors.base import Actor, Place, receive_all
+from actors.clock import now_us
+from actors.feed import tick_position
+from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.journal import connect_journal
+from actors.market import MarketClient
+from actors.order_tracker import Order
+from actors.page import Activity
+from actors.strategies import Bar, Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy, Tick
+from protocol.codec import MarketPayload
+from protocol.errors import ConfigError, NotRepresentableError, WireError
+from protocol.messages import (
+    SIGNAL_CANCEL,
+    SIGNAL_CLOSE,
+    SIGNAL_MODIFY,
+    SIGNAL_ORDER,
+    Intent,
+    Message,
+    SignalHello,
+    SignalWelcome,
+    Statistics,
+    Welcome,
+    decode_message,
+    encode_message,
+)
+from protocol.orders import OrderStatus, OrderType, Side, TradingMode
+from protocol.pipeline import SIGNALS
+from protocol.records import FIRST_STRATEGY, EngineRun, Record
+from protocol.settings import StrategySettings
+from protocol.topics import BAR, TICK, TICK_DTYPE
+from protocol.units import MICROS, PRODUCT, decimal_to_micros
+from protocol.wal.format import Envelope
+
+HELLO_REPEAT_S: Final = 0.1
+REPEAT_S: Final = 1.0
+"""A cancel or close that is not answered is said again after this long (design section 2)."""
+NUMBER_BITS: Final = 32
+"""A signal's number is incarnation << 32 | count, so that no life repeats another's."""
+_SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
+
+
+@dataclass(slots=True)
+class Sent:
+    """A signal that is not answered yet."""
+
+    intent: Intent
+    signal: Signal
+    lost_after_lsn: int | None = None
+    """risk has died since: if the fold passes this LSN without an answer there will be none."""
+
+
+class StrategyActor(Actor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        name = self.name.partition(".")[2]
+        self.index = next(i for i, s in enumerate(self.config.strategies) if s.name == name)
+        self.settings: StrategySettings = self.config.strategies[self.index]
+        self.is_file = self.config.market_data.is_file
+        self.fold = Fold()
+        self.journal = connect_journal(
+            self, on_record=self._on_record, on_caught_up=self._on_caught_up
+        )
+        self.former_epoch, self.former_position = self.page.market()
+        self.is_warmed = bool(self.former_epoch)
+        self.market = MarketClient(
+            self, self, from_first=self.is_warmed, keeps_page=False, on_welcome=self._on_market_welcome
+        )
+        # A life that is warmed may not act again on what its predecessor has seen.
+        self.suppressed_to = self.former_position if self.is_warmed else -1
+        """Market position up to which signals are suppressed."""
+        self.position_now = 0
+        self.time_us = 0
+        self.work: deque[tuple[Iterator[None], int]] = deque()
+        """Chunks that are not done with: each a generator that yields where it must wait, and its last position."""
+        self.unanswered: dict[int, Sent] = {}
+        self.unacknowledged: set[int] = set()
+        """Own orders that the venue has not answered."""
+        self.timers: list[list[Any]] = []
+        self.slice_records = bytearray()
+        self.risk_incarnation = 0
+        self.count = 0
+        self.is_ready = self.is_detached = self.is_welcome = False
+        self.counters = {"signals": 0, "suppressed": 0, "lost": 0, "ticks": 0}
+
+    # The life of the actor.
+
+    def load(self) -> None:
+        self.strategy: Strategy = load_strategy_class(self.index, self.settings)()
+
+    def begin(self, run: EngineRun | None) -> None:
+        assert run is not None, "wal has said the id tables"
+        self.ids = {name: index for index, (name, _) in enumerate(run.symbols)}
+        self.names = dict(enumerate(self.ids))
+        self.own = {self.ids[symbol]: symbol for symbol in self.settings.symbols}
+        self.strategy_id = FIRST_STRATEGY + run.strategies.index(self.settings.name)
+        self.strategy.attach(
+            Environment(
+                runtime=self,
+                name=self.settings.name,
+                symbols=tuple(self.settings.symbols),
+                symbol_ids={symbol: self.ids[symbol] for symbol in self.settings.symbols},
+                params=self.settings.params,
+                seed=f"{self.config.market_data.seed}:{self.settings.name}",
+                log=self.log.bind(strategy=self.settings.name),
+            )
+        )
+        self.is_vectorised = type(self.strategy).on_ticks is not Strategy.on_ticks
+        self.signals = self.connect(SIGNALS)
+        self.loop.on_readable(self.signals, self._read_answers)
+        self.loop.every(HELLO_REPEAT_S, self._greet_risk)
+        self.loop.every(REPEAT_S, self._repeat)
+        self._greet_risk()
+        self.journal.start()
+        self.loop.after_turn(self._go_on)
+
+    def _on_caught_up(self) -> None:
+        for order in self.fold.tracker.open_of_strategy(self.strategy_id):
+            if order.status is OrderStatus.NEW:
+                self.unacknowledged.add(order.order_id)
+        self._ready_when_greeted()
+
+    def _ready_when_greeted(self) -> None:
+        if self.is_ready or not self.journal.caught_up or not self.risk_incarnation:
+            return
+        self.is_ready = True
+        self._call(self.strategy.on_start)
+        self.market.start()
+        self.ready(self.journal.lsn)
+
+    def _on_market_welcome(self, welcome: Welcome) -> None:
+        """The first of a life that is warmed: a live feed is suppressed up to its head."""
+        if not self.is_warmed or self.is_welcome:
+            return
+        self.is_welcome = True
+        if welcome.epoch != self.former_epoch:
+            self.former_position = self.suppressed_to = 0
+        if not self.is_file:
+            self.suppressed_to = max(self.suppressed_to, welcome.tail_position)
+
+    def detach(self, part: str) -> int:
+        if not self.is_detached:
+            self.is_detached = True
+            self._call(self.strategy.on_stop)
+        return self.journal.lsn
+
+    def stop(self, run: EngineRun | None) -> None:
+        self.stopped(self.journal.lsn)
+
+    def peer(self, name: str) -> None:
+        if name == "wal":
+            self.journal.stream.say_hello()
+        elif name == "market_data":
+            self.market.stream.say_hello()
+        elif name == "risk":
+            self._say_signal_hello()
+
+    def statistics(self) -> Statistics:
+        outstanding = len(self.unanswered) + len(self.unacknowledged) + len(self.work)
+        return Statistics(
+            self.journal.lsn, self.position_now, self.market.at_end, outstanding, dict(self.counters)
+        )
+
+    # Signals.
+
+    def _greet_risk(self) -> None:
+        if not self.risk_incarnation:
+            self._say_signal_hello()
+
+    def _say_signal_hello(self) -> None:
+        self._send(SignalHello(self.name, self.spec.incarnation))
+
+    def _send(self, message: Message) -> bool:
+        try:
+            self.signals.send(encode_message(message), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _read_answers(self) -> None:
+        for frames in receive_all(self.signals):
+            try:
+                message = decode_message(frames[-1])
+            except WireError:
+                continue
+            if isinstance(message, SignalWelcome) and message.incarnation > self.risk_incarnation:
+                self.risk_incarnation = message.incarnation
+                for sent in self.unanswered.values():
+                    sent.lost_after_lsn = message.lsn
+                self._ready_when_greeted()
+
+    def _give_up_lost(self) -> None:
+        """What an earlier life of risk took with it: orders are lost, cancels and closes are said again."""
+        lsn = self.journal.lsn
+        for number, sent in list(self.unanswered.items()):
+            if sent.lost_after_lsn is None or lsn < sent.lost_after_lsn:
+                continue
+            if sent.intent.kind == SIGNAL_ORDER:
+                self.counters["lost"] += 1
+                self._answer_refused(number, "lost", "risk died before it decided")
+            else:
+                sent.lost_after_lsn = None
+                self._send_intent(sent)
+
+    def _repeat(self) -> None:
+        """Cancels and closes are not perishable: said again until answered."""
+        if not self.unanswered:
+            return
+        self._say_signal_hello()
+        for sent in self.unanswered.values():
+            if sent.intent.kind != SIGNAL_ORDER and sent.lost_after_lsn is None:
+                self._send_intent(sent)
+
+    def _send_intent(self, sent: Sent) -> bool:
+        sent.intent = _readdressed(sent.intent, self.risk_incarnation)
+        return self._send(sent.intent)
+
+    def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
+        self.count += 1
+        return Signal(self.spec.incarnation << NUMBER_BITS | self.count, symbol, side, quantity)
+
+    def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        """The signal is on its way to risk, or suppressed."""
+        symbol, number = signal.symbol, signal.number
+        if self.is_detached:
+            self.counters["suppressed"] += 1
+            return signal
+        if self.position_now <= self.suppressed_to:
+            self.counters["suppressed"] += 1
+            return signal
+        symbol_id = self.ids.get(symbol)
+        if symbol_id is None:
+            raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self.ids)}")
+        intent = Intent(
+            self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.position_now,
+            kind, symbol_id, side=_SIDES[signal.side], **fields,
+        )  # fmt: skip
+        self.counters["signals"] += 1
+        if self.position_now > self.former_position:
+            # Before it leaves: a new life must not act on the same tick again.
+            self.page.set_market(self.market.epoch, self.position_now)
+        sent = self.unanswered[number] = Sent(intent, signal)
+        if not self._send_intent(sent):
+            self.loop.after(0, lambda: self._answer_refused(number, "signals_full", "risk does not keep up"))
+        return signal
+
+    def place(
+        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
+        stop_loss: float | None, take_profit: float | None,
+    ) -> Signal:  # fmt: skip
+        kinds = {(False, False): OrderType.MARKET, (True, False): OrderType.LIMIT}
+        stops = {(False, True): OrderType.STOP, (True, True): OrderType.STOP_LIMIT}
+        order_type = (kinds | stops)[limit is not None, stop is not None]
+        try:
+            fields = {
+                "quantity": decimal_to_micros(quantity),
+                "limit_price": self._price(limit),
+                "stop_price": self._price(stop),
+                "stop_loss": self._price(stop_loss),
+                "take_profit": self._price(take_profit),
+            }
+        except NotRepresentableError as error:
+            return self._refuse_here(symbol, side, quantity, str(error))
+        return self._ask(SIGNAL_ORDER, self._new_signal(symbol, side, quantity), order_type=order_type, **fields)
+
+    def _price(self, price: float | None) -> int:
+        """Micros of the float rounded to six digits; 0 for none. risk refuses what is off the tick size."""
+        if price is None:
+            return 0
+        return decimal_to_micros(round(price, 6))
+
+    def _refuse_here(self, symbol: str, side: str, quantity: float, reason: str) -> Signal:
+        signal = self._new_signal(symbol, side, quantity)
+        info = OrderInfo(0, signal.number, symbol, side, "Rejected", f"not_representable: {reason}", 0.0, quantity)
+        self.loop.after(0, lambda: self._call(self.strategy.on_order, info))
+        return signal
+
+    def cancel(self, order_id: int) -> Signal:
+        order = self.fold.tracker.orders.get(order_id)
+        if order is None:
+            raise ValueError(f"order {order_id} is not known")
+        signal = self._new_signal(self.names[order.symbol_id], order.side.label, order.quantity / MICROS)
+        return self._ask(SIGNAL_CANCEL, signal, order_id=order_id)
+
+    def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
+        symbol = target if isinstance(target, str) else self.names[self.fold.tracker.orders[target].symbol_id]
+        return self._ask(SIGNAL_MODIFY, self._new_signal(symbol, "Buy", 0.0))
+
+    def close(self, symbol: str) -> Signal:
+        return self._ask(SIGNAL_CLOSE, self._new_signal(symbol, "Buy", 0.0))
+
+    # What the strategy may look at.
+
+    def position(self, symbol: str) -> PositionInfo:
+        view = self.fold.position_view(self.ids[symbol])
+        return PositionInfo(symbol, view.quantity / MICROS, view.average_price_float, view.realized / PRODUCT)
+
+    def orders(self) -> list[OrderInfo]:
+        return [self._info(order) for order in self.fold.tracker.open_of_strategy(self.strategy_id)]
+
+    def every(self, seconds: float, hook: Callable[[], None]) -> None:
+        if self.is_file:
+            self.timers.append([0, round(seconds * MICROS), hook])
+        else:
+            self.loop.every(seconds, lambda: self._call(hook))
+
+    def _info(self, order: Order) -> OrderInfo:
+        return OrderInfo(
+            order.order_id, order.signal, self.names[order.symbol_id], order.side.label, order.status.label,
+            order.reason, order.filled / MICROS, order.quantity / MICROS,
+        )  # fmt: skip
+
+    # The journal: what became of signals and orders.
+
+    def _on_record(self, envelope: Envelope, record: Record) -> None:
+        for change in self.fold.apply(envelope, record):
+            if self.is_ready:
+                self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        if isinstance(change, SignalAnswered):
+            if change.strategy_id == self.strategy_id:
+                self._take_answer(change)
+        elif isinstance(change, OrderChanged):
+            if change.order.strategy_id == self.strategy_id:
+                self._take_order(change.order)
+        elif isinstance(change, FillBooked):
+            if change.order.strategy_id == self.strategy_id:
+                self._take_fill(change)
+        elif isinstance(change, PositionChanged):
+            if change.symbol_id in self.own:
+                self._call(self.strategy.on_position, self.position(self.own[change.symbol_id]))
+        elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
+            self._call(self.strategy.on_halt, change.state.reason)
+
+    def _take_answer(self, change: SignalAnswered) -> None:
+        if change.order_id is None:
+            self._answer_refused(change.signal, change.reason, change.detail)
+            return
+        sent = self.unanswered.pop(change.signal, None)
+        if sent is not None:
+            sent.signal.order_id = change.order_id
+
+    def _answer_refused(self, number: int, reason: str, detail: str) -> None:
+        sent = self.unanswered.pop(number, None)
+        if sent is None:
+            return
+        signal = sent.signal
+        text = f"{reason}: {detail}" if detail else reason
+        self._call(
+            self.strategy.on_order,
+            OrderInfo(sent.intent.order_id, number, signal.symbol, signal.side, "Rejected", text, 0.0, signal.quantity),
+        )
+
+    def _take_order(self, order: Order) -> None:
+        if order.status is OrderStatus.NEW:
+            self.unacknowledged.add(order.order_id)
+        else:
+            self.unacknowledged.discard(order.order_id)
+        self._call(self.strategy.on_order, self._info(order))
+
+    def _take_fill(self, change: FillBooked) -> None:
+        order = change.order
+        self._call(
+            self.strategy.on_fill,
+            Fill(
+                order.order_id, self.names[order.symbol_id], order.side.label, change.price / MICROS,
+                change.quantity / MICROS, change.realized / PRODUCT,
+            ),
+        )  # fmt: skip
+
+    def _call(self, hook: Callable[..., None], *arguments: Any) -> None:
+        """A hook that raises ends this life; the log says what it was called with."""
+        self.page.set_activity(Activity.HOOK)
+        try:
+            hook(*arguments)
+        except Exception:
+            name = getattr(hook, "__name__", repr(hook))
+            self.log.error("hook_failed", hook=name, arguments=repr(arguments), position=self.position_now)
+            raise
+        self.page.set_activity(Activity.WORKING)
+
+    # The market: chunk by chunk, and for files with a pause after every signal.
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
+        last = tick_position(first_tick + payload.items - 1)
+        feed = self._feed_slices if self.is_vectorised else self._feed_ticks
+        self._add_work(feed(first_tick, payload), last)
+
+    def on_bars(self, payload: MarketPayload) -> None:
+        self._add_work(self._feed_bars(payload), 0)
+
+    def on_end(self) -> None:
+        self._add_work(self._feed_end(), 0)
+
+    def _add_work(self, work: Iterator[None], last_position: int) -> None:
+        self.market.stream.hold_credit()
+        self.work.append((work, last_position))
+
+    def _go_on(self) -> None:
+        """Feeds until there is nothing left, or something must be waited for."""
+        if self.unanswered:
+            self._give_up_lost()
+        while self.work and not self._must_wait():
+            work, last_position = self.work[0]
+            if next(work, self) is not self:
+                continue
+            self.work.popleft()
+            if last_position and last_position > self.former_position:
+                self.page.set_market(self.market.epoch, last_position)
+            self.market.stream.release_credit(1)
+
+    def _must_wait(self) -> bool:
+        return self.is_file and bool(self.unanswered or self.unacknowledged)
+
+    def _feed_ticks(self, first_tick: int, payload: MarketPayload) -> Iterator[None]:
+        """Yields where the feed must wait."""
+        own, on_tick, position = self.own, self.strategy.on_tick, 3 * first_tick + 2
+        self.counters["ticks"] += payload.items
+        for _, symbol_id, time_us, bid, ask in TICK.iter_unpack(payload.records):
+            self.position_now, self.time_us = position, time_us
+            position += 3
+            if self.timers:
+                self._run_timers(time_us)
+            symbol = own.get(symbol_id)
+            if symbol is None:
+                continue
+            tick = Tick(symbol, bid / MICROS, ask / MICROS, time_us / MICROS)
+            try:
+                on_tick(tick)
+            except Exception:
+                self.log.error("hook_failed", hook="on_tick", arguments=repr(tick), position=self.position_now)
+                raise
+            if self.unanswered and self.is_file:
+                yield
+
+    def _run_timers(self, time_us: int) -> None:
+        for timer in self.timers:
+            if not timer[0]:
+                timer[0] = time_us + timer[1]
+            while timer[0] <= time_us:
+                timer[0] += timer[1]
+                self._call(timer[2])
+
+    def _feed_slices(self, first_tick: int, payload: MarketPayload) -> Iterator[None]:
+        """A file gives fixed slices (P9); a live feed what there is."""
+        self.counters["ticks"] += payload.items
+        self.slice_records += payload.records
+        size = self.settings.slice * TICK.size if self.is_file else len(self.slice_records)
+        self.position_now = 3 * (first_tick + payload.items - 1) + 2
+        self.time_us = TICK.unpack_from(payload.records, len(payload.records) - TICK.size)[2]
+        while len(self.slice_records) >= size:
+            self._feed_slice(size)
+            yield
+
+    def _feed_slice(self, size: int) -> None:
+        import numpy as np
+
+        records, self.slice_records = bytes(self.slice_records[:size]), self.slice_records[size:]
+        self._call(self.strategy.on_ticks, np.frombuffer(records, dtype=np.dtype(TICK_DTYPE)))
+
+    def _feed_bars(self, payload: MarketPayload) -> Iterator[None]:
+        for _, symbol_id, timeframe, time_us, *prices in BAR.iter_unpack(payload.records):
+            symbol = self.own.get(symbol_id)
+            if symbol is None:
+                continue
+            scaled = [price / MICROS for price in prices]
+            self._call(self.strategy.on_bar, Bar(symbol, timeframe, time_us / MICROS, *scaled))
+            yield
+
+    def _feed_end(self) -> Iterator[None]:
+        if self.is_vectorised and self.slice_records:
+            self._feed_slice(len(self.slice_records))
+        yield
+
+
+def _readdressed(intent: Intent, risk_incarnation: int) -> Intent:
+    return msgspec.structs.replace(intent, risk_incarnation=risk_incarnation, sent_us=now_us())
+
+
+def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy]:
+    """The class that the config names. Raises: ConfigError with the key and what the import said."""
+    path = f"strategies[{index}].class = {settings.class_path!r}"
+    module_name, _, class_name = settings.class_path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigError([f"{path}: cannot be imported: {type(error).__name__}: {error}"]) from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        raise ConfigError([f"{path}: {module_name} has no Strategy named {class_name}"])
+    return found

@@ -1,0 +1,342 @@
+"""The one stream protocol, both sides: ROUTER at the producer, DEALER at the consumer.
+
+    consumer  HELLO(name, incarnation, epoch, from_position, credit)   repeated until WELCOME (J3)
+    producer  WELCOME(epoch, tail, ...)
+    producer  DATA(epoch, first_position, count) + payload             while the consumer has credit
+    consumer  CREDIT(n)                                                when it has done with n DATA
+
+A consumer keeps its own position; DATA at or below it is ignored, so that a producer may repeat itself and
+nothing is ever seen twice. What is sent comes from a Backlog: the journal's file, or a feed's window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+import zmq
+
+from actors.base import Loop, receive_all
+from actors.clock import monotonic_s
+from protocol.errors import WireError
+from protocol.messages import (
+    Append,
+    Credit,
+    Data,
+    Hello,
+    Message,
+    Reset,
+    SayHello,
+    Welcome,
+    decode_message,
+    encode_message,
+)
+
+HELLO_REPEAT_S: Final = 0.1
+"""Between two HELLOs without a WELCOME."""
+SILENCE_S: Final = 1.0
+"""After this long without a word, or with an append unanswered, HELLO again (J3)."""
+TAIL_EVERY_S: Final = 0.25
+"""The producer tells its tail to those that it has sent nothing (J3)."""
+
+
+class Chunk(NamedTuple):
+    """What one DATA carries."""
+
+    first_position: int
+    next_position: int
+    items: int
+    payload: bytes
+    gap: int = 0
+
+
+class Backlog(Protocol):
+    """Where a producer's DATA come from."""
+
+    @property
+    def epoch(self) -> bytes: ...
+
+    @property
+    def tail_position(self) -> int: ...
+
+    def read(self, consumer: str, position: int) -> Chunk | None:
+        """The chunk that begins at `position` or later, or None while there is none."""
+        ...
+
+
+@dataclass(slots=True)
+class Consumer:
+    identity: bytes
+    name: str
+    incarnation: int
+    producer: int
+    cursor: int
+    credit: int
+    credit_max: int
+    sent: deque[int] = field(default_factory=deque)
+    """The next_position of each DATA that is not credited yet."""
+    acknowledged: int = 0
+    """The position below which everything is credited."""
+    told_s: float = 0.0
+
+
+class StreamServer:
+    """The producer's side. The owner answers HELLOs by `welcome`, feeds `append`, and calls `pump`."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        backlog: Backlog,
+        on_hello: Callable[[Consumer, Hello], None],
+        on_append: Callable[[Consumer, Append, bytes], None] | None = None,
+    ) -> None:
+        self._socket = socket
+        self._backlog = backlog
+        self._on_hello = on_hello
+        self._on_append = on_append
+        self._newest: dict[str, int] = {}
+        self.consumers: dict[bytes, Consumer] = {}
+        self.counters = {"data_sent": 0, "bad_messages": 0, "stale_messages": 0, "peers_lost": 0}
+
+    def receive(self) -> None:
+        """Takes in what is queued; HELLOs and appends go to the owner."""
+        for frames in receive_all(self._socket):
+            try:
+                self._take(frames)
+            except WireError:
+                self.counters["bad_messages"] += 1
+
+    def _take(self, frames: list[bytes]) -> None:
+        if len(frames) < 2:
+            raise WireError("a message without a body")
+        identity, message = frames[0], decode_message(frames[1])
+        if isinstance(message, Hello):
+            self._take_hello(identity, message)
+            return
+        consumer = self.consumers.get(identity)
+        if consumer is None:
+            # A life that this one has not met, or one that a newer has replaced (J2).
+            self.counters["stale_messages"] += 1
+            if not self._is_replaced(identity):
+                self._send(identity, SayHello())
+        elif isinstance(message, Credit):
+            self._take_credit(consumer, message.count)
+        elif isinstance(message, Append) and self._on_append is not None and len(frames) == 3:
+            self._on_append(consumer, message, frames[2])
+        else:
+            raise WireError(f"{type(message).__name__} does not belong here")
+
+    def _take_hello(self, identity: bytes, hello: Hello) -> None:
+        newest = self._newest.get(hello.name, 0)
+        if hello.incarnation < newest:
+            self.counters["stale_messages"] += 1
+            return
+        self._newest[hello.name] = hello.incarnation
+        for other in [c for c in self.consumers.values() if c.name == hello.name and c.identity != identity]:
+            del self.consumers[other.identity]
+        consumer = Consumer(
+            identity, hello.name, hello.incarnation, hello.producer, hello.from_position, 0, max(1, hello.credit)
+        )
+        self.consumers[identity] = consumer
+        self._on_hello(consumer, hello)
+
+    def _take_credit(self, consumer: Consumer, count: int) -> None:
+        consumer.credit = min(consumer.credit + count, consumer.credit_max)
+        for _ in range(min(count, len(consumer.sent))):
+            consumer.acknowledged = consumer.sent.popleft()
+
+    def _is_replaced(self, identity: bytes) -> bool:
+        name, _, incarnation = identity.decode("utf-8", "replace").rpartition("#")
+        return incarnation.isdigit() and int(incarnation) < self._newest.get(name, 0)
+
+    def welcome(self, consumer: Consumer, welcome: Welcome) -> None:
+        """From here on the consumer is fed from `welcome.first_position`."""
+        if consumer.identity not in self.consumers:
+            return
+        consumer.cursor = welcome.first_position
+        consumer.acknowledged = welcome.first_position
+        consumer.credit = consumer.credit_max
+        consumer.sent.clear()
+        self._send(consumer.identity, welcome)
+
+    def reset(self, consumer: Consumer, reason: str) -> None:
+        self._send(consumer.identity, Reset(reason))
+        self.consumers.pop(consumer.identity, None)
+
+    def pump(self) -> None:
+        """Sends to every consumer what it has credit for, and the tail to those that heard nothing for a while."""
+        now = monotonic_s()
+        for consumer in list(self.consumers.values()):
+            while consumer.credit > 0:
+                chunk = self._backlog.read(consumer.name, consumer.cursor)
+                if chunk is None or not self._send_chunk(consumer, chunk):
+                    break
+                consumer.told_s = now
+            if now - consumer.told_s >= TAIL_EVERY_S and consumer.credit > 0:
+                consumer.told_s = now
+                self._send(consumer.identity, Data(self._backlog.epoch, 0, 0, self._backlog.tail_position))
+
+    def _send_chunk(self, consumer: Consumer, chunk: Chunk) -> bool:
+        head = Data(
+            self._backlog.epoch, chunk.first_position, chunk.items, self._backlog.tail_position, chunk.gap
+        )
+        if not self._send(consumer.identity, head, chunk.payload):
+            return False
+        consumer.cursor = chunk.next_position
+        consumer.credit -= 1
+        consumer.sent.append(chunk.next_position)
+        self.counters["data_sent"] += 1
+        return True
+
+    def _send(self, identity: bytes, message: Message, payload: bytes | None = None) -> bool:
+        frames = [identity, encode_message(message)]
+        if payload is not None:
+            frames.append(payload)
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            # Gone; it says HELLO again when it is back.
+            self.consumers.pop(identity, None)
+            self.counters["peers_lost"] += 1
+            return False
+        return True
+
+
+class StreamClient:
+    """The consumer's side: says HELLO until it is welcome, keeps the position, gives credit.
+
+    on_data(first_position, count, payload, gap) returns the position of the last item that it has consumed,
+    or None if the chunk does not belong (a gap: the client says HELLO again). It may call `hold_credit`
+    before it returns; `release_credit` then says when the next DATA may come.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        socket: zmq.Socket[bytes],
+        *,
+        name: str,
+        incarnation: int,
+        credit: int,
+        on_data: Callable[[Data, bytes], int | None],
+        on_welcome: Callable[[Welcome], None],
+        on_reset: Callable[[str], None],
+        producer: int = 0,
+    ) -> None:
+        self._loop = loop
+        self._socket = socket
+        self._name = name
+        self._incarnation = incarnation
+        self._credit = credit
+        self._producer = producer
+        self._on_data = on_data
+        self._on_welcome = on_welcome
+        self._on_reset = on_reset
+        self.epoch = b""
+        self.position = 0
+        """The last item consumed."""
+        self.start_position = 0
+        """What is asked for while nothing is consumed."""
+        self.tail_position = 0
+        self.welcomed = False
+        self._heard_s = 0.0
+        self._hello_s = float("-inf")
+        self._held = 0
+        self.counters = {"hellos": 0, "gap_items": 0, "bad_messages": 0}
+
+    def start(self) -> None:
+        self._loop.on_readable(self._socket, self.receive)
+        self._loop.every(HELLO_REPEAT_S, self.check)
+        self.say_hello()
+
+    def say_hello(self) -> None:
+        """Asks to be fed from the position after the last one consumed."""
+        self.welcomed = False
+        self._hello_s = self._heard_s = monotonic_s()
+        self._held = 0
+        self.counters["hellos"] += 1
+        from_position = self.position + 1 if self.position else self.start_position
+        self.send(Hello(self._name, self._incarnation, self.epoch, from_position, self._credit, self._producer))
+
+    def check(self) -> None:
+        """J3: repeat the HELLO, or say it anew after silence."""
+        now = monotonic_s()
+        if not self.welcomed:
+            if now - self._hello_s >= HELLO_REPEAT_S:
+                self.say_hello()
+        elif now - self._heard_s >= SILENCE_S:
+            self.say_hello()
+
+    def receive(self) -> None:
+        for frames in receive_all(self._socket):
+            try:
+                self._take(frames)
+            except WireError:
+                self.counters["bad_messages"] += 1
+
+    def _take(self, frames: list[bytes]) -> None:
+        message = decode_message(frames[0])
+        self._heard_s = monotonic_s()
+        if isinstance(message, Data):
+            if message.epoch == self.epoch and self.epoch:
+                self._take_data(message, frames)
+        elif isinstance(message, Welcome):
+            self.welcomed = True
+            self.tail_position = message.tail_position
+            self._on_welcome(message)
+        elif isinstance(message, SayHello):
+            self.say_hello()
+        elif isinstance(message, Reset):
+            self._on_reset(message.reason)
+        else:
+            raise WireError(f"{type(message).__name__} does not belong here")
+
+    def _take_data(self, data: Data, frames: list[bytes]) -> None:
+        self.tail_position = max(self.tail_position, data.tail_position)
+        if data.count == 0 and data.first_position == 0:
+            return
+        if len(frames) != 2:
+            raise WireError("DATA without its payload")
+        if data.first_position <= self.position:
+            self.give_credit(1)
+            return
+        held = self._held
+        consumed = self._on_data(data, frames[1])
+        if consumed is None:
+            self.say_hello()
+            return
+        self.position = consumed
+        self.counters["gap_items"] += data.gap
+        if self._held == held:
+            self.give_credit(1)
+
+    def hold_credit(self) -> None:
+        """The DATA now being consumed is not credited until `release_credit`."""
+        self._held += 1
+
+    def release_credit(self, count: int) -> None:
+        """`count` of the held DATA are done with."""
+        count = min(count, self._held)
+        self._held -= count
+        if count:
+            self.give_credit(count)
+
+    def give_credit(self, count: int) -> None:
+        self.send(Credit(count))
+
+    def send(self, message: Message, payload: bytes | None = None) -> bool:
+        """False if the pipe is full; the protocol says it again later."""
+        frames: list[Any] = [encode_message(message)]
+        if payload is not None:
+            frames.append(payload)
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True

@@ -1,0 +1,247 @@
+"""wal: sequences the journal, puts it on disk, and only then lets it out on the tail.
+
+Owns the journal's file. Its turn is the group commit: take in what is queued, one write, one sync, release all
+of it. It decides nothing about money; records are opaque to it but for ENGINE_RUN.
+
+Talks to: risk, order_routing, gateway (append and tail), strategies (tail); the supervisor, which hands it the
+run's records with GO and STOP (H3: a durable ENGINE_RUN(stop) is the stop).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from actors.base import Actor, Place
+from actors.clock import monotonic_s, now_us
+from actors.page import Activity, known_lsn
+from actors.stream import Chunk, Consumer, StreamServer
+from protocol.codec import decode_append
+from protocol.errors import WalError, WalSyncError, WireError
+from protocol.messages import Append, Hello, Ready, Statistics, Welcome
+from protocol.pipeline import JOURNAL
+from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
+from protocol.wal import Journal
+from protocol.wal.storage import MemoryStorage
+
+WATERMARK_EVERY_S: Final = 1.0
+CHUNK_BYTES_MAX: Final = 256 * 1024
+"""Of one DATA on the tail."""
+KNOWN_BY: Final = ("risk", "order_routing", "gateway")
+"""Whose health pages prove that a record was acknowledged (design section 4)."""
+
+
+@dataclass(slots=True)
+class JournalBacklog:
+    """The released part of the journal, as chunks for the stream."""
+
+    journal: Journal
+    released: int = 0
+
+    @property
+    def epoch(self) -> bytes:
+        return self.journal.journal_id
+
+    @property
+    def tail_position(self) -> int:
+        return self.released
+
+    def read(self, consumer: str, position: int) -> Chunk | None:
+        if position > self.released:
+            return None
+        first, count, payload = self.journal.read(position, CHUNK_BYTES_MAX, to_lsn=self.released)
+        return Chunk(first, first + count, count, payload)
+
+
+class Wal(Actor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        settings = self.config.wal
+        directory = self.run_dir / "wal"
+        if settings.enabled:
+            self.journal = Journal(directory, sync=settings.sync)
+        else:
+            self.journal = Journal(directory, sync="off", storage=MemoryStorage())
+        self.always = settings.enabled and settings.sync == "always"
+        self.boot = os.urandom(8)
+        self.batch: list[tuple[int, int, int, int, bytes]] = []
+        self.last_seq: dict[int, int] = {}
+        self.hellos: list[tuple[Consumer, Hello]] = []
+        self.synced_s = self.watermark_s = 0.0
+        self.watermark_lsn = -1
+        self.run: EngineRun | None = None
+        """The newest ENGINE_RUN."""
+        self.counters = {"appended": 0, "duplicates": 0, "dropped_gap": 0, "syncs": 0}
+
+    def begin(self, run: EngineRun | None) -> None:
+        assert run is not None, "the supervisor starts wal with the run's record"
+        self.page.set_activity(Activity.FOLDING)
+        pages = self.run_dir / "pages"
+        recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id))
+        if self.journal.is_new:
+            journal_id = os.urandom(16)
+            record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
+            self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
+            self.log.info("journal_created", journal_id=journal_id.hex())
+        else:
+            self.log.info("journal_opened", verdict=str(recovery.verdict.kind), lsn=self.journal.tail_lsn)
+        self.last_seq = dict(self.journal.last_producer_seq)
+        self.run = self.journal.last_run
+        run = self._append_start(run)
+        self.latch.set_cleared(run.halt_token)
+        self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
+        socket = self.bind(JOURNAL)
+        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append)
+        self.loop.on_readable(socket, self.server.receive)
+        self.loop.after_turn(self._commit)
+        self.tell(Ready(self.journal.tail_lsn, run))
+
+    def stop(self, run: EngineRun | None) -> None:
+        """All producers have ended: take in what is queued, write the stop, sync, write the watermark."""
+        if self.journal.is_open:
+            self.server.receive()
+            if run is not None and not self._is_stopped(run):
+                if run.by != "operator":
+                    run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
+                self._append_own(msgspec.structs.replace(self._with_tables(run), journal_id=self.journal.journal_id))
+            self._commit()
+            self.journal.sync()
+            self.journal.write_watermark()
+        self.stopped(self.journal.tail_lsn)
+
+    def statistics(self) -> Statistics:
+        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), dict(self.counters))
+
+    def release(self) -> None:
+        self.journal.close()
+
+    # The run's own records.
+
+    @property
+    def _last_run(self) -> EngineRun:
+        assert self.run is not None, "a journal begins with ENGINE_RUN"
+        return self.run
+
+    def _is_stopped(self, run: EngineRun) -> bool:
+        """Written by a former life of wal that died before it could say so (H3)."""
+        last = self._last_run
+        return last.event is RunEvent.STOP and last.boot_id == run.boot_id
+
+    def _append_start(self, run: EngineRun) -> EngineRun:
+        """The run's START, once for each start of the engine; a restarted wal finds it there."""
+        last = self._last_run
+        if last.boot_id == run.boot_id:
+            return last
+        if last.balance != run.balance:
+            self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
+        run = msgspec.structs.replace(
+            self._with_tables(run), journal_id=self.journal.journal_id, balance=last.balance, halt_token=last.halt_token
+        )
+        self._append_own(run)
+        self._write()
+        return run
+
+    def _with_tables(self, run: EngineRun) -> EngineRun:
+        """Ids are appended, never renumbered; a multiplier follows the config."""
+        symbols = dict(self._last_run.symbols) | dict(run.symbols)
+        strategies = dict.fromkeys((*self._last_run.strategies, *run.strategies))
+        return msgspec.structs.replace(run, symbols=tuple(symbols.items()), strategies=tuple(strategies))
+
+    def _append_own(self, run: EngineRun) -> None:
+        self.run = run
+        seq = self.last_seq.get(Producer.SUPERVISOR, 0) + 1
+        self.last_seq[Producer.SUPERVISOR] = seq
+        self.batch.append((EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, seq, encode_record(run)))
+
+    # The stream.
+
+    def _on_hello(self, consumer: Consumer, hello: Hello) -> None:
+        self.hellos.append((consumer, hello))
+
+    def _on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
+        """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME."""
+        if append.incarnation != consumer.incarnation or not consumer.producer:
+            raise WireError("APPEND of another life, or of no producer")
+        producer = consumer.producer
+        last = self.last_seq.get(producer, 0)
+        seq = append.first_producer_seq
+        if seq > last + 1:
+            self.counters["dropped_gap"] += append.count
+            return
+        records = list(decode_append(payload))
+        batch_append = self.batch.append
+        for kind, time_us, data in records:
+            if seq == last + 1:
+                batch_append((kind, time_us, producer, seq, data))
+                last = seq
+            else:
+                self.counters["duplicates"] += 1
+            seq += 1
+        self.last_seq[producer] = last
+
+    def _commit(self) -> None:
+        """The group commit: one write, one sync, then release; then HELLOs, whose snapshot is durable (J1, J2)."""
+        if self.batch:
+            self._write()
+            self.backlog.released = self.journal.tail_lsn
+        elif self._sync_is_due():
+            self._sync()
+        if self.hellos:
+            self._answer_hellos()
+        self.server.pump()
+        self._write_watermark()
+
+    def _write(self) -> None:
+        batch, self.batch = self.batch, []
+        try:
+            self.journal.append_batch(batch)
+        except WalError as error:
+            self._journal_failed(error)
+        self.counters["appended"] += len(batch)
+        if self.always or self._sync_is_due():
+            self._sync()
+
+    def _sync_is_due(self) -> bool:
+        if self.config.wal.sync == "off" or self.journal.durable_lsn == self.journal.tail_lsn:
+            return False
+        return monotonic_s() - self.synced_s >= self.config.wal.interval_ms / 1000
+
+    def _sync(self) -> None:
+        self.page.set_activity(Activity.SYNCING)
+        try:
+            self.journal.sync()
+        except WalError as error:
+            self._journal_failed(error)
+        self.page.set_activity(Activity.WORKING)
+        self.synced_s = monotonic_s()
+        self.counters["syncs"] += 1
+
+    def _journal_failed(self, error: WalError) -> None:
+        """A failed write or sync is final: nothing more is acknowledged, and trading stops."""
+        self.latch.halt("wal", str(error))
+        raise WalSyncError(f"{error}; the journal is not written any more") from error
+
+    def _answer_hellos(self) -> None:
+        if self.journal.durable_lsn < self.journal.tail_lsn:
+            self._sync()
+        for consumer, hello in self.hellos:
+            tail = self.journal.tail_lsn
+            first = max(1, hello.from_position)
+            if hello.epoch and hello.epoch != self.backlog.epoch:
+                self.server.reset(consumer, "another journal")
+            elif first > tail + 1:
+                self.server.reset(consumer, f"the journal ends at LSN {tail}")
+            else:
+                last = self.last_seq.get(consumer.producer, 0)
+                self.server.welcome(consumer, Welcome(self.backlog.epoch, first, tail, last, self.boot, self.always))
+        self.hellos.clear()
+
+    def _write_watermark(self) -> None:
+        """At most once a second, and only when there is something new."""
+        now = monotonic_s()
+        if self.journal.durable_lsn != self.watermark_lsn and now - self.watermark_s >= WATERMARK_EVERY_S:
+            self.watermark_s, self.watermark_lsn = now, self.journal.durable_lsn
+            self.journal.write_watermark()

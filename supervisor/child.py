@@ -1,0 +1,140 @@
+"""A child as the supervisor sees it: spawned, watched, reaped. A process, or a thread with `--inproc`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import zmq
+
+from actors.base import ChildSpec
+from protocol.messages import Failed, Statistics
+from supervisor.restart import RestartPolicy
+
+
+class ChildPhase(StrEnum):
+    SPAWNED = "spawned"
+    LOADED = "loaded"
+    STARTING = "starting"
+    READY = "ready"
+    DEAD = "dead"
+    PARKED = "parked"
+    STOPPED = "stopped"
+
+
+class ProcessLife:
+    """`python -m actors NAME`. `exit_code()` is None while it lives; negative: the signal that ended it.
+
+    The spec goes over standard input; what it prints goes to our stderr.
+    """
+
+    def __init__(self, spec: ChildSpec, lock_fd: int) -> None:
+        environment = dict(os.environ, PYTHONHASHSEED="0")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "actors", spec.name],
+            stdin=subprocess.PIPE,
+            stdout=2,
+            pass_fds=(lock_fd,),
+            env=environment,
+        )
+        self.pid = self._process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        assert self._process.stdin is not None
+        try:
+            with self._process.stdin as pipe:
+                pipe.write(msgspec.json.encode(spec))
+        except BrokenPipeError:
+            pass  # It died at once; it will be reaped like any other.
+
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+class ThreadLife:
+    """The same actor in a thread of this process: for debugging, tests and notebooks. It cannot be killed."""
+
+    pidfd = None
+
+    def __init__(self, spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.pid = os.getpid()
+        self._code: int | None = None
+        self._thread = threading.Thread(target=self._run, args=(spec, context), name=spec.name, daemon=True)
+        self._thread.start()
+
+    def _run(self, spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        from actors.__main__ import run_child
+
+        code = 1
+        try:
+            code = int(run_child(spec, context, is_process=False))
+        finally:
+            self._code = code
+
+    def exit_code(self) -> int | None:
+        return None if self._thread.is_alive() else self._code
+
+    def send_signal(self, number: int) -> None:
+        """A thread gets no signals."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class Child:
+    """What the supervisor knows of one child over all its lives."""
+
+    def __init__(self, name: str, policy: RestartPolicy) -> None:
+        self.name = name
+        self.policy = policy
+        self.phase = ChildPhase.DEAD
+        self.incarnation = 0
+        self.restarts = 0
+        self.life: ProcessLife | ThreadLife | None = None
+        self.failure: Failed | None = None
+        """What it said before it ended, if anything."""
+        self.lsn = 0
+        """Of its last word."""
+        self.statistics: Statistics | None = None
+        self.statistics_round = 0
+        self.detached: set[str] = set()
+        self.stopped = False
+        self.meter: Any = None
+
+    @property
+    def pid(self) -> int:
+        return self.life.pid if self.life else 0
+
+    @property
+    def identity(self) -> bytes:
+        return f"{self.name}#{self.incarnation}".encode()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.life is not None and self.life.exit_code() is None
+
+    def begin(self, life: ProcessLife | ThreadLife, incarnation: int) -> None:
+        self.life, self.incarnation = life, incarnation
+        self.phase = ChildPhase.SPAWNED
+        self.failure = None
+        self.statistics = None
+        self.detached = set()
+        self.stopped = False
+        self.meter = None
+
+    def kill(self) -> None:
+        if self.life is not None and self.is_alive:
+            self.life.send_signal(signal.SIGKILL)

@@ -1,0 +1,189 @@
+"""The engine as a Python object, for notebooks and tests, and what `seawall run` does.
+
+    with Engine(load_config("demo.toml")) as engine:
+        engine.wait()
+
+The supervisor runs in a thread of its own, which also spawns the children: their parent-death signal fires when
+the spawning thread ends (prctl(2)).
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from actors.fold import Fold, PositionView
+from actors.logs import configure_logging
+from protocol.errors import ConfigError, ExitCode, SupervisionError, WalError
+from protocol.records import decode_record
+from protocol.settings import Config, check_config, encode_config
+from protocol.wal.journal import JOURNAL_NAME, read_journal
+from supervisor.summary import print_summary
+from supervisor.supervision import Supervisor
+
+CHECK_TIMEOUT_S = 60.0
+
+
+class Engine:
+    """One engine. `start` returns when every child is READY; `stop` when all have ended in order."""
+
+    def __init__(self, config: Config, *, inproc: bool = False) -> None:
+        self.config = config
+        self.inproc = inproc
+        self.exit_code: ExitCode | None = None
+        self._supervisor: Supervisor | None = None
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Raises: ConfigError if the config cannot be used, SupervisionError if the engine did not come up."""
+        if self._thread is not None and self._thread.is_alive():
+            raise SupervisionError("the engine is running already")
+        if mistakes := check_config(self.config):
+            raise ConfigError(mistakes)
+        self.exit_code, self._error = None, None
+        self._ready.clear()
+        self._supervisor = Supervisor(self.config, inproc=self.inproc, on_ready=self._ready.set)
+        self._thread = threading.Thread(target=self._run, args=(self._supervisor,), name="supervisor", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+        if self.exit_code not in (None, ExitCode.OK):
+            raise SupervisionError(self._supervisor.failure or f"the engine ended with code {self.exit_code}")
+
+    def _run(self, supervisor: Supervisor) -> None:
+        try:
+            self.exit_code = supervisor.run()
+        except BaseException as error:
+            self._error = error
+            self.exit_code = ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.FAILURE
+        finally:
+            self._ready.set()
+
+    def wait(self, timeout_s: float | None = None) -> ExitCode | None:
+        """The exit code when the engine has ended by itself or was stopped; None if it still runs after the time."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self.exit_code
+
+    def stop(self) -> ExitCode | None:
+        """An operator's ordered stop; returns the exit code."""
+        if self._supervisor is not None and self._thread is not None and self._thread.is_alive():
+            self._supervisor.request_stop()
+            self._thread.join()
+        return self.exit_code
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def __enter__(self) -> Engine:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # Before start: these override the config.
+
+    def enable_broadcasting(self, endpoint: str) -> None:
+        """The binary broadcast at `endpoint`, from the next start on."""
+        self._set_gateway(endpoint)
+
+    def disable_broadcasting(self) -> None:
+        self._set_gateway("")
+
+    @property
+    def is_broadcasting(self) -> bool:
+        return bool(self.config.gateway.broadcast)
+
+    def _set_gateway(self, endpoint: str) -> None:
+        self._check_not_running()
+        gateway = msgspec.structs.replace(self.config.gateway, broadcast=endpoint)
+        self.config = msgspec.structs.replace(self.config, gateway=gateway)
+
+    def enable_wal(self, path: str | Path, truncate: bool = False) -> None:
+        """The journal in the run_dir `path`, from the next start on; `truncate` removes what is there."""
+        self._check_not_running()
+        engine = msgspec.structs.replace(self.config.engine, run_dir=str(path))
+        wal = msgspec.structs.replace(self.config.wal, enabled=True)
+        self.config = msgspec.structs.replace(self.config, engine=engine, wal=wal)
+        if truncate:
+            remove_journal(Path(path))
+
+    def disable_wal(self) -> None:
+        """Records are sequenced in memory only: nothing survives the engine."""
+        self._check_not_running()
+        wal = msgspec.structs.replace(self.config.wal, enabled=False)
+        self.config = msgspec.structs.replace(self.config, wal=wal)
+
+    @property
+    def is_wal_enabled(self) -> bool:
+        return self.config.wal.enabled
+
+    def recover_from_wal(self) -> list[PositionView]:
+        """Folds the journal now and returns the positions, flat ones too; `start` folds anyway. Raises: WalError."""
+        path = self.config.run_dir / "wal" / JOURNAL_NAME
+        return fold_journal(path).snapshot_positions() if path.exists() else []
+
+    def _check_not_running(self) -> None:
+        if self.is_running:
+            raise SupervisionError("the engine is running: stop it first")
+
+
+def fold_journal(path: Path) -> Fold:
+    """The state that the journal at `path` leaves. Raises: WalError with the place where it cannot be read."""
+    fold = Fold()
+    for envelope, _, data in read_journal(path):
+        fold.apply(envelope, decode_record(envelope.entry_type, data))
+    return fold
+
+
+def remove_journal(run_dir: Path) -> None:
+    """Everything that this run_dir remembers is gone: journal, pages, latch. Raises: WalError if an engine runs."""
+    from protocol.client import engine_pid
+
+    if (run_dir / "lock").exists() and engine_pid(run_dir) is not None:
+        raise WalError(f"{run_dir}: an engine runs there; stop it first")
+    for pattern in ("wal/*", "pages/*", "latch"):
+        for path in run_dir.glob(pattern):
+            path.unlink()
+
+
+def check_children(config: Config) -> list[str]:
+    """What only a child can find wrong (imports, files), found in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "actors", "--check"],
+        input=encode_config(config),
+        stdout=subprocess.PIPE,
+        timeout=CHECK_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode not in (ExitCode.OK, ExitCode.USAGE):
+        return [f"the check itself ended with code {done.returncode}; its log is above"]
+    return done.stdout.decode().split("\n")[:-1] if done.returncode else []
+
+
+def run_engine(config: Config, *, inproc: bool = False) -> ExitCode:
+    """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError."""
+    import setproctitle
+
+    configure_logging(config.logging)
+    setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
+    supervisor = Supervisor(config, inproc=inproc)
+    signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
+    code = supervisor.run()
+    if supervisor.stop_by == "end_of_data":
+        print_summary(supervisor)
+    return code

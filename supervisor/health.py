@@ -1,0 +1,38 @@
+"""What the supervisor knows of each child, as HEALTH shows it: its own word, and what the system measures."""
+
+from __future__ import annotations
+
+import psutil
+
+from protocol.messages import ChildState
+from supervisor.child import Child
+
+
+def observe(child: Child) -> ChildState:
+    """The child's state now; CPU in percent of one core since the last look, memory as RSS in bytes."""
+    cpu_percent, memory_bytes = _measure(child)
+    said = child.statistics
+    return ChildState(
+        name=child.name,
+        state=child.phase.value,
+        pid=child.pid if child.is_alive else 0,
+        incarnation=child.incarnation,
+        restarts=child.restarts,
+        cpu_percent=cpu_percent,
+        memory_bytes=memory_bytes,
+        lsn=max(child.lsn, said.lsn) if said else child.lsn,
+        market_position=said.market_position if said else 0,
+        counters=said.counters if said else {},
+    )
+
+
+def _measure(child: Child) -> tuple[float, int]:
+    if not child.is_alive:
+        return 0.0, 0
+    try:
+        if child.meter is None or child.meter.pid != child.pid:
+            child.meter = psutil.Process(child.pid)
+        with child.meter.oneshot():
+            return child.meter.cpu_percent(None), child.meter.memory_info().rss
+    except psutil.Error:
+        return 0.0, 0

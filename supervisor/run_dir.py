@@ -1,0 +1,79 @@
+"""The run_dir as the supervisor prepares it: private sockets, health pages, the latch page.
+
+    RUN_DIR/lock      the engine's lock; never unlinked (lock.py)
+    RUN_DIR/ipc/      the pipes and the control socket, mode 0700; or a link to a short private directory
+    RUN_DIR/pages/    a health page per child
+    RUN_DIR/latch     the kill switch (actors/latch.py)
+    RUN_DIR/wal/      the journal
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from actors.base import page_path
+from actors.latch import LATCH_NAME, Latch
+from actors.page import HealthPage
+from protocol.pipeline import IPC_PATH_MAX
+
+LONGEST_SOCKET_NAME: Final = "supervisor"
+
+
+def prepare_ipc(run_dir: Path) -> Path:
+    """The private directory of the sockets, empty. Short: where RUN_DIR/ipc is too long it links elsewhere."""
+    remove_ipc(run_dir)
+    place = run_dir / "ipc"
+    if len(os.fsencode(place.absolute() / LONGEST_SOCKET_NAME)) <= IPC_PATH_MAX:
+        place.mkdir(mode=0o700)
+        return place.absolute()
+    short = Path(tempfile.mkdtemp(prefix="seawall-"))  # mode 0700
+    place.symlink_to(short)
+    return short
+
+
+def remove_ipc(run_dir: Path) -> None:
+    """No socket file is left, of this engine or of one that was killed."""
+    place = run_dir / "ipc"
+    if place.is_symlink():
+        target = place.resolve()
+        if target.name.startswith("seawall-"):
+            shutil.rmtree(target, ignore_errors=True)
+        place.unlink()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def journal_exists(run_dir: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return (run_dir / "wal" / "journal.wal").stat().st_size > 0
+    return False
+
+
+def open_latch(run_dir: Path, boot_id: bytes) -> Latch:
+    """A page that is missing beside a journal means HALTED (H5)."""
+    latch = Latch.create_or_open(run_dir / LATCH_NAME, over_journal=journal_exists(run_dir))
+    latch.set_boot_id(boot_id)
+    return latch
+
+
+def begin_page(run_dir: Path, name: str) -> int:
+    """The child's page begins a new run: no market position of an earlier one counts. Returns the next incarnation."""
+    page = HealthPage.open(page_path(run_dir, name), writable=True)
+    try:
+        page.set_market(b"", 0)
+        return page.next_incarnation
+    finally:
+        page.close()
+
+
+def next_incarnation(run_dir: Path, name: str) -> int:
+    page = HealthPage.open(page_path(run_dir, name), writable=True)
+    try:
+        return page.next_incarnation
+    finally:
+        page.close()

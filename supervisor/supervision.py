@@ -1,0 +1,491 @@
+"""The supervisor: starts the children in order, watches them, brings them back, stops them in ten steps.
+
+It trades nothing and holds no state of the engine's: what it must remember stands in the journal (ENGINE_RUN,
+which wal writes for it) and on the latch page. Its main line reads from top to bottom: start, watch, stop; whatever
+it waits for, it keeps serving its loop, so that a stop request is never starved.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import zmq
+
+from actors.answers import engine_version
+from actors.base import ChildSpec, Loop, page_path, receive_all
+from actors.clock import monotonic_s
+from actors.page import HealthPage
+from protocol.errors import (
+    ConfigError,
+    ExitCode,
+    ReadyTimeoutError,
+    RestartLimitError,
+    SupervisionError,
+    WireError,
+)
+from protocol.messages import (
+    Ask,
+    Children,
+    Detach,
+    Detached,
+    Failed,
+    Go,
+    Loaded,
+    Message,
+    Parked,
+    Peer,
+    Ready,
+    Statistics,
+    Stop,
+    Stopped,
+    decode_message,
+    encode_message,
+)
+from protocol.pipeline import CONTROL, pipe_endpoint
+from protocol.records import EngineRun, RunEvent
+from protocol.settings import Config, config_hash
+from protocol.units import MICROS, decimal_to_micros, product_to_bytes
+from supervisor.boot import STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names, end_order
+from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
+from supervisor.health import observe
+from supervisor.lock import RunDirLock
+from supervisor.restart import RestartPolicy
+from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
+
+HEALTH_EVERY_S: Final = 1.0
+DRAIN_POLL_S: Final = 0.05
+STOP_WAL_TRIES: Final = 3
+"""H3: wal is restarted if it dies before the stop is durable."""
+FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
+"""Exit codes of a child after which restarting it would only repeat them."""
+OPERATOR, END_OF_DATA, ESCALATION, FAILURE = "operator", "end_of_data", "escalation", "failure"
+
+
+class StopRequestedError(SupervisionError):
+    """Somebody asked for a stop while something was waited for."""
+
+
+class Supervisor:
+    """One run of the engine. `run()` returns the exit code; `request_stop` may be called from a signal handler."""
+
+    def __init__(self, config: Config, *, inproc: bool = False, on_ready: Callable[[], None] = lambda: None) -> None:
+        self.config = config
+        self.run_dir = Path(config.engine.run_dir).absolute()
+        self.inproc = inproc
+        self.log: Any = structlog.get_logger().bind(child="supervisor", pid=os.getpid())
+        self.boot_id = secrets.token_bytes(16)
+        self.children: dict[str, Child] = {}
+        self.run_record: EngineRun | None = None
+        self.stop_by = ""
+        self.exit_code = ExitCode.OK
+        self.failure = ""
+        self.is_ready = False
+        self._on_ready = on_ready
+        self._interrupts = 0
+        self._stopping = False
+        self._round = 0
+        self._wakeup_read, self._wakeup_write = os.pipe()
+        os.set_blocking(self._wakeup_write, False)
+
+    # What others may ask, from any thread or signal handler.
+
+    def request_stop(self, by: str = OPERATOR) -> None:
+        """An ordered stop begins soon."""
+        self.stop_by = self.stop_by or by
+        os.write(self._wakeup_write, b"s")
+
+    def interrupt(self) -> None:
+        """SIGINT: the first asks for an ordered stop, the second kills."""
+        self._interrupts += 1
+        self.request_stop()
+
+    # The main line.
+
+    def run(self) -> ExitCode:
+        """Raises: ConfigError if the start must not be, with nothing left running."""
+        lock = RunDirLock(self.run_dir)
+        try:
+            self._prepare(lock)
+            self._start()
+            self._watch()
+        except StopRequestedError:
+            pass
+        except ConfigError:
+            self._kill_all()
+            raise
+        except SupervisionError as error:
+            self._give_up(ExitCode.FAILURE, str(error))
+        finally:
+            try:
+                self._stop()
+            finally:
+                self._clean_up(lock)
+        return self.exit_code
+
+    def _prepare(self, lock: RunDirLock) -> None:
+        config, run_dir = self.config, self.run_dir
+        self._lock_fd = lock.fd
+        self.latch = open_latch(run_dir, self.boot_id)
+        self.ipc = prepare_ipc(run_dir)
+        self.page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
+        self.page.begin_life(self.page.next_incarnation, os.getpid())
+        self.loop = Loop(self.page)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._control = self.context.socket(zmq.ROUTER)
+        self._control.setsockopt(zmq.LINGER, 0)
+        self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._control.bind(pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name))
+        self.loop.on_readable(self._control, self._on_control)
+        self.loop.on_readable(self._wakeup_read, self._on_wakeup)
+        self.loop.every(HEALTH_EVERY_S, self._look_after)
+        settings = config.supervisor
+        for name in boot_order(config):
+            self.children[name] = Child(name, RestartPolicy(settings.restarts, settings.window_s))
+            self.children[name].incarnation = begin_page(run_dir, name) - 1
+        self.run_record = self._make_run(RunEvent.START, OPERATOR)
+
+    def _start(self) -> None:
+        """All are spawned at once, and released one by one, each after the READY of the one before."""
+        deadline = monotonic_s() + self.config.supervisor.ready_timeout_s
+        for child in self.children.values():
+            self._spawn(child)
+        for child in self.children.values():
+            self._await(lambda child=child: child.phase is not ChildPhase.SPAWNED, child.name, "LOADED", deadline)
+        for child in self.children.values():
+            self._go(child)
+            self._await(lambda child=child: child.phase is ChildPhase.READY, child.name, "READY", deadline)
+        self.is_ready = True
+        engine = self.config.engine
+        self.log.info("engine_ready", engine=engine.name, mode=engine.mode, boot_id=self.boot_id.hex())
+        self._look_after()
+        self._on_ready()
+
+    def _watch(self) -> None:
+        is_file = self.config.market_data.is_file
+        asked_s, last_seen = 0.0, None
+        while not self.stop_by:
+            self.loop.turn()
+            self._reap()
+            if is_file and not self.stop_by and monotonic_s() - asked_s >= DRAIN_POLL_S:
+                asked_s = monotonic_s()
+                seen = self._quiet_state()
+                if seen is not None and seen == last_seen:
+                    self.stop_by = END_OF_DATA
+                last_seen = seen
+                self._ask_all()
+
+    def _quiet_state(self) -> tuple[int, ...] | None:
+        """The LSNs of all, if the file has ended everywhere and nothing is outstanding; asked twice to be sure.
+
+        An answer counts only once: each question clears the answers before it.
+        """
+        state: list[int] = []
+        for child in self.children.values():
+            if child.phase is ChildPhase.PARKED:
+                continue
+            said = child.statistics
+            if said is None or child.statistics_round != self._round or not said.at_end or said.outstanding:
+                return None
+            if child.name != "market_data":
+                state.append(said.lsn)
+        return tuple(state) if len(set(state)) == 1 else None
+
+    def _ask_all(self) -> None:
+        self._round += 1
+        for child in self.children.values():
+            if child.phase is ChildPhase.READY:
+                self._tell(child, Ask())
+
+    def _stop(self) -> None:
+        """The ten documented steps; a child that is gone has done its step."""
+        self._stopping = True
+        if not self.children or not any(child.is_alive for child in self.children.values()):
+            return
+        self.log.info("engine_stopping", by=self.stop_by or FAILURE)
+        for step in STOP_STEPS:
+            names = [name for name in child_names(self.config, step.role) if name in self.children]
+            self._carry_out(step, [self.children[name] for name in names])
+            lsn = max((self.children[name].lsn for name in names), default=0)
+            self.log.info("stop_step", step=step.number, what=step.text, lsn=lsn)
+        self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code))
+
+    def _carry_out(self, step: StopStep, children: list[Child]) -> None:
+        deadline = monotonic_s() + self.config.supervisor.stop_timeout_s
+        if step.action is StopAction.DETACH:
+            asked = [child for child in children if child.phase is ChildPhase.READY and child.is_alive]
+            for child in asked:
+                self._tell(child, Detach(step.part))
+            for child in asked:
+                self._wait_quietly(lambda child=child: step.part in child.detached or not child.is_alive, deadline)
+        elif step.role == "wal":
+            self._stop_wal(children[0], deadline)
+        else:
+            for child in children:
+                self._tell(child, Stop())
+            for child in children:
+                self._end(child, deadline)
+
+    def _stop_wal(self, wal: Child, deadline: float) -> None:
+        """H3: the stop is what is durable; a wal that dies before it is brought back to write it."""
+        run = self._make_run(RunEvent.STOP, self.stop_by or FAILURE)
+        for _ in range(STOP_WAL_TRIES):
+            if not wal.is_alive and not self._revive(wal, deadline):
+                return
+            self._tell(wal, Stop(run))
+            self._end(wal, deadline)
+            if wal.stopped:
+                return
+        self.log.error("stop_not_recorded", hint="the next start takes this run for a crash")
+
+    def _revive(self, wal: Child, deadline: float) -> bool:
+        if self.exit_code in FINAL_CODES or not self.is_ready:
+            return False
+        self._spawn(wal)
+        self._wait_quietly(lambda: wal.phase is ChildPhase.LOADED or not wal.is_alive, deadline)
+        self._go(wal)
+        self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
+        return wal.is_alive
+
+    def _end(self, child: Child, deadline: float) -> None:
+        """The child's process has ended: by itself, else by SIGTERM, else by SIGKILL."""
+        self._wait_quietly(lambda: not child.is_alive, deadline)
+        if child.is_alive and child.life is not None:
+            self.log.warning("stop_deadline_passed", name=child.name, action="SIGTERM")
+            child.life.send_signal(signal.SIGTERM)
+            self._wait_quietly(lambda: not child.is_alive, monotonic_s() + 1.0)
+            if child.is_alive and not self.inproc:
+                self.log.warning("stop_deadline_passed", name=child.name, action="SIGKILL")
+                child.kill()
+                self._wait_quietly(lambda: not child.is_alive, monotonic_s() + 5.0)
+        self._bury(child, ChildPhase.STOPPED)
+
+    def _clean_up(self, lock: RunDirLock) -> None:
+        self._kill_all()
+        if hasattr(self, "_control"):
+            self._control.close(0)
+            self.context.term()
+        if hasattr(self, "ipc"):
+            remove_ipc(self.run_dir)
+        os.close(self._wakeup_read)
+        os.close(self._wakeup_write)
+        lock.release()
+
+    def _kill_all(self) -> None:
+        for child in self.children.values():
+            child.kill()
+            if child.life is not None and not self.inproc:
+                while child.life.exit_code() is None:
+                    self.loop.turn()
+                self._bury(child, ChildPhase.STOPPED)
+
+    # Waiting.
+
+    def _await(self, condition: Callable[[], bool], name: str, what: str, deadline: float) -> None:
+        """Serves the loop until `condition` holds. Raises: StopRequestedError, ReadyTimeoutError, ConfigError."""
+        while not condition():
+            self.loop.turn()
+            self._reap()
+            if self.stop_by:
+                raise StopRequestedError(f"a stop was asked for while {name} was starting")
+            if monotonic_s() > deadline:
+                raise ReadyTimeoutError(
+                    f"{name} did not say {what} within supervisor.ready_timeout_s = "
+                    f"{self.config.supervisor.ready_timeout_s}; its log says what it was doing"
+                )
+
+    def _wait_quietly(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Serves the loop until `condition` holds or the deadline passes; a second SIGINT kills."""
+        while not condition() and monotonic_s() < deadline:
+            self.loop.turn()
+            if self._interrupts > 1:
+                self.log.error("killed_by_operator")
+                self._kill_all()
+                self.exit_code = ExitCode.FAILURE
+
+    # Children.
+
+    def _spawn(self, child: Child) -> None:
+        incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
+        spec = self._spec(child.name, incarnation)
+        if self.inproc:
+            child.begin(ThreadLife(spec, self.context), incarnation)
+            return
+        life = ProcessLife(spec, self._lock_fd)
+        child.begin(life, incarnation)
+        if life.pidfd is not None:
+            self.loop.on_readable(life.pidfd, self._reap)
+
+    def _spec(self, name: str, incarnation: int) -> ChildSpec:
+        ends = end_order(self.config)
+        return ChildSpec(
+            name=name,
+            incarnation=incarnation,
+            boot_id=self.boot_id,
+            parent_pid=os.getpid(),
+            ipc_dir=None if self.inproc else str(self.ipc),
+            ends_after=ends[: ends.index(name)],
+            control_endpoint=f"ipc://{self.ipc}/control" if name == "gateway" else "",
+            config=self.config,
+        )
+
+    def _go(self, child: Child) -> None:
+        child.phase = ChildPhase.STARTING
+        self._tell(child, Go(self.run_record))
+
+    def _reap(self) -> None:
+        """J5: a child's next life begins only after the last one has been reaped."""
+        for child in self.children.values():
+            if child.phase in (ChildPhase.DEAD, ChildPhase.PARKED, ChildPhase.STOPPED) or child.is_alive:
+                continue
+            self._on_control()  # its last word may still be in the pipe
+            if not self._stopping:
+                self._on_death(child)
+
+    def _on_death(self, child: Child) -> None:
+        life = child.life
+        code = life.exit_code() if life else None
+        failure = child.failure
+        self._bury(child, ChildPhase.DEAD)
+        self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
+        if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
+            raise ConfigError(failure.message.split("\n"))
+        if failure is not None and failure.exit_code in FINAL_CODES:
+            self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
+            return
+        pause = child.policy.pause_after_death(monotonic_s())
+        if pause is None:
+            self._past_limit(child)
+        elif not self.stop_by:
+            child.restarts += 1
+            self.loop.after(pause, lambda: self._restart(child))
+
+    def _restart(self, child: Child) -> None:
+        if self._stopping or self.stop_by or child.phase is not ChildPhase.DEAD:
+            return
+        self._spawn(child)
+        life = child.life
+        self.loop.after(self.config.supervisor.ready_timeout_s, lambda: self._check_ready(child, life))
+
+    def _check_ready(self, child: Child, life: ProcessLife | ThreadLife | None) -> None:
+        if child.life is life and child.phase is not ChildPhase.READY and child.is_alive and not self._stopping:
+            self.log.error("ready_timeout", name=child.name)
+            child.kill()
+
+    def _past_limit(self, child: Child) -> None:
+        settings = self.config.supervisor
+        message = f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
+        if boot_row(child.name).on_limit is OnLimit.PARK and self.is_ready:
+            child.phase = ChildPhase.PARKED
+            self.log.error("child_parked", name=child.name, reason=message)
+            strategy = child.name.partition(".")[2]
+            for name in ("risk", "market_data"):
+                self._tell(self.children[name], Parked(strategy))
+        else:
+            self.latch.halt("supervisor", message)
+            self._give_up(ExitCode.ESCALATED, str(RestartLimitError(message)), by=ESCALATION)
+
+    def _give_up(self, code: ExitCode, message: str, by: str = FAILURE) -> None:
+        self.log.error("engine_gives_up", reason=message, exit_code=int(code))
+        self.exit_code, self.failure = code, message
+        self.stop_by = self.stop_by or by
+
+    def _bury(self, child: Child, phase: ChildPhase) -> None:
+        if child.life is not None and not child.is_alive:
+            if child.life.pidfd is not None:
+                self.loop.forget(child.life.pidfd)
+            child.life.close()
+            child.life = None
+        child.phase = phase
+
+    # The control pipe.
+
+    def _on_control(self) -> None:
+        for frames in receive_all(self._control):
+            try:
+                message = decode_message(frames[-1])
+            except WireError:
+                self.log.error("bad_control_message", sender=frames[0])
+                continue
+            name, _, incarnation = frames[0].decode("utf-8", "replace").rpartition("#")
+            child = self.children.get(name)
+            if child is not None and incarnation == str(child.incarnation):
+                self._take(child, message)
+
+    def _take(self, child: Child, message: Message) -> None:
+        if isinstance(message, Loaded):
+            child.phase = ChildPhase.LOADED
+            if self.is_ready and not self._stopping:
+                self._go(child)
+        elif isinstance(message, Ready):
+            self._on_child_ready(child, message)
+        elif isinstance(message, Failed):
+            child.failure = message
+        elif isinstance(message, Stopped):
+            child.lsn, child.stopped = message.lsn, True
+        elif isinstance(message, Detached):
+            child.lsn = message.lsn
+            child.detached.add(message.part)
+        elif isinstance(message, Statistics):
+            child.statistics, child.statistics_round = message, self._round
+            child.lsn = max(child.lsn, message.lsn)
+
+    def _on_child_ready(self, child: Child, message: Ready) -> None:
+        child.phase = ChildPhase.READY
+        child.lsn = message.lsn
+        if message.run is not None:
+            self.run_record = message.run
+        self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
+        if self.is_ready:
+            for other in self.children.values():
+                if other is not child and other.phase is ChildPhase.READY:
+                    self._tell(other, Peer(child.name, child.incarnation))
+            self._tell_children()
+
+    def _on_wakeup(self) -> None:
+        os.read(self._wakeup_read, 64)
+
+    def _tell(self, child: Child, message: Message) -> None:
+        try:
+            self._control.send_multipart([child.identity, encode_message(message)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.log.debug("child_unreachable", name=child.name, message=type(message).__name__)
+
+    def _look_after(self) -> None:
+        """Once a second: ask every child how it is, and tell the gateway."""
+        if self.is_ready and not self._stopping:
+            if not self.config.market_data.is_file:
+                self._ask_all()
+            self._tell_children()
+
+    def _tell_children(self) -> None:
+        gateway = self.children["gateway"]
+        if gateway.phase is ChildPhase.READY:
+            self._tell(gateway, Children(tuple(observe(child) for child in self.children.values())))
+
+    # The run's records.
+
+    def _make_run(self, event: RunEvent, by: str) -> EngineRun:
+        """wal completes it: journal id, id tables, and the token of a stop that is no operator's."""
+        config = self.config
+        return EngineRun(
+            journal_id=b"",
+            event=event,
+            by=by,
+            version=engine_version(),
+            config_hash=config_hash(config),
+            boot_id=self.boot_id,
+            halt_token=self.latch.halt_token if event is RunEvent.STOP and by == OPERATOR else 0,
+            balance=product_to_bytes(decimal_to_micros(config.account.balance) * MICROS),
+            currency=config.account.currency,
+            leverage=config.account.leverage,
+            symbols=tuple((i.symbol, i.multiplier_micros) for i in config.instruments),
+            strategies=tuple(strategy.name for strategy in config.strategies),
+        )
+
+
