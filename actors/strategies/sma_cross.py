@@ -16,6 +16,8 @@ from typing import Any, Final
 from actors.strategies import OrderInfo, Strategy, Tick
 
 OPEN_STATUSES: Final = frozenset({"New", "PendingNew", "Accepted", "PartiallyFilled"})
+AIMS_WAITING_MAX: Final = 2
+"""Aims that come while an order is under way; with this many its answer is taken for lost."""
 QUANTITY_DIGITS: Final = 6
 """The engine counts quantities in millionths; the difference of two floats has more digits."""
 TWICE_MICROS: Final = 1_000_000
@@ -26,7 +28,9 @@ class Reversing(Strategy):
     """Brings the position in a symbol to +quantity or -quantity, with at most one order under way in each symbol.
 
     A new aim waits for the answer to the last order: until then the position is not what it is going to be, and the
-    difference to it would be traded twice. An order that is refused is not tried again before the next aim.
+    difference to it would be traded twice. An order that is refused is not tried again before the next aim. An
+    answer that has not come by the second new aim is taken for lost (a life that is being warmed hears nothing of its
+    signals); should it be late after all, the aim after that puts the position right.
     """
 
     quantity: float = 100.0
@@ -34,12 +38,16 @@ class Reversing(Strategy):
     def __init__(self) -> None:
         self._aims: dict[str, float] = {}
         """Where the position of a symbol shall go, until an order is sent for it."""
-        self._unanswered: set[str] = set()
-        """The symbols in which an order is under way."""
+        self._unanswered: dict[str, int] = {}
+        """The symbols in which an order is under way, and how many aims have waited for it."""
 
     def aim(self, symbol: str, side: int) -> None:
         """side: +1 long, -1 short."""
         self._aims[symbol] = side * self.quantity
+        if symbol in self._unanswered:
+            self._unanswered[symbol] += 1
+            if self._unanswered[symbol] == AIMS_WAITING_MAX:
+                del self._unanswered[symbol]
 
     def steer(self, symbol: str) -> None:
         """Sends what is missing, if anything is and no order is under way."""
@@ -49,7 +57,7 @@ class Reversing(Strategy):
         if not missing:
             return
         # Before the call: a signal that is refused at once may be answered within it.
-        self._unanswered.add(symbol)
+        self._unanswered[symbol] = 0
         if missing > 0:
             self.buy(symbol, missing)
         else:
@@ -57,7 +65,7 @@ class Reversing(Strategy):
 
     def on_order(self, order: OrderInfo) -> None:
         if order.status not in OPEN_STATUSES:
-            self._unanswered.discard(order.symbol)
+            self._unanswered.pop(order.symbol, None)
 
 
 class SmaCross(Reversing):
