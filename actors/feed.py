@@ -1,7 +1,8 @@
 """The market stream's content: chunks with positions, and the windows that consumers read them from.
 
 A position is 3 x tick + phase (timer 0, bar 1, tick 2; P1), ticks counted from 1. A chunk of ticks k..k+n-1
-begins at 3k + 2, bars that tick k closes stand before it at 3k + 1, the end of a file after the last tick.
+begins at 3k + 2, or at 3k + 1 if tick k closes bars: bars stand before the tick that closed them, cut into the
+chunk as pieces of their own. The end of a file is a chunk after the last tick.
 Chunks of a file source are cut by the config alone, so that positions outlive a restart.
 """
 
@@ -37,30 +38,26 @@ class ChunkBuilder:
         self._bars = BarBuilder(timeframes_minutes)
         self.next_tick = 1
 
-    def add(self, batch: TickBatch) -> Iterator[Chunk]:
-        for piece in self._bars.split(batch):
-            if isinstance(piece, BarBatch):
-                yield self._bar_chunk(piece)
-            else:
-                yield self._tick_chunk(piece)
+    def add(self, batch: TickBatch) -> Chunk:
+        """The batch as one chunk, with the bars that its ticks close."""
+        pieces = self._bars.split(batch)
+        first = tick_position(self.next_tick) if isinstance(pieces[0], TickBatch) else 3 * self.next_tick + PHASE_BAR
+        self.next_tick += batch.count
+        payload = b"".join([_encode_piece(piece) for piece in pieces])
+        return Chunk(first, 3 * self.next_tick, batch.count, payload)
 
-    def end(self) -> Iterator[Chunk]:
+    def end(self) -> Chunk:
         """The open bars and the end of the file."""
-        last = self._bars.flush()
-        if last.count:
-            yield self._bar_chunk(last)
-        first = tick_position(self.next_tick)
-        yield Chunk(first, first + 1, 1, encode_market(MarketKind.END, 1, b""))
-
-    def _bar_chunk(self, bars: BarBatch) -> Chunk:
+        bars = self._bars.flush()
         first = 3 * self.next_tick + PHASE_BAR
-        return Chunk(first, first + 1, bars.count, encode_market(MarketKind.BARS, bars.count, bars.records))
+        payload = _encode_piece(bars) if bars.count else b""
+        return Chunk(first, first + PHASE_TICK, 1, payload + encode_market(MarketKind.END, 1, b""))
 
-    def _tick_chunk(self, ticks: TickBatch) -> Chunk:
-        first = tick_position(self.next_tick)
-        self.next_tick += ticks.count
-        payload = encode_market(MarketKind.TICKS, ticks.count, ticks.records, ticks.volumes)
-        return Chunk(first, 3 * self.next_tick, ticks.count, payload)
+
+def _encode_piece(piece: BarBatch | TickBatch) -> bytes:
+    if isinstance(piece, BarBatch):
+        return encode_market(MarketKind.BARS, piece.count, piece.records)
+    return encode_market(MarketKind.TICKS, piece.count, piece.records, piece.volumes)
 
 
 class FileFeed:
@@ -78,6 +75,8 @@ class FileFeed:
         self._chunks = self._from_start()
         self._window: deque[Chunk] = deque()
         self._next_position = 0
+        self._window_start = 0
+        """Positions from here on are in the window, or not read yet."""
         self._held: Chunk | None = None
         self._catching_up: dict[str, tuple[Iterator[Chunk], Chunk]] = {}
         self.at_end = False
@@ -85,8 +84,8 @@ class FileFeed:
     def _from_start(self) -> Iterator[Chunk]:
         builder = ChunkBuilder(self._timeframes)
         for batch in self._source.batches(self._chunk_ticks):
-            yield from builder.add(batch)
-        yield from builder.end()
+            yield builder.add(batch)
+        yield builder.end()
 
     @property
     def tail_position(self) -> int:
@@ -97,12 +96,13 @@ class FileFeed:
         for chunk in self._chunks:
             if chunk.next_position > position:
                 self._held = chunk
+                self._window_start = min(position, chunk.first_position)
                 return
 
     def drop(self, acknowledged: int) -> None:
         """Forgets what all have done with."""
         while self._window and self._window[0].next_position <= acknowledged:
-            self._window.popleft()
+            self._window_start = self._window.popleft().next_position
 
     @property
     def has_room(self) -> bool:
@@ -122,10 +122,10 @@ class FileFeed:
     def _add(self, chunk: Chunk) -> None:
         self._window.append(chunk)
         self._next_position = chunk.next_position
-        self.at_end = MarketKind(chunk.payload[0]) is MarketKind.END
+        self.at_end = is_end(chunk)
 
     def read(self, consumer: str, position: int) -> Chunk | None:
-        if self._window and position < self._window[0].first_position:
+        if position < self._window_start:
             return self._catch_up(consumer, position)
         self._catching_up.pop(consumer, None)
         return next((chunk for chunk in self._window if chunk.first_position >= position), None)
@@ -160,10 +160,10 @@ class LiveFeed:
         return self._next_position - 1
 
     def add(self, batch: TickBatch) -> None:
-        for chunk in self._builder.add(batch):
-            self._window.append(chunk)
-            self._ticks += chunk.items
-            self._next_position = chunk.next_position
+        chunk = self._builder.add(batch)
+        self._window.append(chunk)
+        self._ticks += chunk.items
+        self._next_position = chunk.next_position
         while self._ticks > LIVE_WINDOW_TICKS:
             self._ticks -= self._window.popleft().items
 
@@ -187,13 +187,17 @@ class LiveFeed:
         return latest_ticks(self._window)
 
 
+def is_end(chunk: Chunk) -> bool:
+    return any(piece.kind is MarketKind.END for piece in decode_market(chunk.payload))
+
+
 def latest_ticks(window: deque[Chunk]) -> bytes:
     """The last TICK of every symbol in the window."""
     latest: dict[int, bytes] = {}
     for chunk in window:
-        payload = decode_market(chunk.payload)
-        if payload.kind is MarketKind.TICKS:
-            for start in range(0, len(payload.records), TICK.size):
-                record = bytes(payload.records[start : start + TICK.size])
-                latest[TICK.unpack(record)[1]] = record
+        for piece in decode_market(chunk.payload):
+            if piece.kind is MarketKind.TICKS:
+                for start in range(0, len(piece.records), TICK.size):
+                    record = bytes(piece.records[start : start + TICK.size])
+                    latest[TICK.unpack(record)[1]] = record
     return b"".join(latest.values())

@@ -31,8 +31,8 @@ class MarketHandler(Protocol):
 class MarketClient:
     """One actor's connection to the market stream.
 
-    `keeps_page`: the position goes onto the page when a chunk is done with; an actor that must not be ahead of
-    its own appends writes it itself.
+    on_chunk(last_position) is called after each DATA, by those that write the position onto the page themselves
+    (they must not be ahead of their own appends); for the others it goes there at once.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class MarketClient:
         handler: MarketHandler,
         *,
         from_first: bool = False,
-        keeps_page: bool = True,
+        on_chunk: Callable[[int], None] | None = None,
         on_welcome: Callable[[Welcome], None] | None = None,
     ) -> None:
         self._page = actor.page
         self._handler = handler
-        self._keeps_page = keeps_page
+        self._on_chunk = on_chunk
         self._from_first = from_first
         self._welcome = on_welcome
         self._is_file = actor.config.market_data.is_file
@@ -90,25 +90,28 @@ class MarketClient:
         first = data.first_position
         if not data.gap and self.stream.position and first // 3 > self.stream.position // 3 + 1:
             return None
-        payload = decode_market(frame)
-        if payload.kind is MarketKind.TICKS:
-            last = tick_position(first // 3 + payload.items - 1)
-            self._handler.on_ticks(first // 3, payload)
-        elif payload.kind is MarketKind.BARS:
-            last = first
-            self._handler.on_bars(payload)
+        tick = first // 3
+        for piece in decode_market(frame):
+            if piece.kind is MarketKind.TICKS:
+                self._handler.on_ticks(tick, piece)
+                tick += piece.items
+            elif piece.kind is MarketKind.BARS:
+                self._handler.on_bars(piece)
+            else:
+                self.at_end = True
+                self._handler.on_end()
+                tick += 1
+        last = tick_position(tick - 1)
+        if self._on_chunk is not None:
+            self._on_chunk(last)
         else:
-            last = first
-            self.at_end = True
-            self._handler.on_end()
-        if self._keeps_page:
             self._page.set_market(self.stream.epoch, last)
         return last
 
 
 def data_time_us(payload: bytes) -> int:
-    """The time of the first tick or bar in a market payload; 0 for the end."""
-    market = decode_market(payload)
-    if market.kind is MarketKind.TICKS:
-        return TICK.unpack_from(market.records)[2]
-    return BAR.unpack_from(market.records)[3] if market.kind is MarketKind.BARS else 0
+    """The time of the first tick or bar in a market payload; 0 for a bare end."""
+    first = next(decode_market(payload))
+    if first.kind is MarketKind.TICKS:
+        return TICK.unpack_from(first.records)[2]
+    return BAR.unpack_from(first.records)[3] if first.kind is MarketKind.BARS else 0

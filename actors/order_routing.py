@@ -39,7 +39,7 @@ class OrderRouting(Actor):
             on_record=self._on_record,
             on_caught_up=self._on_caught_up,
         )
-        self.market = MarketClient(self, self, keeps_page=False)
+        self.market = MarketClient(self, self, on_chunk=self._reached)
         self.venue: Venue
         self.sent: set[int] = set()
         """Orders given to the venue in this life, and not answered in the fold yet."""
@@ -181,7 +181,6 @@ class OrderRouting(Actor):
             if self.early:
                 self._send_early(3 * tick + 2)
             tick += 1
-        self._reached(3 * tick - 1)
 
     def on_bars(self, payload: MarketPayload) -> None: ...
 

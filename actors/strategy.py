@@ -25,7 +25,6 @@ import zmq
 
 from actors.base import Actor, Place, receive_all
 from actors.clock import now_us
-from actors.feed import tick_position
 from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
 from actors.journal import connect_journal
 from actors.market import MarketClient
@@ -88,15 +87,15 @@ class StrategyActor(Actor):
         self.former_epoch, self.former_position = self.page.market()
         self.is_warmed = bool(self.former_epoch)
         self.market = MarketClient(
-            self, self, from_first=self.is_warmed, keeps_page=False, on_welcome=self._on_market_welcome
+            self, self, from_first=self.is_warmed, on_chunk=self._end_chunk, on_welcome=self._on_market_welcome
         )
         # A life that is warmed may not act again on what its predecessor has seen.
         self.suppressed_to = self.former_position if self.is_warmed else -1
         """Market position up to which signals are suppressed."""
         self.position_now = 0
         self.time_us = 0
-        self.work: deque[tuple[Iterator[None], int]] = deque()
-        """Chunks that are not done with: each a generator that yields where it must wait, and its last position."""
+        self.work: deque[Iterator[None] | int] = deque()
+        """What is not done with: generators that yield where they must wait, and the last position of each chunk."""
         self.unanswered: dict[int, Sent] = {}
         self.unacknowledged: set[int] = set()
         """Own orders that the venue has not answered."""
@@ -407,32 +406,32 @@ class StrategyActor(Actor):
     # The market: chunk by chunk, and for files with a pause after every signal.
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
-        last = tick_position(first_tick + payload.items - 1)
         feed = self._feed_slices if self.is_vectorised else self._feed_ticks
-        self._add_work(feed(first_tick, payload), last)
+        self.work.append(feed(first_tick, payload))
 
     def on_bars(self, payload: MarketPayload) -> None:
-        self._add_work(self._feed_bars(payload), 0)
+        self.work.append(self._feed_bars(payload))
 
     def on_end(self) -> None:
-        self._add_work(self._feed_end(), 0)
+        self.work.append(self._feed_end())
 
-    def _add_work(self, work: Iterator[None], last_position: int) -> None:
+    def _end_chunk(self, last_position: int) -> None:
         self.market.stream.hold_credit()
-        self.work.append((work, last_position))
+        self.work.append(last_position)
 
     def _go_on(self) -> None:
         """Feeds until there is nothing left, or something must be waited for."""
         if self.unanswered:
             self._give_up_lost()
         while self.work and not self._must_wait():
-            work, last_position = self.work[0]
-            if next(work, self) is not self:
+            work = self.work[0]
+            if isinstance(work, int):
+                if work > self.former_position:
+                    self.page.set_market(self.market.epoch, work)
+                self.market.stream.release_credit(1)
+            elif next(work, self) is not self:
                 continue
             self.work.popleft()
-            if last_position and last_position > self.former_position:
-                self.page.set_market(self.market.epoch, last_position)
-            self.market.stream.release_credit(1)
 
     def _must_wait(self) -> bool:
         return self.is_file and bool(self.unanswered or self.unacknowledged)

@@ -1,7 +1,7 @@
 """The payloads of APPEND and of the market stream: fixed layouts around opaque bytes.
 
     append   repeated [type:1][time_us:8][length:4][record data]
-    market   [kind:1][flags:1][count:4] then
+    market   one or more of [kind:1][flags:1][count:4] then
              kind 0  `count` TICK records in the layout of the binary broadcast (29 bytes each),
                      with flag 1 followed by `count` volumes (i64 micros)
              kind 1  `count` BAR records in the layout of the binary broadcast (55 bytes each)
@@ -67,19 +67,22 @@ def encode_market(kind: MarketKind, count: int, records: bytes, volumes: bytes =
     return MARKET_HEAD.pack(kind, HAS_VOLUMES if volumes else 0, count) + records + volumes
 
 
-def decode_market(payload: bytes | memoryview) -> MarketPayload:
-    """Views into `payload`. Raises: WireError if its length is not what its head says."""
+def decode_market(payload: bytes | memoryview) -> Iterator[MarketPayload]:
+    """The pieces, as views into `payload`. Raises: WireError if a length is not what its head says."""
     view = memoryview(payload)
-    if len(view) < MARKET_HEAD.size:
-        raise WireError("market payload shorter than its head")
-    number, flags, count = MARKET_HEAD.unpack_from(view)
-    try:
-        kind = MarketKind(number)
-    except ValueError:
-        raise WireError(f"market payload of unknown kind {number}") from None
-    middle = MARKET_HEAD.size + count * _ITEM_SIZES[kind]
-    end = middle + (count * VOLUME.size if flags & HAS_VOLUMES else 0)
-    if len(view) != end:
-        raise WireError(f"market payload of {len(view)} bytes, its head says {end}")
-    volumes = view[middle:end] if flags & HAS_VOLUMES else None
-    return MarketPayload(kind, count, view[MARKET_HEAD.size : middle], volumes)
+    start, size = 0, len(view)
+    while start < size:
+        if size - start < MARKET_HEAD.size:
+            raise WireError("market payload ends within a head")
+        number, flags, count = MARKET_HEAD.unpack_from(view, start)
+        try:
+            kind = MarketKind(number)
+        except ValueError:
+            raise WireError(f"market payload of unknown kind {number}") from None
+        start += MARKET_HEAD.size
+        middle = start + count * _ITEM_SIZES[kind]
+        end = middle + (count * VOLUME.size if flags & HAS_VOLUMES else 0)
+        if size < end:
+            raise WireError(f"market payload of {size} bytes, its head says {end}")
+        yield MarketPayload(kind, count, view[start:middle], view[middle:end] if flags & HAS_VOLUMES else None)
+        start = end
