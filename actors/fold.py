@@ -93,6 +93,8 @@ class SignalAnswered(Change, frozen=True):
     strategy_id: int
     signal: int
     order_id: int | None
+    symbol_id: int = 0
+    """Of a refused signal."""
     reason: str = ""
     detail: str = ""
 
@@ -401,4 +403,4 @@ class Fold:
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
-        return [SignalAnswered(record.strategy_id, record.signal, None, record.reason, record.detail)]
+        return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]

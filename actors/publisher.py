@@ -159,7 +159,7 @@ class Publisher:
             SignalRefusedEvent(
                 strategy=self._fold.strategy(change.strategy_id),
                 signal=change.signal,
-                symbol="",
+                symbol=self._fold.symbol(change.symbol_id),
                 reason=change.reason,
                 detail=change.detail,
             )

@@ -31,7 +31,7 @@ from actors.fold import (
 from actors.journal import connect_journal
 from actors.market import MarketClient
 from protocol.codec import MarketPayload
-from protocol.errors import WireError
+from protocol.errors import ConfigError, WireError
 from protocol.messages import (
     Intent,
     Message,
@@ -184,6 +184,8 @@ class Risk(Actor):
 
     def _on_caught_up(self) -> None:
         """The fold is complete: derived records first, then the limits, then READY (design section 3)."""
+        if changed := self.fold.changed_multipliers():
+            raise ConfigError([f"instruments.multiplier: changed for {name}, which is held" for name in changed])
         self.next_order_id = self.fold.next_order_id
         self._append_owed()
         for symbol_id in self.fold.account.realized:

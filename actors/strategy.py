@@ -245,12 +245,9 @@ class StrategyActor(Actor):
     def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
         symbol, number = signal.symbol, signal.number
-        if self.is_detached:
+        if self.is_detached or self.position_now <= self.suppressed_to:
             self.counters["suppressed"] += 1
-            return signal
-        if self.position_now <= self.suppressed_to:
-            self.counters["suppressed"] += 1
-            return signal
+            return self._refuse_here(signal, "suppressed")
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
             raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self.ids)}")
@@ -283,7 +280,7 @@ class StrategyActor(Actor):
                 "take_profit": self._price(take_profit),
             }
         except NotRepresentableError as error:
-            return self._refuse_here(symbol, side, quantity, str(error))
+            return self._refuse_here(self._new_signal(symbol, side, quantity), f"not_representable: {error}")
         return self._ask(SIGNAL_ORDER, self._new_signal(symbol, side, quantity), order_type=order_type, **fields)
 
     def _price(self, price: float | None) -> int:
@@ -292,9 +289,9 @@ class StrategyActor(Actor):
             return 0
         return decimal_to_micros(round(price, 6))
 
-    def _refuse_here(self, symbol: str, side: str, quantity: float, reason: str) -> Signal:
-        signal = self._new_signal(symbol, side, quantity)
-        info = OrderInfo(0, signal.number, symbol, side, "Rejected", f"not_representable: {reason}", 0.0, quantity)
+    def _refuse_here(self, signal: Signal, reason: str) -> Signal:
+        """The signal never leaves; on_order says so as soon as the present hook has returned."""
+        info = OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
         self.loop.after(0, lambda: self._call(self.strategy.on_order, info))
         return signal
 

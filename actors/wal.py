@@ -17,7 +17,7 @@ import msgspec
 
 from actors.base import Actor, Place
 from actors.clock import monotonic_s, now_us
-from actors.page import Activity, known_lsn
+from actors.page import Activity, forget_acknowledged, known_lsn
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
 from protocol.errors import WalError, WalSyncError, WireError
@@ -82,6 +82,7 @@ class Wal(Actor):
         pages = self.run_dir / "pages"
         recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id))
         if self.journal.is_new:
+            forget_acknowledged(pages, KNOWN_BY)  # R2: what spoke of another journal must not speak of this one
             journal_id = os.urandom(16)
             record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
             self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))

@@ -22,6 +22,7 @@ from protocol.units import MICROS, decimal_to_micros
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
+PORT_MAX: Final = 65_535
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -452,7 +453,8 @@ def _check_endpoints(config: Config) -> list[str]:
         seen[endpoint] = path
         if endpoint.startswith("ipc://"):
             continue
-        if not _TCP.match(endpoint):
+        port = endpoint.rpartition(":")[2]
+        if not _TCP.match(endpoint) or (port.isdigit() and not 0 < int(port) <= PORT_MAX):
             mistakes.append(f"{path} = {endpoint!r}: tcp://ADDRESS:PORT, ipc://PATH, or \"\" for off")
         elif not _LOOPBACK.match(endpoint) and not gateway.allow_plaintext_bind:
             mistakes.append(
