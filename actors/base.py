@@ -183,7 +183,7 @@ class Actor:
         self.latch = Latch.create_or_open(self.run_dir / "latch")
         self.loop = Loop(self.page)
         self.exit_code = ExitCode.OK
-        self.stopping = False
+        self.stopping = self.orphaned = False
         self._sockets: list[zmq.Socket[bytes]] = []
         self._control = self.connect(CONTROL)
         self.loop.on_readable(self._control, self._on_control)
@@ -335,16 +335,22 @@ class Actor:
 
     def _on_signal(self) -> None:
         self._wakeup[0].recv(64)
-        if os.getppid() == self.spec.parent_pid:
-            self.log.warning("sigterm_from_outside", hint="stop the engine through its supervisor")
-            self._stop(None)
-        else:
+        if os.getppid() != self.spec.parent_pid:
             self._on_orphaned()
+        elif self.stopping:
+            self.loop.stop()  # the supervisor's deadline has passed: end without what could not drain
+        else:
+            # systemd without KillMode=mixed, or a kill of the whole group: the supervisor got it too and stops us.
+            self.log.info("sigterm_ignored", hint="children are stopped by their supervisor")
 
     def _on_orphaned(self) -> None:
         """The supervisor is gone: end, after those that end first in the stop order."""
         self.loop.forget(self._pidfd)
+        if self.orphaned:
+            return
+        self.orphaned = True
         if self.stopping:
+            self.loop.after(ORPHAN_WAIT_S, self.loop.stop)
             return
         self.stopping = True
         self.log.error("supervisor_died", action="ending in the stop order")

@@ -1,0 +1,50 @@
+"""The README is true: its commands are what CI runs, and its strategy and config run as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def block(language: str, mark: str) -> str:
+    (found,) = [text for text in blocks(language) if mark in text]
+    return found
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = block("sh", "pytest").strip()
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_readmes_strategy_trades_over_the_readmes_csv_config(tmp_path: Path) -> None:
+    (tmp_path / "breakout.py").write_text(block("python", "class Breakout"))
+    (tmp_path / "breakout.toml").write_text(block("toml", "breakout:Breakout"))
+    wave = [110_000 + abs(i % 160 - 80) for i in range(2000)]
+    rows = [
+        f"2024-01-01 00:{i // 60:02}:{i % 60:02}.000,{bid / 100_000:.5f},{(bid + 1) / 100_000:.5f}"
+        for i, bid in enumerate(wave)
+    ]
+    (tmp_path / "ticks.csv").write_text("\n".join(["timestamp,bid,ask", *rows]) + "\n")
+    for verb in ("check", "run"):
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.cli.main", verb, "breakout.toml"],
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    summary = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
+    assert summary["rows"] == "2000"
+    assert int(summary["fills"]) > 10
