@@ -1,10 +1,9 @@
 """The engine under test: real processes in a directory and on ports of their own, seen from outside only.
 
 Owns everything that the end-to-end tests share: a config with fast defaults, the start of the real `seawall run`,
-its log lines, sockets like any outsider's, the reading of the journal with struct, zlib and msgpack alone, and a
-fold of positions in fractions. It imports nothing of the engine but `protocol.client`, so that what it finds is a
-second opinion. Whatever a test does, no process outlives its EngineUnderTest: the engine runs in a session of its
-own, which is killed and counted at the end.
+its log lines, sockets like any outsider's, and what journal_reader.py says of the journal. It imports nothing of the
+engine but `protocol.client`, so that what it finds is a second opinion. Whatever a test does, no process outlives its
+EngineUnderTest: the engine runs in a session of its own, which is killed and counted at the end.
 
 The tests themselves do not sleep: they wait for a condition with `wait_for`.
 """
@@ -16,19 +15,16 @@ import os
 import random
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
-import msgpack
 import zmq
+from journal_reader import FILL, Holding, JournalEntry, PositionFold, read_entries
 
 from protocol.client import CommandClient
 
@@ -125,121 +121,6 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     return f"{value:f}" if isinstance(value, float) and abs(value) < 0.001 else json.dumps(value)
-
-
-# The journal, read by its documentation (protocol/README.md) and nothing else.
-
-FIELDS: Final = {
-    "POSITION_OPEN": "cause_lsn symbol_id order_id quantity price net_quantity open_cost",
-    "POSITION_CLOSE": "cause_lsn symbol_id order_id quantity price net_quantity open_cost realized",
-    "ORDER_PLACE": "order_id strategy_id signal symbol_id side order_type quantity limit_price stop_price",
-    "ORDER_CANCEL": "order_id strategy_id signal by",
-    "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
-    "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
-    "TRADING_STATE": "state by reason token",
-    "RISK_VIOLATION": "symbol_id reason current_value limit_value",
-    "ENGINE_RUN": "journal_id event by version config_hash boot_id halt_token balance currency leverage symbols "
-    "strategies",
-    "SIGNAL_REFUSED": "strategy_id signal symbol_id reason detail",
-}
-"""The first fields of each record, in order."""
-TYPES: Final = {
-    1: "POSITION_OPEN",
-    2: "POSITION_CLOSE",
-    4: "ORDER_PLACE",
-    5: "ORDER_CANCEL",
-    6: "BALANCE_CHANGE",
-    8: "ORDER_UPDATE",
-    9: "TRADING_STATE",
-    10: "RISK_VIOLATION",
-    12: "ENGINE_RUN",
-    13: "SIGNAL_REFUSED",
-}
-FILL, SELL, HALTED, START, STOP = 2, 1, 2, 0, 1
-MICROS: Final = 10**6
-PRODUCT: Final = 10**12
-
-
-class JournalEntry(NamedTuple):
-    name: str
-    lsn: int
-    durable_lsn: int
-    time_us: int
-    producer: int
-    producer_seq: int
-    fields: Mapping[str, Any]
-
-
-class Holding(NamedTuple):
-    """As STATUS shows a position."""
-
-    net_quantity: float
-    average_price: float
-    realized_pnl: float
-
-
-def read_entries(path: Path) -> list[JournalEntry]:
-    """Every whole entry, each checked against the one before; an entry that is just being written is left out."""
-    data = path.read_bytes() if path.exists() else b""
-    entries: list[JournalEntry] = []
-    offset, crc = 0, 0
-    while offset + 13 <= len(data):
-        magic, kind, length, checksum = struct.unpack_from("<IBII", data, offset)
-        body = data[offset + 13 : offset + 13 + length]
-        if len(body) < length:
-            break
-        assert magic == 0x48515457, f"byte {offset}: magic {magic:#x}"
-        assert zlib.crc32(body) == checksum, f"byte {offset}: crc32"
-        inner, lsn, durable, previous, time_us, producer, seq = struct.unpack_from("<BQQIQBQ", body)
-        assert (inner, lsn, previous) == (kind, len(entries) + 1, crc), f"byte {offset}: LSN {lsn} does not follow"
-        values = msgpack.unpackb(body[38:], raw=False)
-        fields = dict(zip(FIELDS[TYPES[kind]].split(), values, strict=False))
-        entries.append(JournalEntry(TYPES[kind], lsn, durable, time_us, producer, seq, fields))
-        offset, crc = offset + 13 + length, checksum
-    return entries
-
-
-class PositionFold:
-    """Positions from ENGINE_RUN, ORDER_PLACE and ORDER_UPDATE fills alone, in fractions of one unit."""
-
-    def __init__(self) -> None:
-        self._symbols: list[tuple[str, Fraction]] = []
-        self._orders: dict[int, tuple[int, int]] = {}
-        self._executions: set[str] = set()
-        self._held: dict[str, tuple[Fraction, Fraction, Fraction]] = {}
-        """By symbol: quantity, cost, realized."""
-
-    def apply(self, entry: JournalEntry) -> None:
-        fields = entry.fields
-        if entry.name == "ENGINE_RUN":
-            self._symbols = [(name, Fraction(multiplier, MICROS)) for name, multiplier in fields["symbols"]]
-        elif entry.name == "ORDER_PLACE":
-            self._orders[fields["order_id"]] = (fields["symbol_id"], -1 if fields["side"] == SELL else 1)
-        elif entry.name == "ORDER_UPDATE" and fields["report"] == FILL:
-            if fields["execution_id"] not in self._executions:
-                self._executions.add(fields["execution_id"])
-                self._book(fields)
-
-    def _book(self, fields: Mapping[str, Any]) -> None:
-        symbol_id, sign = self._orders[fields["order_id"]]
-        symbol, multiplier = self._symbols[symbol_id]
-        change = sign * Fraction(fields["quantity"], MICROS)
-        price = Fraction(fields["price"], MICROS) * multiplier
-        held, cost, realized = self._held.get(symbol, (Fraction(0), Fraction(0), Fraction(0)))
-        if held * change < 0:
-            closed = change if abs(change) <= abs(held) else -held
-            # Design section 1: a part takes its share of the cost rounded toward zero, in 1e-12.
-            share = Fraction(int(cost * abs(closed) / abs(held) * PRODUCT), PRODUCT)
-            realized += -closed * price - share
-            held, cost, change = held + closed, cost - share, change - closed
-        self._held[symbol] = (held + change, cost + change * price, realized)
-
-    def holdings(self) -> dict[str, Holding]:
-        multipliers = dict(self._symbols)
-        return {
-            symbol: Holding(float(held), float(cost / held / multipliers[symbol]) if held else 0.0, float(realized))
-            for symbol, (held, cost, realized) in self._held.items()
-        }
 
 
 # The engine.
