@@ -37,37 +37,53 @@ def test_an_append_to_the_byte() -> None:
     assert encode_append([(5, 1, b"ab")]).hex() == "05" "0100000000000000" "02000000" "6162"
 
 
-@pytest.mark.parametrize(
-    ("kind", "count", "body", "volumes"),
-    [
-        (MarketKind.TICKS, 2, TICKS, b""),
-        (MarketKind.TICKS, 2, TICKS, VOLUMES),
-        (MarketKind.TICKS, 0, b"", b""),
-        (MarketKind.BARS, 1, BARS, b""),
-        (MarketKind.END, 0, b"", b""),
-    ],
-)
-def test_a_market_payload_comes_back_as_views(kind: MarketKind, count: int, body: bytes, volumes: bytes) -> None:
-    payload = encode_market(kind, count, body, volumes)
-    assert payload[:6] == struct.pack("<BBI", kind, bool(volumes), count)
-    decoded = decode_market(payload)
-    assert (decoded.kind, decoded.count, bytes(decoded.records)) == (kind, count, body)
-    assert (b"" if decoded.volumes is None else bytes(decoded.volumes)) == volumes
-    assert decoded.records.obj is payload, "a view into the frame, not a copy"
+PIECES = [
+    (MarketKind.TICKS, 2, TICKS, b""),
+    (MarketKind.TICKS, 2, TICKS, VOLUMES),
+    (MarketKind.TICKS, 0, b"", b""),
+    (MarketKind.BARS, 1, BARS, b""),
+    (MarketKind.END, 1, b"", b""),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6))
+def test_the_pieces_of_a_market_payload_come_back_in_order_as_views(
+    pieces: list[tuple[MarketKind, int, bytes, bytes]],
+) -> None:
+    payload = b"".join(encode_market(*piece) for piece in pieces)
+    decoded = list(decode_market(payload))
+    assert [
+        (piece.kind, piece.items, bytes(piece.records), b"" if piece.volumes is None else bytes(piece.volumes))
+        for piece in decoded
+    ] == pieces
+    assert all(piece.records.obj is payload for piece in decoded), "views into the frame, not copies"
+
+
+def test_a_market_piece_to_the_byte() -> None:
+    assert encode_market(MarketKind.TICKS, 2, TICKS, VOLUMES) == struct.pack("<BBI", 0, 1, 2) + TICKS + VOLUMES
+    assert encode_market(MarketKind.BARS, 1, BARS) == struct.pack("<BBI", 1, 0, 1) + BARS
+    assert encode_market(MarketKind.END, 1, b"") == bytes.fromhex("02 00 01000000")
 
 
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (b"\x00\x00\x01", "shorter than its head"),
+        (b"\x00\x00\x01", "within a head"),
         (struct.pack("<BBI", 9, 0, 0), "unknown kind 9"),
-        (struct.pack("<BBI", 0, 0, 2) + TICKS[:-1], "63 bytes, its head says 64"),
-        (struct.pack("<BBI", 0, 1, 2) + TICKS, "64 bytes, its head says 80"),
-        (struct.pack("<BBI", 0, 0, 1) + TICKS, "64 bytes, its head says 35"),
-        (struct.pack("<BBI", 2, 0, 1) + b"x", "7 bytes, its head says 6"),
+        (struct.pack("<BBI", 0, 0, 2) + TICKS[:-1], "its head says"),
+        (struct.pack("<BBI", 0, 1, 2) + TICKS, "its head says"),
         (struct.pack("<BBI", 0, 0, 2**32 - 1), "its head says"),
+        (struct.pack("<BBI", 2, 0, 1) + b"x", "within a head"),
     ],
 )
-def test_a_market_payload_that_is_not_what_its_head_says_is_refused(payload: bytes, reason: str) -> None:
+@pytest.mark.parametrize("before", [b"", struct.pack("<BBI", 1, 0, 1) + BARS], ids=["alone", "after bars"])
+def test_a_market_payload_that_is_not_what_its_heads_say_is_refused(
+    payload: bytes, reason: str, before: bytes
+) -> None:
     with pytest.raises(WireError, match=reason):
-        decode_market(payload)
+        list(decode_market(before + payload))
+
+
+def test_a_refused_market_payload_says_how_long_it_is_and_should_be() -> None:
+    with pytest.raises(WireError, match="of 63 bytes, its head says 64"):
+        list(decode_market(struct.pack("<BBI", 0, 0, 2) + TICKS[:-1]))

@@ -173,7 +173,7 @@ def test_an_order_in_a_symbol_without_a_name_is_refused() -> None:
 
 def test_a_refused_signal_is_answered_with_the_reason() -> None:
     refused = SignalRefused(17, 5, 0, "stale_signal", "late")
-    assert apply(folded(), refused) == [SignalAnswered(17, 5, None, "stale_signal", "late")]
+    assert apply(folded(), refused) == [SignalAnswered(17, 5, None, 0, "stale_signal", "late")]
 
 
 def test_a_cancel_request_stays_with_the_open_order() -> None:
