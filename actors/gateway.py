@@ -97,6 +97,7 @@ class Gateway(Actor):
 
     def _bind_commands(self, key: str, endpoint: str) -> zmq.Socket[bytes]:
         made = self.socket(zmq.ROUTER, REPLY_QUEUE_MAX)
+        made.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else what is dropped is not even counted
         made.setsockopt(zmq.MAXMSGSIZE, 4 * REQUEST_BYTES_MAX)
         made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._bind(made, key, endpoint)
