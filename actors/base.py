@@ -285,7 +285,8 @@ class Actor:
     def _report(self, error: Exception) -> None:
         code = exit_code_of(error)
         expected = isinstance(error, ConfigError | DataError | WalError)
-        self.log.error("actor_failed", error=str(error), kind=type(error).__name__, exc_info=not expected)
+        if not isinstance(error, ConfigError):  # the supervisor says that one, once
+            self.log.error("actor_failed", error=str(error), kind=type(error).__name__, exc_info=not expected)
         self.fail(code, str(error) or type(error).__name__)
 
     def _end(self) -> None:

@@ -88,7 +88,7 @@ class Wal(Actor):
             self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
             self.log.info("journal_created", journal_id=journal_id.hex())
         else:
-            self.log.info("journal_opened", verdict=str(recovery.verdict.kind), lsn=self.journal.tail_lsn)
+            self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
+import structlog
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging
@@ -48,6 +49,8 @@ class Engine:
             raise SupervisionError("the engine is running already")
         if mistakes := check_config(self.config):
             raise ConfigError(mistakes)
+        if not structlog.is_configured():
+            configure_logging(self.config.logging)
         self.exit_code, self._error = None, None
         self._ready.clear()
         self._supervisor = Supervisor(self.config, inproc=self.inproc, on_ready=self._ready.set)

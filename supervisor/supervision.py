@@ -60,6 +60,7 @@ from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
+KILL_WAIT_S: Final = 5.0
 STOP_WAL_TRIES: Final = 3
 """H3: wal is restarted if it dies before the stop is durable."""
 FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
@@ -277,12 +278,17 @@ class Supervisor:
         lock.release()
 
     def _kill_all(self) -> None:
+        """All at once, and no restarts; threads cannot be killed and are asked."""
+        self._stopping = True
         for child in self.children.values():
+            if self.inproc:
+                self._tell(child, Stop())
             child.kill()
-            if child.life is not None and not self.inproc:
-                while child.life.exit_code() is None:
-                    self.loop.turn()
-                self._bury(child, ChildPhase.STOPPED)
+        deadline = monotonic_s() + KILL_WAIT_S
+        for child in self.children.values():
+            while child.is_alive and monotonic_s() < deadline:
+                self.loop.turn()
+            self._bury(child, ChildPhase.STOPPED)
 
     # Waiting.
 
@@ -352,9 +358,9 @@ class Supervisor:
         code = life.exit_code() if life else None
         failure = child.failure
         self._bury(child, ChildPhase.DEAD)
-        self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))
+        self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
         if failure is not None and failure.exit_code in FINAL_CODES:
             self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from protocol.errors import ConfigError, ExitCode
+from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
 from supervisor.cli.init_verb import init
 from supervisor.cli.operator_verbs import halt, health, orders, ping, positions, status, stop
@@ -40,6 +40,8 @@ def run(config: str, inproc: bool, resume: bool) -> None:
         exit_code = run_engine(settings, inproc=inproc)
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
+    except SeawallError as error:
+        raise Failure(ExitCode.FAILURE, str(error)) from error
     sys.exit(exit_code)
 
 
