@@ -2,6 +2,7 @@
 
 Owns the strategy object and what it has asked for and not heard of. It places nothing: signals go to risk, and
 what becomes of them comes back on the journal's tail. Its view of positions and orders is a fold like any other.
+How the market becomes hook calls is strategy_feed.py's.
 
 Talks to: market_data (ticks, bars), risk (signals), wal (tail).
 
@@ -15,8 +16,7 @@ signals suppressed up to where the former life had come (a file) or to the head 
 from __future__ import annotations
 
 import importlib
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,9 +29,8 @@ from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged,
 from actors.journal import connect_journal
 from actors.market import MarketClient
 from actors.order_tracker import Order
-from actors.page import Activity
-from actors.strategies import Bar, Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy, Tick
-from protocol.codec import MarketPayload
+from actors.strategies import Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy
+from actors.strategy_feed import StrategyFeed
 from protocol.errors import ConfigError, NotRepresentableError, WireError
 from protocol.messages import (
     SIGNAL_CANCEL,
@@ -51,7 +50,6 @@ from protocol.orders import OrderStatus, OrderType, Side, TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.records import FIRST_STRATEGY, EngineRun, Record
 from protocol.settings import StrategySettings
-from protocol.topics import BAR, TICK, TICK_DTYPE
 from protocol.units import MICROS, PRODUCT, decimal_to_micros
 from protocol.wal.format import Envelope
 
@@ -84,27 +82,22 @@ class StrategyActor(Actor):
         self.journal = connect_journal(
             self, on_record=self._on_record, on_caught_up=self._on_caught_up
         )
+        self.unanswered: dict[int, Sent] = {}
+        self.unacknowledged: set[int] = set()
+        """Own orders that the venue has not answered."""
+        self.feed = StrategyFeed(self, must_wait=self._must_wait, on_chunk_done=self._on_chunk_done)
         self.former_epoch, self.former_position = self.page.market()
         self.is_warmed = bool(self.former_epoch)
         self.market = MarketClient(
-            self, self, from_first=self.is_warmed, on_chunk=self._end_chunk, on_welcome=self._on_market_welcome
+            self, self.feed, from_first=self.is_warmed, on_chunk=self._end_chunk, on_welcome=self._on_market_welcome
         )
         # A life that is warmed may not act again on what its predecessor has seen.
         self.suppressed_to = self.former_position if self.is_warmed else -1
         """Market position up to which signals are suppressed."""
-        self.position_now = 0
-        self.time_us = 0
-        self.work: deque[Iterator[None] | int] = deque()
-        """What is not done with: generators that yield where they must wait, and the last position of each chunk."""
-        self.unanswered: dict[int, Sent] = {}
-        self.unacknowledged: set[int] = set()
-        """Own orders that the venue has not answered."""
-        self.timers: list[list[Any]] = []
-        self.slice_records = bytearray()
         self.risk_incarnation = 0
         self.count = 0
         self.is_ready = self.is_detached = self.is_welcome = False
-        self.counters = {"signals": 0, "suppressed": 0, "lost": 0, "ticks": 0}
+        self.counters = {"signals": 0, "suppressed": 0, "lost": 0}
 
     # The life of the actor.
 
@@ -128,7 +121,7 @@ class StrategyActor(Actor):
                 log=self.log.bind(strategy=self.settings.name),
             )
         )
-        self.is_vectorised = type(self.strategy).on_ticks is not Strategy.on_ticks
+        self.feed.attach(self.strategy, self.own, self.settings.slice)
         self.signals = self.connect(SIGNALS)
         self.loop.on_readable(self.signals, self._read_answers)
         self.loop.every(HELLO_REPEAT_S, self._greet_risk)
@@ -147,7 +140,7 @@ class StrategyActor(Actor):
         if self.is_ready or not self.journal.caught_up or not self.risk_incarnation:
             return
         self.is_ready = True
-        self._call(self.strategy.on_start)
+        self.feed.call(self.strategy.on_start)
         self.market.start()
         self.ready(self.journal.lsn)
 
@@ -164,7 +157,7 @@ class StrategyActor(Actor):
     def detach(self, part: str) -> int:
         if not self.is_detached:
             self.is_detached = True
-            self._call(self.strategy.on_stop)
+            self.feed.call(self.strategy.on_stop)
         return self.journal.lsn
 
     def stop(self, run: EngineRun | None) -> None:
@@ -179,10 +172,9 @@ class StrategyActor(Actor):
             self._say_signal_hello()
 
     def statistics(self) -> Statistics:
-        outstanding = len(self.unanswered) + len(self.unacknowledged) + len(self.work)
-        return Statistics(
-            self.journal.lsn, self.position_now, self.market.at_end, outstanding, dict(self.counters)
-        )
+        outstanding = len(self.unanswered) + len(self.unacknowledged) + self.feed.outstanding
+        counters = {**self.counters, "ticks": self.feed.ticks}
+        return Statistics(self.journal.lsn, self.feed.position, self.market.at_end, outstanding, counters)
 
     # Signals.
 
@@ -245,21 +237,22 @@ class StrategyActor(Actor):
     def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
         symbol, number = signal.symbol, signal.number
-        if self.is_detached or self.position_now <= self.suppressed_to:
+        if self.is_detached or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1
             return self._refuse_here(signal, "suppressed")
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
             raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self.ids)}")
         intent = Intent(
-            self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.position_now,
+            self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
             kind, symbol_id, side=_SIDES[signal.side], **fields,
         )  # fmt: skip
         self.counters["signals"] += 1
-        if self.position_now > self.former_position:
+        if self.feed.position > self.former_position:
             # Before it leaves: a new life must not act on the same tick again.
-            self.page.set_market(self.market.epoch, self.position_now)
+            self.page.set_market(self.market.epoch, self.feed.position)
         sent = self.unanswered[number] = Sent(intent, signal)
+        self.feed.pause = True
         if not self._send_intent(sent):
             self.loop.after(0, lambda: self._answer_refused(number, "signals_full", "risk does not keep up"))
         return signal
@@ -292,7 +285,7 @@ class StrategyActor(Actor):
     def _refuse_here(self, signal: Signal, reason: str) -> Signal:
         """The signal never leaves; on_order says so as soon as the present hook has returned."""
         info = OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
-        self.loop.after(0, lambda: self._call(self.strategy.on_order, info))
+        self.loop.after(0, lambda: self.feed.call(self.strategy.on_order, info))
         return signal
 
     def cancel(self, order_id: int) -> Signal:
@@ -319,10 +312,7 @@ class StrategyActor(Actor):
         return [self._info(order) for order in self.fold.tracker.open_of_strategy(self.strategy_id)]
 
     def every(self, seconds: float, hook: Callable[[], None]) -> None:
-        if self.is_file:
-            self.timers.append([0, round(seconds * MICROS), hook])
-        else:
-            self.loop.every(seconds, lambda: self._call(hook))
+        self.feed.every(seconds, hook)
 
     def _info(self, order: Order) -> OrderInfo:
         return OrderInfo(
@@ -349,9 +339,9 @@ class StrategyActor(Actor):
                 self._take_fill(change)
         elif isinstance(change, PositionChanged):
             if change.symbol_id in self.own:
-                self._call(self.strategy.on_position, self.position(self.own[change.symbol_id]))
+                self.feed.call(self.strategy.on_position, self.position(self.own[change.symbol_id]))
         elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
-            self._call(self.strategy.on_halt, change.state.reason)
+            self.feed.call(self.strategy.on_halt, change.state.reason)
 
     def _take_answer(self, change: SignalAnswered) -> None:
         if change.order_id is None:
@@ -367,7 +357,7 @@ class StrategyActor(Actor):
             return
         signal = sent.signal
         text = f"{reason}: {detail}" if detail else reason
-        self._call(
+        self.feed.call(
             self.strategy.on_order,
             OrderInfo(sent.intent.order_id, number, signal.symbol, signal.side, "Rejected", text, 0.0, signal.quantity),
         )
@@ -377,11 +367,11 @@ class StrategyActor(Actor):
             self.unacknowledged.add(order.order_id)
         else:
             self.unacknowledged.discard(order.order_id)
-        self._call(self.strategy.on_order, self._info(order))
+        self.feed.call(self.strategy.on_order, self._info(order))
 
     def _take_fill(self, change: FillBooked) -> None:
         order = change.order
-        self._call(
+        self.feed.call(
             self.strategy.on_fill,
             Fill(
                 order.order_id, self.names[order.symbol_id], order.side.label, change.price / MICROS,
@@ -389,109 +379,24 @@ class StrategyActor(Actor):
             ),
         )  # fmt: skip
 
-    def _call(self, hook: Callable[..., None], *arguments: Any) -> None:
-        """A hook that raises ends this life; the log says what it was called with."""
-        self.page.set_activity(Activity.HOOK)
-        try:
-            hook(*arguments)
-        except Exception:
-            name = getattr(hook, "__name__", repr(hook))
-            self.log.error("hook_failed", hook=name, arguments=repr(arguments), position=self.position_now)
-            raise
-        self.page.set_activity(Activity.WORKING)
-
     # The market: chunk by chunk, and for files with a pause after every signal.
-
-    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
-        feed = self._feed_slices if self.is_vectorised else self._feed_ticks
-        self.work.append(feed(first_tick, payload))
-
-    def on_bars(self, payload: MarketPayload) -> None:
-        self.work.append(self._feed_bars(payload))
-
-    def on_end(self) -> None:
-        self.work.append(self._feed_end())
 
     def _end_chunk(self, last_position: int) -> None:
         self.market.stream.hold_credit()
-        self.work.append(last_position)
+        self.feed.end_chunk(last_position)
+
+    def _on_chunk_done(self, last_position: int) -> None:
+        if last_position > self.former_position:
+            self.page.set_market(self.market.epoch, last_position)
+        self.market.stream.release_credit(1)
 
     def _go_on(self) -> None:
-        """Feeds until there is nothing left, or something must be waited for."""
         if self.unanswered:
             self._give_up_lost()
-        while self.work and not self._must_wait():
-            work = self.work[0]
-            if isinstance(work, int):
-                if work > self.former_position:
-                    self.page.set_market(self.market.epoch, work)
-                self.market.stream.release_credit(1)
-            elif next(work, self) is not self:
-                continue
-            self.work.popleft()
+        self.feed.go_on()
 
     def _must_wait(self) -> bool:
         return self.is_file and bool(self.unanswered or self.unacknowledged)
-
-    def _feed_ticks(self, first_tick: int, payload: MarketPayload) -> Iterator[None]:
-        """Yields where the feed must wait."""
-        own, on_tick, position = self.own, self.strategy.on_tick, 3 * first_tick + 2
-        self.counters["ticks"] += payload.items
-        for _, symbol_id, time_us, bid, ask in TICK.iter_unpack(payload.records):
-            self.position_now, self.time_us = position, time_us
-            position += 3
-            if self.timers:
-                self._run_timers(time_us)
-            symbol = own.get(symbol_id)
-            if symbol is None:
-                continue
-            tick = Tick(symbol, bid / MICROS, ask / MICROS, time_us / MICROS)
-            try:
-                on_tick(tick)
-            except Exception:
-                self.log.error("hook_failed", hook="on_tick", arguments=repr(tick), position=self.position_now)
-                raise
-            if self.unanswered and self.is_file:
-                yield
-
-    def _run_timers(self, time_us: int) -> None:
-        for timer in self.timers:
-            if not timer[0]:
-                timer[0] = time_us + timer[1]
-            while timer[0] <= time_us:
-                timer[0] += timer[1]
-                self._call(timer[2])
-
-    def _feed_slices(self, first_tick: int, payload: MarketPayload) -> Iterator[None]:
-        """A file gives fixed slices (P9); a live feed what there is."""
-        self.counters["ticks"] += payload.items
-        self.slice_records += payload.records
-        size = self.settings.slice * TICK.size if self.is_file else len(self.slice_records)
-        self.position_now = 3 * (first_tick + payload.items - 1) + 2
-        self.time_us = TICK.unpack_from(payload.records, len(payload.records) - TICK.size)[2]
-        while len(self.slice_records) >= size:
-            self._feed_slice(size)
-            yield
-
-    def _feed_slice(self, size: int) -> None:
-        import numpy as np
-
-        records, self.slice_records = bytes(self.slice_records[:size]), self.slice_records[size:]
-        self._call(self.strategy.on_ticks, np.frombuffer(records, dtype=np.dtype(TICK_DTYPE)))
-
-    def _feed_bars(self, payload: MarketPayload) -> Iterator[None]:
-        for _, symbol_id, timeframe, time_us, *prices in BAR.iter_unpack(payload.records):
-            symbol = self.own.get(symbol_id)
-            if symbol is None:
-                continue
-            scaled = [price / MICROS for price in prices]
-            self._call(self.strategy.on_bar, Bar(symbol, timeframe, time_us / MICROS, *scaled))
-            yield
-
-    def _feed_end(self) -> Iterator[None]:
-        if self.is_vectorised and self.slice_records:
-            self._feed_slice(len(self.slice_records))
-        yield
 
 
 def _readdressed(intent: Intent, risk_incarnation: int) -> Intent:
