@@ -33,6 +33,7 @@ from actors.market import MarketClient
 from protocol.codec import MarketPayload
 from protocol.errors import ConfigError, WireError
 from protocol.messages import (
+    SIGNAL_ORDER,
     Intent,
     Message,
     Parked,
@@ -132,7 +133,7 @@ class Risk(Actor):
             self.market.stream.say_hello()
 
     def control(self, message: Message) -> None:
-        if isinstance(message, Parked):
+        if isinstance(message, Parked) and self.is_ready:  # said again at READY
             self._cancel_orders_of(message.strategy)
 
     def statistics(self) -> Statistics:
@@ -234,7 +235,7 @@ class Risk(Actor):
                 continue
             if isinstance(message, SignalHello):
                 self._welcome(frames[0])
-            elif isinstance(message, Intent) and self.risk_engine:
+            elif isinstance(message, Intent):
                 self._take_intent(message)
 
     def _welcome(self, identity: bytes) -> None:
@@ -251,7 +252,12 @@ class Risk(Actor):
             self.counters["repeated"] += 1
             return
         self._remember(intent.strategy_id, intent.number)
-        if intent.risk_incarnation != self.spec.incarnation:
+        if not self.risk_engine:
+            self._refuse(intent, "stopping", "the engine is being stopped")
+            return
+        # What is not perishable is said again to every life under the same number, and `answered` knows what an
+        # earlier one has decided: to refuse it here would make the strategy give up a cancel or a close.
+        if intent.kind == SIGNAL_ORDER and intent.risk_incarnation != self.spec.incarnation:
             self._refuse(intent, "other_incarnation", "sent to an earlier life of risk")
             return
         decision = check_signal(self._check_input(intent), self.next_order_id)
@@ -354,5 +360,3 @@ class Risk(Actor):
         order = self.fold.tracker.orders[order_id]
         if not order.cancel_requested and order_id not in self.pending_cancels:
             self._append_cancel(OrderCancel(order_id, Producer.RISK, 0, by))
-
-
