@@ -92,9 +92,9 @@ class FileFeed:
         return self._next_position - 1
 
     def seek(self, position: int) -> None:
-        """The next chunk is the one of `position`; for a feed that comes back."""
+        """The next chunk is the one of `position`, or the end if all have read it; for a feed that comes back."""
         for chunk in self._chunks:
-            if chunk.next_position > position:
+            if chunk.next_position > position or is_end(chunk):
                 self._held = chunk
                 self._window_start = min(position, chunk.first_position)
                 return

@@ -102,10 +102,12 @@ class MarketClient:
                 self._handler.on_end()
                 tick += 1
         last = tick_position(tick - 1)
+        # The page never says that the end was read: a new life must learn of it too, or the engine never stops.
+        told = self.stream.position if self.at_end else last
         if self._on_chunk is not None:
-            self._on_chunk(last)
+            self._on_chunk(told)
         else:
-            self._page.set_market(self.stream.epoch, last)
+            self._page.set_market(self.stream.epoch, told)
         return last
 
 
