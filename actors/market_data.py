@@ -33,7 +33,7 @@ class MarketData(Actor):
         self.acknowledged: dict[str, int] = {}
         self.feed: FileFeed | LiveFeed
         self.source: Source
-        self.started = False
+        self.started = self.waking = False
 
     def load(self) -> None:
         check_source(self.config)
@@ -115,9 +115,13 @@ class MarketData(Actor):
             return True
         time_us = data_time_us(feed.ahead().payload) or self.began_us
         wait_s = self.began_s + (time_us - self.began_us) / 1e6 / self.settings.speed - monotonic_s()
-        if wait_s > 0:
-            self.loop.after(min(wait_s, LIVE_TURN_MAX_S), lambda: None)
+        if wait_s > 0 and not self.waking:
+            self.waking = True  # one timer, however many turns there are before it
+            self.loop.after(min(wait_s, LIVE_TURN_MAX_S), self._wake)
         return wait_s <= 0
+
+    def _wake(self) -> None:
+        self.waking = False
 
     # A live source: paced by the wall clock.
 
