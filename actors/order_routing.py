@@ -45,8 +45,8 @@ class OrderRouting(Actor):
         """Orders given to the venue in this life, and not answered in the fold yet."""
         self.early: dict[int, OrderPlace] = {}
         """Orders whose tick this actor has not seen yet; they wait for it."""
-        self.positions: deque[tuple[int, int]] = deque()
-        """(market position, own append) of chunks whose answers are not durable yet."""
+        self.positions: deque[tuple[bytes, int, int]] = deque()
+        """(market epoch, position, own append) of chunks whose answers are not durable yet."""
         self.is_ready = False
         self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0}
 
@@ -196,12 +196,12 @@ class OrderRouting(Actor):
 
     def _reached(self, position: int) -> None:
         """The page may say so only when the answers up to here are on disk: a new life goes on after it."""
-        self.positions.append((position, self.journal.last_seq))
+        self.positions.append((self.market.epoch, position, self.journal.last_seq))
 
     def _keep_page(self) -> None:
         positions, oldest = self.positions, self.journal.oldest_pending_seq
-        reached = 0
-        while positions and positions[0][1] < oldest:
-            reached = positions.popleft()[0]
-        if reached:
-            self.page.set_market(self.market.epoch, reached)
+        reached: tuple[bytes, int, int] | None = None
+        while positions and positions[0][2] < oldest:
+            reached = positions.popleft()
+        if reached is not None:
+            self.page.set_market(reached[0], reached[1])
