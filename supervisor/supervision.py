@@ -17,8 +17,7 @@ from typing import Any, Final
 import structlog
 import zmq
 
-from actors.answers import engine_version
-from actors.base import ChildSpec, Loop, page_path, receive_all
+from actors.base import Loop, page_path, receive_all
 from actors.clock import monotonic_s
 from actors.page import HealthPage
 from protocol.errors import (
@@ -49,10 +48,10 @@ from protocol.messages import (
 )
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
-from protocol.settings import Config, config_hash
-from protocol.units import MICROS, decimal_to_micros, product_to_bytes
-from supervisor.boot import STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names, end_order
+from protocol.settings import Config
+from supervisor.boot import STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
+from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.health import observe
 from supervisor.lock import RunDirLock
 from supervisor.restart import RestartPolicy
@@ -65,7 +64,6 @@ STOP_WAL_TRIES: Final = 3
 """H3: wal is restarted if it dies before the stop is durable."""
 FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
 """Exit codes of a child after which restarting it would only repeat them."""
-OPERATOR, END_OF_DATA, ESCALATION, FAILURE = "operator", "end_of_data", "escalation", "failure"
 
 
 class StopRequestedError(SupervisionError):
@@ -90,6 +88,8 @@ class Supervisor:
         self._on_ready = on_ready
         self._interrupts = 0
         self._stopping = False
+        self._released: set[str] = set()
+        """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
         self._round = 0
         self._wakeup_read, self._wakeup_write = os.pipe()
         os.set_blocking(self._wakeup_write, False)
@@ -99,7 +99,8 @@ class Supervisor:
     def request_stop(self, by: str = OPERATOR) -> None:
         """An ordered stop begins soon."""
         self.stop_by = self.stop_by or by
-        os.write(self._wakeup_write, b"s")
+        if self._wakeup_write >= 0:  # else it is over; a signal may still come
+            os.write(self._wakeup_write, b"s")
 
     def interrupt(self) -> None:
         """SIGINT: the first asks for an ordered stop, the second kills."""
@@ -149,7 +150,7 @@ class Supervisor:
         for name in boot_order(config):
             self.children[name] = Child(name, RestartPolicy(settings.restarts, settings.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
-        self.run_record = self._make_run(RunEvent.START, OPERATOR)
+        self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR)
 
     def _start(self) -> None:
         """All are spawned at once, and released one by one, each after the READY of the one before."""
@@ -157,8 +158,11 @@ class Supervisor:
         for child in self.children.values():
             self._spawn(child)
         for child in self.children.values():
-            self._await(lambda child=child: child.phase is not ChildPhase.SPAWNED, child.name, "LOADED", deadline)
+            self._await(lambda child=child: child.phase is ChildPhase.LOADED, child.name, "LOADED", deadline)
         for child in self.children.values():
+            # Not at once: it may have died since, and be on its way back.
+            self._await(lambda child=child: child.phase is ChildPhase.LOADED, child.name, "LOADED", deadline)
+            self._released.add(child.name)
             self._go(child)
             self._await(lambda child=child: child.phase is ChildPhase.READY, child.name, "READY", deadline)
         self.is_ready = True
@@ -210,6 +214,7 @@ class Supervisor:
             return
         self.log.info("engine_stopping", by=self.stop_by or FAILURE)
         for step in STOP_STEPS:
+            self._keep_wal(step)
             names = [name for name in child_names(self.config, step.role) if name in self.children]
             self._carry_out(step, [self.children[name] for name in names])
             lsn = max((self.children[name].lsn for name in names), default=0)
@@ -229,12 +234,14 @@ class Supervisor:
         else:
             for child in children:
                 self._tell(child, Stop())
+                if child.phase is ChildPhase.SPAWNED:
+                    child.kill()  # it cannot hear yet, and has begun nothing
             for child in children:
                 self._end(child, deadline)
 
     def _stop_wal(self, wal: Child, deadline: float) -> None:
         """H3: the stop is what is durable; a wal that dies before it is brought back to write it."""
-        run = self._make_run(RunEvent.STOP, self.stop_by or FAILURE)
+        run = make_run(self.config, self.boot_id, RunEvent.STOP, self.stop_by or FAILURE, self.latch.halt_token)
         for _ in range(STOP_WAL_TRIES):
             if not wal.is_alive and not self._revive(wal, deadline):
                 return
@@ -244,12 +251,17 @@ class Supervisor:
                 return
         self.log.error("stop_not_recorded", hint="the next start takes this run for a crash")
 
+    def _keep_wal(self, step: StopStep) -> None:
+        """Whoever must drain needs it: without wal every one of them would wait for its deadline."""
+        wal = self.children["wal"]
+        if step.role != "wal" and not wal.is_alive:
+            self._revive(wal, monotonic_s() + self.config.supervisor.stop_timeout_s)
+
     def _revive(self, wal: Child, deadline: float) -> bool:
-        if self.exit_code in FINAL_CODES or not self.is_ready:
+        if self.exit_code in FINAL_CODES or not self.is_ready or self._interrupts > 1:
             return False
+        self._bury(wal, ChildPhase.DEAD)
         self._spawn(wal)
-        self._wait_quietly(lambda: wal.phase is ChildPhase.LOADED or not wal.is_alive, deadline)
-        self._go(wal)
         self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
         return wal.is_alive
 
@@ -273,8 +285,10 @@ class Supervisor:
             self.context.term()
         if hasattr(self, "ipc"):
             remove_ipc(self.run_dir)
-        os.close(self._wakeup_read)
-        os.close(self._wakeup_write)
+        ends = self._wakeup_read, self._wakeup_write
+        self._wakeup_write = -1
+        for end in ends:
+            os.close(end)
         lock.release()
 
     def _kill_all(self) -> None:
@@ -318,7 +332,7 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
-        spec = self._spec(child.name, incarnation)
+        spec = make_spec(self.config, child.name, incarnation, self.boot_id, self.ipc, inproc=self.inproc)
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
             return
@@ -326,19 +340,6 @@ class Supervisor:
         child.begin(life, incarnation)
         if life.pidfd is not None:
             self.loop.on_readable(life.pidfd, self._reap)
-
-    def _spec(self, name: str, incarnation: int) -> ChildSpec:
-        ends = end_order(self.config)
-        return ChildSpec(
-            name=name,
-            incarnation=incarnation,
-            boot_id=self.boot_id,
-            parent_pid=os.getpid(),
-            ipc_dir=None if self.inproc else str(self.ipc),
-            ends_after=ends[: ends.index(name)],
-            control_endpoint=f"ipc://{self.ipc}/control" if name == "gateway" else "",
-            config=self.config,
-        )
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING
@@ -365,7 +366,9 @@ class Supervisor:
             self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
             return
         pause = child.policy.pause_after_death(monotonic_s())
-        if pause is None:
+        if self.is_ready and self._parks_at_once(child.name):
+            self._park(child, 'on_restart = "parked"')
+        elif pause is None:
             self._past_limit(child)
         elif not self.stop_by:
             child.restarts += 1
@@ -383,18 +386,28 @@ class Supervisor:
             self.log.error("ready_timeout", name=child.name)
             child.kill()
 
+    def _parks_at_once(self, name: str) -> bool:
+        return any(name == f"strategy.{s.name}" and s.on_restart == "parked" for s in self.config.strategies)
+
     def _past_limit(self, child: Child) -> None:
         settings = self.config.supervisor
         message = f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
         if boot_row(child.name).on_limit is OnLimit.PARK and self.is_ready:
-            child.phase = ChildPhase.PARKED
-            self.log.error("child_parked", name=child.name, reason=message)
-            strategy = child.name.partition(".")[2]
-            for name in ("risk", "market_data"):
-                self._tell(self.children[name], Parked(strategy))
+            self._park(child, message)
         else:
             self.latch.halt("supervisor", message)
             self._give_up(ExitCode.ESCALATED, str(RestartLimitError(message)), by=ESCALATION)
+
+    def _park(self, child: Child, reason: str) -> None:
+        child.phase = ChildPhase.PARKED
+        self.log.error("child_parked", name=child.name, reason=reason)
+        for other in self.children.values():
+            self._tell_parked(other, child)
+
+    def _tell_parked(self, child: Child, parked: Child) -> None:
+        """risk cancels its orders, market_data waits for it no longer; both forget that when they die."""
+        if child.name in ("risk", "market_data"):
+            self._tell(child, Parked(parked.name.partition(".")[2]))
 
     def _give_up(self, code: ExitCode, message: str, by: str = FAILURE) -> None:
         self.log.error("engine_gives_up", reason=message, exit_code=int(code))
@@ -426,7 +439,7 @@ class Supervisor:
     def _take(self, child: Child, message: Message) -> None:
         if isinstance(message, Loaded):
             child.phase = ChildPhase.LOADED
-            if self.is_ready and not self._stopping:
+            if child.name in self._released and (child.name == "wal" or not self._stopping):
                 self._go(child)
         elif isinstance(message, Ready):
             self._on_child_ready(child, message)
@@ -447,6 +460,9 @@ class Supervisor:
         if message.run is not None:
             self.run_record = message.run
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
+        for parked in self.children.values():
+            if parked.phase is ChildPhase.PARKED:
+                self._tell_parked(child, parked)
         if self.is_ready:
             for other in self.children.values():
                 if other is not child and other.phase is ChildPhase.READY:
@@ -473,25 +489,3 @@ class Supervisor:
         gateway = self.children["gateway"]
         if gateway.phase is ChildPhase.READY:
             self._tell(gateway, Children(tuple(observe(child) for child in self.children.values())))
-
-    # The run's records.
-
-    def _make_run(self, event: RunEvent, by: str) -> EngineRun:
-        """wal completes it: journal id, id tables, and the token of a stop that is no operator's."""
-        config = self.config
-        return EngineRun(
-            journal_id=b"",
-            event=event,
-            by=by,
-            version=engine_version(),
-            config_hash=config_hash(config),
-            boot_id=self.boot_id,
-            halt_token=self.latch.halt_token if event is RunEvent.STOP and by == OPERATOR else 0,
-            balance=product_to_bytes(decimal_to_micros(config.account.balance) * MICROS),
-            currency=config.account.currency,
-            leverage=config.account.leverage,
-            symbols=tuple((i.symbol, i.multiplier_micros) for i in config.instruments),
-            strategies=tuple(strategy.name for strategy in config.strategies),
-        )
-
-
