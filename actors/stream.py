@@ -5,17 +5,22 @@
     producer  DATA(epoch, first_position, count) + payload             while the consumer has credit
     consumer  CREDIT(n)                                                when it has done with n DATA
 
+A WELCOME begins a grant of its own: CREDITs for what was sent before it count for nothing, so that however often
+HELLO is said no more is under way than was granted.
 A consumer keeps its own position; DATA at or below it is ignored, so that a producer may repeat itself and
 nothing is ever seen twice. What is sent comes from a Backlog: the journal's file, or a feed's window.
 """
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
+import msgspec
 import zmq
 
 from actors.base import Loop, receive_all
@@ -80,6 +85,7 @@ class Consumer:
     acknowledged: int = 0
     """The position below which everything is credited."""
     told_s: float = 0.0
+    grant: int = 0
 
 
 class StreamServer:
@@ -97,6 +103,8 @@ class StreamServer:
         self._on_hello = on_hello
         self._on_append = on_append
         self._newest: dict[str, int] = {}
+        # Random, so that a CREDIT for what a former life of the producer sent is known for one.
+        self._grants = itertools.count(secrets.randbits(48))
         self.consumers: dict[bytes, Consumer] = {}
         self.counters = {"data_sent": 0, "bad_messages": 0, "stale_messages": 0, "peers_lost": 0}
 
@@ -122,7 +130,7 @@ class StreamServer:
             if not self._is_replaced(identity):
                 self._send(identity, SayHello())
         elif isinstance(message, Credit):
-            self._take_credit(consumer, message.count)
+            self._take_credit(consumer, message)
         elif isinstance(message, Append) and self._on_append is not None and len(frames) == 3:
             self._on_append(consumer, message, frames[2])
         else:
@@ -142,24 +150,28 @@ class StreamServer:
         self.consumers[identity] = consumer
         self._on_hello(consumer, hello)
 
-    def _take_credit(self, consumer: Consumer, count: int) -> None:
-        consumer.credit = min(consumer.credit + count, consumer.credit_max)
-        for _ in range(min(count, len(consumer.sent))):
+    def _take_credit(self, consumer: Consumer, credit: Credit) -> None:
+        if credit.grant != consumer.grant:
+            return
+        count = min(max(0, credit.count), len(consumer.sent))
+        consumer.credit += count
+        for _ in range(count):
             consumer.acknowledged = consumer.sent.popleft()
 
     def _is_replaced(self, identity: bytes) -> bool:
         name, _, incarnation = identity.decode("utf-8", "replace").rpartition("#")
-        return incarnation.isdigit() and int(incarnation) < self._newest.get(name, 0)
+        return incarnation.isdecimal() and int(incarnation) < self._newest.get(name, 0)
 
     def welcome(self, consumer: Consumer, welcome: Welcome) -> None:
         """From here on the consumer is fed from `welcome.first_position`."""
-        if consumer.identity not in self.consumers:
+        if self.consumers.get(consumer.identity) is not consumer:
             return
+        consumer.grant = next(self._grants)
         consumer.cursor = welcome.first_position
         consumer.acknowledged = welcome.first_position
         consumer.credit = consumer.credit_max
         consumer.sent.clear()
-        self._send(consumer.identity, welcome)
+        self._send(consumer.identity, msgspec.structs.replace(welcome, grant=consumer.grant))
 
     def reset(self, consumer: Consumer, reason: str) -> None:
         self._send(consumer.identity, Reset(reason))
@@ -174,9 +186,11 @@ class StreamServer:
                 if chunk is None or not self._send_chunk(consumer, chunk):
                     break
                 consumer.told_s = now
-            if now - consumer.told_s >= TAIL_EVERY_S and consumer.credit > 0:
+            # Without credit too: a slow consumer must not take the silence for a loss (J3).
+            if now - consumer.told_s >= TAIL_EVERY_S:
                 consumer.told_s = now
-                self._send(consumer.identity, Data(self._backlog.epoch, 0, 0, self._backlog.tail_position))
+                tail = Data(self._backlog.epoch, consumer.cursor, 0, self._backlog.tail_position)
+                self._send(consumer.identity, tail)
 
     def _send_chunk(self, consumer: Consumer, chunk: Chunk) -> bool:
         head = Data(
@@ -247,7 +261,9 @@ class StreamClient:
         self.welcomed = False
         self._heard_s = 0.0
         self._hello_s = float("-inf")
-        self._held = 0
+        self._grant = 0
+        self._held: deque[int] = deque()
+        """The grants of the DATA that are consumed and not done with."""
         self.counters = {"hellos": 0, "gap_items": 0, "bad_messages": 0}
 
     def start(self) -> None:
@@ -259,7 +275,6 @@ class StreamClient:
         """Asks to be fed from the position after the last one consumed."""
         self.welcomed = False
         self._hello_s = self._heard_s = monotonic_s()
-        self._held = 0
         self.counters["hellos"] += 1
         from_position = self.position + 1 if self.position else self.start_position
         self.send(Hello(self._name, self._incarnation, self.epoch, from_position, self._credit, self._producer))
@@ -288,10 +303,12 @@ class StreamClient:
                 self._take_data(message, frames)
         elif isinstance(message, Welcome):
             self.welcomed = True
+            self._grant = message.grant
             self.tail_position = message.tail_position
             self._on_welcome(message)
         elif isinstance(message, SayHello):
-            self.say_hello()
+            if self.welcomed:
+                self.say_hello()
         elif isinstance(message, Reset):
             self._on_reset(message.reason)
         else:
@@ -299,36 +316,38 @@ class StreamClient:
 
     def _take_data(self, data: Data, frames: list[bytes]) -> None:
         self.tail_position = max(self.tail_position, data.tail_position)
-        if data.count == 0 and data.first_position == 0:
+        if data.count == 0:
+            # It came behind all that was sent: what lies before first_position and is not here was lost.
+            if data.first_position > self.position + 1 and self.welcomed:
+                self.say_hello()
             return
         if len(frames) != 2:
             raise WireError("DATA without its payload")
         if data.first_position <= self.position:
-            self.give_credit(1)
+            self._give_credit(self._grant)
             return
-        held = self._held
+        held = len(self._held)
         consumed = self._on_data(data, frames[1])
         if consumed is None:
-            self.say_hello()
+            if self.welcomed:  # else it is said already: what is under way behind the gap asks for nothing more
+                self.say_hello()
             return
         self.position = consumed
         self.counters["gap_items"] += data.gap
-        if self._held == held:
-            self.give_credit(1)
+        if len(self._held) == held:
+            self._give_credit(self._grant)
 
     def hold_credit(self) -> None:
         """The DATA now being consumed is not credited until `release_credit`."""
-        self._held += 1
+        self._held.append(self._grant)
 
     def release_credit(self, count: int) -> None:
-        """`count` of the held DATA are done with."""
-        count = min(count, self._held)
-        self._held -= count
-        if count:
-            self.give_credit(count)
+        """The oldest `count` of the held DATA are done with."""
+        for _ in range(min(count, len(self._held))):
+            self._give_credit(self._held.popleft())
 
-    def give_credit(self, count: int) -> None:
-        self.send(Credit(count))
+    def _give_credit(self, grant: int) -> None:
+        self.send(Credit(1, grant))
 
     def send(self, message: Message, payload: bytes | None = None) -> bool:
         """False if the pipe is full; the protocol says it again later."""

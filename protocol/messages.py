@@ -58,10 +58,12 @@ class Welcome(Message, frozen=True, tag=2):
     """journal: `sync = "always"` (R3) · market: the feed is lossless."""
     snapshot: bytes = b""
     """market: the last TICK of every symbol before first_position, concatenated."""
+    grant: int = 0
+    """The number of the credit that begins with this WELCOME."""
 
 
 class Data(Message, frozen=True, tag=3):
-    """`count` items from `first_position`, in the payload frame; count 0 tells the tail only."""
+    """`count` items from `first_position`, in the payload frame; count 0 tells the tail, and where DATA go on."""
 
     epoch: bytes
     first_position: int
@@ -72,7 +74,10 @@ class Data(Message, frozen=True, tag=3):
 
 
 class Credit(Message, frozen=True, tag=4):
+    """`count` DATA are done with; those sent before the WELCOME that began `grant` do not count."""
+
     count: int
+    grant: int = 0
 
 
 class Append(Message, frozen=True, tag=5):

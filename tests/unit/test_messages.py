@@ -24,9 +24,9 @@ CHILD = messages.ChildState("risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals
 # One of each, with the tag and the array that an outsider's msgpack sees.
 WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Hello("risk", 3, b"e", 1, 64, 2), [1, "risk", 3, b"e", 1, 64, 2]),
-    (messages.Welcome(b"e", 1, 9, 4, b"boot", True, b"t"), [2, b"e", 1, 9, 4, b"boot", True, b"t"]),
+    (messages.Welcome(b"e", 1, 9, 4, b"boot", True, b"t", 6), [2, b"e", 1, 9, 4, b"boot", True, b"t", 6]),
     (messages.Data(b"e", 10, 2, 11, 0), [3, b"e", 10, 2, 11, 0]),
-    (messages.Credit(5), [4, 5]),
+    (messages.Credit(5, 6), [4, 5, 6]),
     (messages.Append(3, 41, 2), [5, 3, 41, 2]),
     (messages.Reset("too old"), [6, "too old"]),
     (messages.SayHello(), [7]),
@@ -93,5 +93,5 @@ def test_no_bytes_do_anything_but_decode_or_raise_wire_error(frame: bytes) -> No
 
 
 def test_a_field_of_a_newer_version_is_passed_over() -> None:
-    frame = msgspec.msgpack.encode([4, 5, "newer"])
-    assert decode_message(frame) == messages.Credit(5)
+    frame = msgspec.msgpack.encode([4, 5, 6, "newer"])
+    assert decode_message(frame) == messages.Credit(5, 6)
