@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 import zmq
 
 from actors.answers import Answers
@@ -65,7 +66,7 @@ class Gateway(Actor):
         self.marks: dict[int, tuple[int, int]] = {}
         self.market_time_us = 0
         self.children = Children(())
-        self.halt_appended = 0
+        self.halt_appended = self.halt_confirmed = 0
         self.is_ready = False
         self.commands: list[zmq.Socket[bytes]] = []
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
@@ -98,12 +99,13 @@ class Gateway(Actor):
     def _bind_commands(self, key: str, endpoint: str) -> zmq.Socket[bytes]:
         made = self.socket(zmq.ROUTER, REPLY_QUEUE_MAX)
         made.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else what is dropped is not even counted
-        made.setsockopt(zmq.MAXMSGSIZE, 4 * REQUEST_BYTES_MAX)
-        made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._bind(made, key, endpoint)
         return made
 
     def _bind(self, made: zmq.Socket[bytes], key: str, endpoint: str) -> None:
+        """What comes in from outside is a request or a subscription, and small."""
+        made.setsockopt(zmq.MAXMSGSIZE, 4 * REQUEST_BYTES_MAX)
+        made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             made.bind(endpoint)
         except zmq.ZMQError as error:
@@ -189,13 +191,15 @@ class Gateway(Actor):
 
     def _serve(self, source: zmq.Socket[bytes]) -> None:
         for frames in receive_all(source, COMMANDS_PER_TURN):
-            # REQ sends [identity, empty, request]; without the empty frame there is nobody that could be answered.
-            if len(frames) < 2 or frames[1]:
+            # REQ sends [identity, empty, request]; with REQ_CORRELATE, or through a proxy, more stands before the empty
+            # frame and goes back as it came. Without one there is nobody that could be answered.
+            end = next((index for index, frame in enumerate(frames) if index and not frame), 0)
+            if not end:
                 self.counters["bad_commands"] += 1
                 continue
-            reply = encode_reply(self._reply(frames[2:]))
+            reply = encode_reply(self._reply(frames[end + 1 :]))
             try:
-                source.send_multipart([frames[0], b"", reply], zmq.NOBLOCK)
+                source.send_multipart([*frames[: end + 1], reply], zmq.NOBLOCK)
             except zmq.ZMQError:
                 self.counters["dropped_replies"] += 1
 
@@ -219,17 +223,20 @@ class Gateway(Actor):
     def _halt(self, reason: str) -> Reply:
         """H4, H5: the latch, then wait for a send under way and for the disk, then the reply, then the record."""
         deadline = monotonic_s() + HALT_WAIT_S
-        self.latch.halt("operator", reason or "HALT")
+        token = self.latch.halt("operator", reason or "HALT")
+        if token == self.halt_confirmed:
+            return HaltReply(response="Trading halted")  # quiet and on disk since then: a flood waits for nothing
         ticket = self.latch.start_sync()
         is_quiet = self.latch.wait_until_quiet(HALT_WAIT_S)
         is_synced = ticket.wait(max(0.0, deadline - monotonic_s()))
-        reply = HaltReply(response="Trading halted")
-        if not is_quiet:
-            reply = HaltReply(response="Trading halted", in_flight=1)
-        if not is_synced:
-            reply = HaltReply(response="Trading halted", in_flight=reply.in_flight, unsynced=1)
         self.loop.after(0, self._append_halt)
-        return reply
+        if is_quiet and is_synced:
+            self.halt_confirmed = token
+        return HaltReply(
+            response="Trading halted",
+            in_flight=msgspec.UNSET if is_quiet else 1,
+            unsynced=msgspec.UNSET if is_synced else 1,
+        )
 
     def _append_halt(self) -> None:
         """H7: gateway and risk may both append it."""
