@@ -19,7 +19,7 @@ from actors.clock import monotonic_s, now_us
 from actors.page import HealthPage
 from actors.stream import SILENCE_S, StreamClient
 from protocol.codec import encode_append
-from protocol.errors import SeawallError
+from protocol.errors import FoldError, SeawallError, WireError
 from protocol.messages import Append, Data, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EntryType, Record, decode_record, encode_record, entry_type_of
@@ -49,9 +49,9 @@ RecordHandler = Callable[[Envelope, Record], None]
 class JournalClient:
     """One actor's connection to the journal stream.
 
-    on_record(envelope, record) is called for every record in order, in the actor's loop; on_caught_up() once,
-    when the fold is complete. Until then records
-    change state and have no effects. on_turn() is called after each DATA, for what is done once a batch.
+    on_record(envelope, record) is called for every record in order, in the actor's loop; on_caught_up() once, when
+    the fold is complete. Until then records change state and have no effects. on_turn() is called after each DATA,
+    for what is done once a batch.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class JournalClient:
             stream.position = lsn
             if own and envelope.producer == own:
                 self._acknowledge(envelope.producer_seq)
-            on_record(envelope, decode_record(envelope.entry_type, body))
+            on_record(envelope, _decode(envelope, body))
         self._last_crc = crc
         if self._durable:
             self._page.acknowledge(stream.epoch, lsn, crc)
@@ -211,6 +211,14 @@ class JournalClient:
             oldest = self._pending.popleft()
             self._pending.appendleft(oldest._replace(appended_s=monotonic_s()))
             self.stream.say_hello()
+
+
+def _decode(envelope: Envelope, body: memoryview) -> Record:
+    """Raises: FoldError. A record that this version cannot read must end the fold, not be counted and passed over."""
+    try:
+        return decode_record(envelope.entry_type, body)
+    except WireError as error:
+        raise FoldError(envelope.lsn, str(error)) from error
 
 
 def connect_journal(

@@ -21,7 +21,7 @@ import structlog
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging
-from protocol.errors import ConfigError, ExitCode, SupervisionError, WalError
+from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, WalError, WireError
 from protocol.records import decode_record
 from protocol.settings import Config, check_config, encode_config
 from protocol.wal.journal import JOURNAL_NAME, read_journal
@@ -148,7 +148,10 @@ def fold_journal(path: Path) -> Fold:
     """The state that the journal at `path` leaves. Raises: WalError with the place where it cannot be read."""
     fold = Fold()
     for envelope, _, data in read_journal(path):
-        fold.apply(envelope, decode_record(envelope.entry_type, data))
+        try:
+            fold.apply(envelope, decode_record(envelope.entry_type, data))
+        except WireError as error:
+            raise FoldError(envelope.lsn, str(error)) from error
     return fold
 
 
