@@ -27,10 +27,11 @@ import structlog
 import zmq
 
 from actors.clock import monotonic_s
-from actors.latch import Latch
+from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
-from protocol.errors import ConfigError, DataError, ExitCode, WalCorruptError, WalError, WalSyncError
+from protocol.errors import ConfigError, DataError, ExitCode, FoldError, WalCorruptError, WalError, WalSyncError
 from protocol.messages import (
+    MESSAGE_BYTES_MAX,
     Ask,
     Detach,
     Detached,
@@ -180,7 +181,8 @@ class Actor:
         self.log: Any = structlog.get_logger().bind(child=spec.name, pid=os.getpid())
         self.page = HealthPage.open(page_path(self.run_dir, spec.name), writable=True)
         self.page.begin_life(spec.incarnation, os.getpid())
-        self.latch = Latch.create_or_open(self.run_dir / "latch")
+        # The supervisor has made the page. One that is gone since may have held a HALT, and others hold it still (H5).
+        self.latch = Latch.create_or_open(self.run_dir / LATCH_NAME, over_journal=True)
         self.loop = Loop(self.page)
         self.exit_code = ExitCode.OK
         self.stopping = self.orphaned = False
@@ -220,6 +222,7 @@ class Actor:
         """A socket with the house's options; closed with the actor."""
         made = self.context.socket(kind)
         made.setsockopt(zmq.LINGER, 0)
+        made.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         made.setsockopt(zmq.SNDHWM, pipe_limit)
         made.setsockopt(zmq.RCVHWM, pipe_limit)
         self._sockets.append(made)
@@ -385,7 +388,8 @@ def receive_all(source: zmq.Socket[bytes], limit: int = RECEIVE_MAX) -> Sequence
 
 
 def exit_code_of(error: Exception) -> ExitCode:
-    if isinstance(error, WalCorruptError):
+    """A journal that cannot be folded is as final as one that cannot be read: another life would find the same."""
+    if isinstance(error, WalCorruptError | FoldError):
         return ExitCode.CORRUPT
     if isinstance(error, ConfigError | DataError):
         return ExitCode.USAGE
