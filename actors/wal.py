@@ -28,6 +28,8 @@ from protocol.wal import Journal
 from protocol.wal.storage import MemoryStorage
 
 WATERMARK_EVERY_S: Final = 1.0
+LATCH_SYNC_S: Final = 0.05
+"""How long a wal that fails waits for the halt to reach a disk that may have failed too."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
 KNOWN_BY: Final = ("risk", "order_routing", "gateway")
@@ -109,8 +111,8 @@ class Wal(Actor):
                     run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
                 self._append_own(msgspec.structs.replace(self._with_tables(run), journal_id=self.journal.journal_id))
             self._commit()
-            self.journal.sync()
-            self.journal.write_watermark()
+            self._sync()
+            self._write_watermark(at_once=True)
         self.stopped(self.journal.tail_lsn)
 
     def statistics(self) -> Statistics:
@@ -223,6 +225,7 @@ class Wal(Actor):
     def _journal_failed(self, error: WalError) -> None:
         """A failed write or sync is final: nothing more is acknowledged, and trading stops."""
         self.latch.halt("wal", str(error))
+        self.latch.sync_in_background(LATCH_SYNC_S)
         raise WalSyncError(f"{error}; the journal is not written any more") from error
 
     def _answer_hellos(self) -> None:
@@ -240,9 +243,14 @@ class Wal(Actor):
                 self.server.welcome(consumer, Welcome(self.backlog.epoch, first, tail, last, self.boot, self.always))
         self.hellos.clear()
 
-    def _write_watermark(self) -> None:
+    def _write_watermark(self, *, at_once: bool = False) -> None:
         """At most once a second, and only when there is something new."""
         now = monotonic_s()
-        if self.journal.durable_lsn != self.watermark_lsn and now - self.watermark_s >= WATERMARK_EVERY_S:
+        if self.journal.durable_lsn == self.watermark_lsn:
+            return
+        if at_once or now - self.watermark_s >= WATERMARK_EVERY_S:
             self.watermark_s, self.watermark_lsn = now, self.journal.durable_lsn
-            self.journal.write_watermark()
+            try:
+                self.journal.write_watermark()
+            except WalError as error:
+                self._journal_failed(error)
