@@ -40,7 +40,7 @@ T = TypeVar("T")
 Tree = dict[str, Any]
 
 
-def wait_for(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
     """The first true value of `condition`. Raises: AssertionError naming `what` when the deadline passes."""
     deadline = time.monotonic() + deadline_s
     while not (value := condition()):

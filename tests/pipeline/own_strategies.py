@@ -22,7 +22,7 @@ class Resting(Strategy):
         if self.begun:
             return
         self.begun = True
-        if not self.orders() and not self.position(tick.symbol).quantity:
+        if not self.orders():
             self.buy(tick.symbol, 100)
             self.buy(tick.symbol, 200, limit=0.5)
             self.sell(tick.symbol, 300, limit=2.0)
