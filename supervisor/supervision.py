@@ -245,6 +245,10 @@ class Supervisor:
         for _ in range(STOP_WAL_TRIES):
             if not wal.is_alive and not self._revive(wal, deadline):
                 return
+            if "wal" in self._released:  # a new life hears STOP only when it has come so far
+                self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
+            else:
+                wal.kill()  # it has begun nothing, and may not hear yet
             self._tell(wal, Stop(run))
             self._end(wal, deadline)
             if wal.stopped:
