@@ -299,8 +299,9 @@ def test_a_dealers_garbage_harms_nobody(engine: EngineUnderTest) -> None:
     with engine.context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.connect(engine.endpoint("command"))
-        for frames in ([b"HALT"], [b"HALT", b"", b"HALT"], [b"x", b"HALT"], [b"", b"", b"HALT"], [b""], [b"", b"PING"]):
+        for frames in ([b"HALT"], [b"x", b"HALT"], [b"HALT"] * 9, [b"", b"", b"HALT"], [b"", b"\0HALT"], [b""]):
             dealer.send_multipart(frames)
+        dealer.send_multipart([b"", b"PING"])
         replies: list[list[bytes]] = []
         while not replies or b"PONG" not in replies[-1][-1]:
             assert dealer.poll(30_000)
@@ -308,6 +309,17 @@ def test_a_dealers_garbage_harms_nobody(engine: EngineUnderTest) -> None:
     assert all(b'"status":"error"' in frames[-1] for frames in replies[:-1])
     assert engine.ask("STATUS")["halted"] is False
     assert_unharmed(engine)
+
+
+def test_a_correlating_client_gets_its_number_back(engine: EngineUnderTest) -> None:
+    with engine.context.socket(zmq.REQ) as request:
+        request.setsockopt(zmq.LINGER, 0)
+        request.setsockopt(zmq.REQ_CORRELATE, 1)
+        request.connect(engine.endpoint("command"))
+        for _ in range(3):
+            request.send(b"PING")
+            assert request.poll(30_000)
+            assert request.recv_json() == {"status": "ok", "response": "PONG"}
 
 
 def test_raw_bytes_and_silence_on_the_port_harm_nobody(engine: EngineUnderTest) -> None:
