@@ -6,8 +6,9 @@ How the market becomes hook calls is strategy_feed.py's.
 
 Talks to: market_data (ticks, bars), risk (signals), wal (tail).
 
-A file brings its own clock: after a signal the feed waits here until the answer is in, so that a backtest in
-paper mode is not a race. A live feed waits for nobody.
+A file brings its own clock: after a signal the feed waits here until the answer is in, so that a strategy never runs
+ahead of what it has asked for (what the order meets is order_routing's tick, at most feed.py's window later). A live
+feed waits for nobody.
 
 A new life without saved state is warmed: the feed is run through from the first tick that there still is, with
 signals suppressed up to where the former life had come (a file) or to the head (a live feed).
@@ -16,6 +17,7 @@ signals suppressed up to where the former life had come (a file) or to the head 
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,7 +59,10 @@ HELLO_REPEAT_S: Final = 0.1
 REPEAT_S: Final = 1.0
 """A cancel or close that is not answered is said again after this long (design section 2)."""
 NUMBER_BITS: Final = 32
-"""A signal's number is incarnation << 32 | count, so that no life repeats another's."""
+"""A life counts its signals from incarnation << 32, or from the journal's highest where that is above (a run_dir whose
+pages were removed): risk takes a number that comes again for a repetition."""
+STARTED: Final = b"started"
+"""The market epoch on the page of a life that sent a signal from on_start and saw no market yet; no feed has it."""
 _SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
 
 
@@ -95,7 +100,10 @@ class StrategyActor(Actor):
         self.suppressed_to = self.former_position if self.is_warmed else -1
         """Market position up to which signals are suppressed."""
         self.risk_incarnation = 0
-        self.count = 0
+        self.last_number = self.spec.incarnation << NUMBER_BITS
+        """The highest number of a signal of this strategy, of this life or in the journal."""
+        self.refused_here: deque[OrderInfo] = deque()
+        """What on_order must still be told of signals that never left."""
         self.is_ready = self.is_detached = self.is_welcome = False
         self.counters = {"signals": 0, "suppressed": 0, "lost": 0}
 
@@ -231,8 +239,8 @@ class StrategyActor(Actor):
         return self._send(sent.intent)
 
     def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
-        self.count += 1
-        return Signal(self.spec.incarnation << NUMBER_BITS | self.count, symbol, side, quantity)
+        self.last_number += 1
+        return Signal(self.last_number, symbol, side, quantity)
 
     def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
@@ -242,7 +250,7 @@ class StrategyActor(Actor):
             return self._refuse_here(signal, "suppressed")
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
-            raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self.ids)}")
+            return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
         intent = Intent(
             self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
             kind, symbol_id, side=_SIDES[signal.side], **fields,
@@ -251,6 +259,8 @@ class StrategyActor(Actor):
         if self.feed.position > self.former_position:
             # Before it leaves: a new life must not act on the same tick again.
             self.page.set_market(self.market.epoch, self.feed.position)
+        elif not self.is_warmed:
+            self.page.set_market(STARTED, 0)
         sent = self.unanswered[number] = Sent(intent, signal)
         self.feed.pause = True
         if not self._send_intent(sent):
@@ -283,21 +293,32 @@ class StrategyActor(Actor):
         return decimal_to_micros(round(price, 6))
 
     def _refuse_here(self, signal: Signal, reason: str) -> Signal:
-        """The signal never leaves; on_order says so as soon as the present hook has returned."""
-        info = OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
-        self.loop.after(0, lambda: self.feed.call(self.strategy.on_order, info))
+        """The signal never leaves; on_order says so after the present hook, before the next tick."""
+        self.refused_here.append(
+            OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
+        )
+        self.feed.pause = True
+        self.loop.after(0, self._tell_refused)
         return signal
+
+    def _tell_refused(self) -> None:
+        for _ in range(len(self.refused_here)):  # not what these hooks add: that has its own turn
+            self.feed.call(self.strategy.on_order, self.refused_here.popleft())
 
     def cancel(self, order_id: int) -> Signal:
         order = self.fold.tracker.orders.get(order_id)
         if order is None:
-            raise ValueError(f"order {order_id} is not known")
+            return self._refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {order_id}")
         signal = self._new_signal(self.names[order.symbol_id], order.side.label, order.quantity / MICROS)
         return self._ask(SIGNAL_CANCEL, signal, order_id=order_id)
 
     def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
-        symbol = target if isinstance(target, str) else self.names[self.fold.tracker.orders[target].symbol_id]
-        return self._ask(SIGNAL_MODIFY, self._new_signal(symbol, "Buy", 0.0))
+        if isinstance(target, str):
+            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0))
+        order = self.fold.tracker.orders.get(target)
+        if order is None:
+            return self._refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {target}")
+        return self._ask(SIGNAL_MODIFY, self._new_signal(self.names[order.symbol_id], "Buy", 0.0), order_id=target)
 
     def close(self, symbol: str) -> Signal:
         return self._ask(SIGNAL_CLOSE, self._new_signal(symbol, "Buy", 0.0))
@@ -324,6 +345,8 @@ class StrategyActor(Actor):
 
     def _on_record(self, envelope: Envelope, record: Record) -> None:
         for change in self.fold.apply(envelope, record):
+            if isinstance(change, SignalAnswered) and change.strategy_id == self.strategy_id:
+                self.last_number = max(self.last_number, change.signal)
             if self.is_ready:
                 self._tell(change)
 
@@ -396,6 +419,7 @@ class StrategyActor(Actor):
         self.feed.go_on()
 
     def _must_wait(self) -> bool:
+        self._tell_refused()
         return self.is_file and bool(self.unanswered or self.unacknowledged)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from actors.base import Actor
 from actors.page import Activity
@@ -20,6 +20,8 @@ from actors.strategies import Bar, Strategy, Tick
 from protocol.codec import MarketPayload
 from protocol.topics import BAR, TICK, TICK_DTYPE
 from protocol.units import MICROS
+
+TIMER_MIN_S: Final = 0.001
 
 
 class Timer:
@@ -86,7 +88,9 @@ class StrategyFeed:
         self._log.error("hook_failed", hook=hook, arguments=repr(arguments), position=self.position)
 
     def every(self, seconds: float, hook: Callable[[], None]) -> None:
-        """Calls `hook` every `seconds` of the feed's clock."""
+        """Calls `hook` every `seconds` of the feed's clock. Raises: ValueError below TIMER_MIN_S."""
+        if not seconds >= TIMER_MIN_S:
+            raise ValueError(f"every({seconds!r}): at least {TIMER_MIN_S} seconds")
         if self._is_file:
             self._timers.append(Timer(round(seconds * MICROS), hook))
         else:
@@ -127,6 +131,9 @@ class StrategyFeed:
             position += 3
             if self._timers:
                 self._run_timers(time_us)
+                if self.pause:
+                    self.pause = False
+                    yield
             symbol = own.get(symbol_id)
             if symbol is None:
                 continue
@@ -154,6 +161,9 @@ class StrategyFeed:
         self._slice += payload.records
         size = self._slice_ticks * TICK.size if self._is_file else len(self._slice)
         self.position = 3 * (first_tick + payload.items - 1) + 2
+        if self._timers:
+            self._run_timers(TICK.unpack_from(payload.records, len(payload.records) - TICK.size)[2])
+            yield
         while len(self._slice) >= size:
             self._feed_slice(size)
             yield
