@@ -1,0 +1,215 @@
+"""Actors that die and come back beside others that live: nothing is doubled, nothing is left without an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from houses import House, house_config
+
+from actors.strategies import OrderInfo, Strategy, Tick
+from protocol.records import OrderPlace, SignalRefused
+
+EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
+
+
+class Quiet(Strategy):
+    """Sends what the test tells it to."""
+
+    def __init__(self) -> None:
+        self.heard: list[OrderInfo] = []
+        self.ticks: list[Tick] = []
+
+    def on_order(self, order: OrderInfo) -> None:
+        self.heard.append(order)
+
+    def on_tick(self, tick: Tick) -> None:
+        self.ticks.append(tick)
+
+
+class BuysAtStart(Quiet):
+    def on_start(self) -> None:
+        self.buy("EURUSD", 100)
+
+
+class BuysOnce(Quiet):
+    """At its second tick, and again whenever it is told that it was suppressed."""
+
+    def on_tick(self, tick: Tick) -> None:
+        super().on_tick(tick)
+        if len(self.ticks) == 2:
+            self.buy("EURUSD", 100)
+
+
+def csv_market(directory: Path, rows: int = 100) -> str:
+    lines = [f"2024-01-01T00:{i // 60:02}:{i % 60:02},1.1,1.2" for i in range(rows)]
+    (directory / "rows.csv").write_text("\n".join(["timestamp,bid,ask", *lines]) + "\n", encoding="utf-8")
+    return f'[market_data]\nsource = "csv"\npath = "{directory}/rows.csv"\nsymbol = "EURUSD"\nbars = [1]\n'
+
+
+def strategy_of(house: House) -> Any:
+    return house.actors["strategy.one"].strategy
+
+
+def placed(house: House) -> list[OrderPlace]:
+    return [record for record in house.records() if isinstance(record, OrderPlace)]
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    config = house_config(tmp_path / "run", f"{__name__}:Quiet", '[market_data]\nrate = 1000\n')
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        yield house
+
+
+def test_a_close_that_was_sent_to_a_dead_risk_is_decided_by_the_next(quiet: House) -> None:
+    strategy = strategy_of(quiet)
+    strategy.buy("EURUSD", 100)
+    quiet.until(lambda: strategy.position("EURUSD").quantity == 100, "the buy is filled")
+    quiet.kill("risk")
+    signal = strategy.close("EURUSD")
+    quiet.start("risk")
+    quiet.until(lambda: strategy.position("EURUSD").quantity == 0, "the close is filled")
+    assert [place.signal for place in placed(quiet)].count(signal.number) == 1
+    assert [order.status for order in strategy.heard if order.signal == signal.number][-1] == "Filled"
+
+
+def test_an_order_that_was_sent_to_a_dead_risk_is_refused_and_never_placed(quiet: House) -> None:
+    strategy = strategy_of(quiet)
+    quiet.kill("risk")
+    signal = strategy.buy("EURUSD", 100)
+    quiet.start("risk")
+    quiet.until(lambda: strategy.heard, "the answer")
+    assert [(order.signal, order.status) for order in strategy.heard] == [(signal.number, "Rejected")]
+    assert placed(quiet) == []
+
+
+def test_a_signal_that_comes_after_risk_has_detached_is_answered(quiet: House) -> None:
+    strategy = strategy_of(quiet)
+    quiet.actors["risk"].detach("risk_engine")
+    signal = strategy.buy("EURUSD", 100)
+    quiet.until(lambda: strategy.heard, "the answer")
+    assert strategy.heard[0].reason.startswith("stopping")
+    assert [r.signal for r in quiet.records() if isinstance(r, SignalRefused)] == [signal.number]
+
+
+@pytest.mark.parametrize(
+    ("ask", "reason"),
+    [
+        (lambda strategy: strategy.buy("GBPUSD", 1), "unknown_symbol: 'GBPUSD'; known are EURUSD"),
+        (lambda strategy: strategy.cancel(strategy.buy("EURUSD", 1)), "unknown_order: 0"),
+        (lambda strategy: strategy.cancel(77), "unknown_order: 77"),
+        (lambda strategy: strategy.modify(77, limit=1.0), "unknown_order: 77"),
+        (lambda strategy: strategy.buy("EURUSD", 0.0000001), "not_representable"),
+        (lambda strategy: strategy.buy("EURUSD", float("nan")), "not_representable"),
+    ],
+)
+def test_what_cannot_be_sent_is_a_refusal_that_on_order_tells_and_no_exception(
+    quiet: House, ask: Any, reason: str
+) -> None:
+    strategy = strategy_of(quiet)
+    signal = ask(strategy)
+    quiet.until(lambda: [o for o in strategy.heard if o.signal == signal.number], "the answer")
+    (told,) = [order for order in strategy.heard if order.signal == signal.number]
+    assert told.status == "Rejected"
+    assert told.reason.startswith(reason)
+
+
+def test_a_life_whose_page_is_gone_does_not_count_its_signals_from_the_start(quiet: House) -> None:
+    first = strategy_of(quiet).buy("EURUSD", 100)
+    quiet.until(lambda: placed(quiet), "the first order")
+    quiet.kill("strategy.one")
+    (quiet.run_dir / "pages" / "strategy.one.page").unlink()
+    quiet.lives["strategy.one"] = 0
+    quiet.start("strategy.one")
+    quiet.until(lambda: quiet.actors["strategy.one"].is_ready, "its second life under the same number")
+    second = strategy_of(quiet).buy("EURUSD", 100)
+    quiet.until(lambda: len(placed(quiet)) == 2, "the second order")
+    assert second.number > first.number
+
+
+def test_a_life_that_bought_in_on_start_and_died_before_a_tick_is_not_followed_by_one_that_buys_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(house_config(tmp_path / "run", f"{__name__}:BuysAtStart"), monkeypatch) as house:
+        house.start("wal", "risk", "strategy.one")
+        house.until(lambda: placed(house), "the order")
+        house.kill("strategy.one")
+        house.start("strategy.one")
+        heard = strategy_of(house).heard
+        house.until(lambda: heard, "the answer")
+        assert [(order.status, order.reason) for order in heard] == [("Rejected", "suppressed")]
+        assert len(placed(house)) == 1
+
+
+def test_a_file_is_fed_again_to_a_new_life_which_acts_on_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = house_config(tmp_path / "run", f"{__name__}:BuysOnce", csv_market(tmp_path))
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: len(strategy_of(house).ticks) == 100, "the whole file")
+        house.kill("strategy.one")
+        house.start("strategy.one")
+        house.until(lambda: len(strategy_of(house).ticks) == 100, "the whole file again")
+        assert [order.reason for order in strategy_of(house).heard] == ["suppressed"]
+        assert len(placed(house)) == 1
+
+
+def test_a_refusal_is_heard_before_the_next_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = house_config(tmp_path / "run", f"{__name__}:BuysUnknown", csv_market(tmp_path))
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        strategy = strategy_of(house)
+        house.until(lambda: len(strategy.ticks) == 100, "the whole file")
+        assert strategy.heard_at == [1, 2, 3]
+
+
+class BuysUnknown(Quiet):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard_at: list[int] = []
+
+    def on_tick(self, tick: Tick) -> None:
+        super().on_tick(tick)
+        if len(self.ticks) <= 3:
+            self.buy("GBPUSD", 1)
+
+    def on_order(self, order: OrderInfo) -> None:
+        self.heard_at.append(len(self.ticks))
+
+
+@pytest.mark.parametrize("name", ["risk", "strategy.one", "order_routing", "gateway", "market_data"])
+def test_whoever_comes_back_after_the_end_of_a_file_learns_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def all_at_end() -> bool:
+        return all(a.statistics().at_end and not a.statistics().outstanding for a in house.actors.values())
+
+    config = house_config(tmp_path / "run", f"{__name__}:BuysOnce", csv_market(tmp_path))
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(all_at_end, "the end")
+        house.kill(name)
+        house.start(name)
+        house.until(all_at_end, f"the end, with a new {name}")
+        assert len(placed(house)) == 1
+
+
+def test_the_gateway_answers_clients_that_rep_would_answer(quiet: House) -> None:
+    def ask(kind: int, *options: int, frames: list[bytes]) -> list[bytes]:
+        with quiet.context.socket(kind) as client:
+            for option in options:
+                client.setsockopt(option, 1)
+            client.connect(f"ipc://{quiet.ipc}/control")
+            client.send_multipart(frames)
+            quiet.until(lambda: client.poll(0), "the reply")
+            return client.recv_multipart()
+
+    pong = [b'{"status":"ok","response":"PONG"}']
+    assert ask(zmq.REQ, frames=[b"PING"]) == pong
+    assert ask(zmq.REQ, zmq.REQ_CORRELATE, zmq.REQ_RELAXED, frames=[b"PING"]) == pong
+    assert ask(zmq.DEALER, frames=[b"hop", b"", b"PING"]) == [b"hop", b"", *pong]
