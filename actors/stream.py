@@ -43,6 +43,8 @@ HELLO_REPEAT_S: Final = 0.1
 """Between two HELLOs without a WELCOME."""
 SILENCE_S: Final = 1.0
 """After this long without a word, or with an append unanswered, HELLO again (J3)."""
+STARVED_MAX: Final = 4
+"""Tails in a row that tell of more without DATA: one second, like any silence (J3)."""
 TAIL_EVERY_S: Final = 0.25
 """The producer tells its tail to those that it has sent nothing (J3)."""
 
@@ -261,6 +263,8 @@ class StreamClient:
         self.welcomed = False
         self._heard_s = 0.0
         self._hello_s = float("-inf")
+        self._starved = 0
+        """Tails in a row that told of more, while no DATA came and none was held."""
         self._grant = 0
         self._held: deque[int] = deque()
         """The grants of the DATA that are consumed and not done with."""
@@ -275,6 +279,7 @@ class StreamClient:
         """Asks to be fed from the position after the last one consumed."""
         self.welcomed = False
         self._hello_s = self._heard_s = monotonic_s()
+        self._starved = 0
         self.counters["hellos"] += 1
         from_position = self.position + 1 if self.position else self.start_position
         self.send(Hello(self._name, self._incarnation, self.epoch, from_position, self._credit, self._producer))
@@ -317,10 +322,14 @@ class StreamClient:
     def _take_data(self, data: Data, frames: list[bytes]) -> None:
         self.tail_position = max(self.tail_position, data.tail_position)
         if data.count == 0:
-            # It came behind all that was sent: what lies before first_position and is not here was lost.
-            if data.first_position > self.position + 1 and self.welcomed:
+            # It came behind all that was sent: what lies before first_position and is not here was lost. And where
+            # there is more that does not come though nothing is held, the credit was lost, here or on its way.
+            is_starved = data.tail_position >= data.first_position and not self._held
+            self._starved = self._starved + 1 if is_starved else 0
+            if self.welcomed and (data.first_position > self.position + 1 or self._starved >= STARVED_MAX):
                 self.say_hello()
             return
+        self._starved = 0
         if len(frames) != 2:
             raise WireError("DATA without its payload")
         if data.first_position <= self.position:
