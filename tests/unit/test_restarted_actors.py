@@ -213,3 +213,20 @@ def test_the_gateway_answers_clients_that_rep_would_answer(quiet: House) -> None
     assert ask(zmq.REQ, frames=[b"PING"]) == pong
     assert ask(zmq.REQ, zmq.REQ_CORRELATE, zmq.REQ_RELAXED, frames=[b"PING"]) == pong
     assert ask(zmq.DEALER, frames=[b"hop", b"", b"PING"]) == [b"hop", b"", *pong]
+
+
+@pytest.mark.parametrize("stream", ["market", "journal"])
+def test_credit_that_was_lost_stops_no_stream_for_good(quiet: House, stream: str) -> None:
+    client = getattr(quiet.actors["gateway"], stream).stream
+    client._give_credit = lambda grant: None  # the pipe was full, or lost it
+    strategy, hellos = strategy_of(quiet), client.counters["hellos"]
+
+    def is_behind() -> bool:
+        strategy.buy("EURUSD", 1)
+        return client.tail_position >= client.position + 3
+
+    quiet.until(is_behind, "no credit is left")
+    del client._give_credit
+    behind = client.tail_position
+    quiet.until(lambda: client.position >= behind, "what was missing")
+    assert client.counters["hellos"] > hellos
