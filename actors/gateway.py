@@ -19,11 +19,10 @@ import msgspec
 import zmq
 
 from actors.answers import Answers
-from actors.base import Actor, Place, receive_all
+from actors.base import Place, receive_all
 from actors.broadcaster import Broadcaster
 from actors.clock import monotonic_s, now_us
-from actors.fold import Fold
-from actors.journal import connect_journal
+from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.publisher import Publisher
 from protocol.codec import MarketPayload
@@ -38,7 +37,7 @@ from protocol.commands import (
     parse_command,
 )
 from protocol.errors import ConfigError, GatewayError
-from protocol.messages import Children, Message, Statistics
+from protocol.messages import Children, Message
 from protocol.orders import TradingMode
 from protocol.records import EngineRun, Producer, Record, TradingState
 from protocol.topics import TICK
@@ -55,13 +54,9 @@ REPLY_QUEUE_MAX: Final = 100
 LATCH_LOOK_S: Final = 0.05
 
 
-class Gateway(Actor):
+class Gateway(FoldingActor):
     def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.fold = Fold()
-        self.journal = connect_journal(
-            self, producer=Producer.GATEWAY, on_record=self._on_record, on_caught_up=self._on_caught_up
-        )
+        super().__init__(place, producer=Producer.GATEWAY)
         self.market = MarketClient(self, self)
         self.marks: dict[int, tuple[int, int]] = {}
         self.market_time_us = 0
@@ -69,6 +64,7 @@ class Gateway(Actor):
         self.halt_appended = self.halt_confirmed = 0
         self.is_ready = False
         self.commands: list[zmq.Socket[bytes]] = []
+        self.broadcaster: Broadcaster | None = None
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
         self.verbs: dict[str, Callable[[str], Reply]] = {"HALT": self._halt}
 
@@ -81,18 +77,17 @@ class Gateway(Actor):
             self.commands.append(self._bind_commands("gateway.command", settings.command))
         if self.spec.control_endpoint:
             self.commands.append(self._bind_commands("the control socket", self.spec.control_endpoint))
-        broadcaster = None
         if settings.broadcast:
-            broadcaster = Broadcaster(settings.broadcast, context=self.context, drains_itself=False)
+            self.broadcaster = Broadcaster(settings.broadcast, context=self.context, drains_itself=False)
             try:
-                broadcaster.start()
+                self.broadcaster.start()
             except GatewayError as error:
                 raise ConfigError([f"gateway.broadcast = {settings.broadcast!r}: {error}"]) from error
         telemetry = None
         if settings.telemetry:
             telemetry = self.socket(zmq.XPUB, 10_000)
             self._bind(telemetry, "gateway.telemetry", settings.telemetry)
-        self.publisher = Publisher(self.fold, broadcaster, telemetry, self.spec.boot_id.hex())
+        self.publisher = Publisher(self.fold, self.broadcaster, telemetry, self.spec.boot_id.hex())
         self.answers = Answers(self)
         self.verbs |= self.answers.verbs
 
@@ -123,23 +118,13 @@ class Gateway(Actor):
         self.loop.every(LATCH_LOOK_S, self._append_halt)
         self.loop.after_turn(self._after_turn)
 
-    def _on_caught_up(self) -> None:
+    def on_caught_up(self) -> None:
         self.is_ready = True
         self.ready(self.journal.lsn)
 
-    def stop(self, run: EngineRun | None) -> None:
-        self.loop.after_turn(self._stop_when_drained)
-
-    def _stop_when_drained(self) -> None:
-        if not self.journal.pending_count:
-            self.publisher.close()
-            self.stopped(self.journal.lsn)
-
-    def peer(self, name: str) -> None:
-        if name == "wal":
-            self.journal.stream.say_hello()
-        elif name == "market_data":
-            self.market.stream.say_hello()
+    def release(self) -> None:
+        if self.broadcaster is not None:
+            self.broadcaster.stop()
 
     def control(self, message: Message) -> None:
         if isinstance(message, Children):
@@ -148,14 +133,9 @@ class Gateway(Actor):
             for child in message.children:
                 self.publisher.publish_child(before.get(child.name), child)
 
-    def statistics(self) -> Statistics:
-        return Statistics(
-            self.journal.lsn, self.market.position, self.market.at_end, self.journal.pending_count, dict(self.counters)
-        )
-
     # The journal and the market.
 
-    def _on_record(self, envelope: Envelope, record: Record) -> None:
+    def on_record(self, envelope: Envelope, record: Record) -> None:
         changes = self.fold.apply(envelope, record)
         if self.is_ready:
             for change in changes:
@@ -169,8 +149,6 @@ class Gateway(Actor):
 
     def on_bars(self, payload: MarketPayload) -> None:
         self.publisher.publish_bars(payload.records)
-
-    def on_end(self) -> None: ...
 
     def clock_us(self) -> int:
         """The market's clock; the wall clock before the first tick."""

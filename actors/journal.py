@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import zmq
 
-from actors.base import Actor, Loop
+from actors.base import Loop
 from actors.clock import monotonic_s, now_us
 from actors.page import HealthPage
 from actors.stream import SILENCE_S, StreamClient
@@ -50,7 +50,7 @@ class JournalClient:
     """One actor's connection to the journal stream.
 
     on_record(envelope, record) is called for every record in order, in the actor's loop; on_caught_up() once, when
-    the fold is complete. Until then records change state and have no effects. on_turn() is called after each DATA,
+    the fold is complete. Until then records change state and have no effects. on_batch() is called after each DATA,
     for what is done once a batch.
     """
 
@@ -65,7 +65,7 @@ class JournalClient:
         on_record: RecordHandler,
         on_caught_up: Callable[[], None],
         producer: int = 0,
-        on_turn: Callable[[], None] | None = None,
+        on_batch: Callable[[], None] | None = None,
     ) -> None:
         self._loop = loop
         self._page = page
@@ -73,7 +73,7 @@ class JournalClient:
         self._producer = producer
         self._on_record = on_record
         self._on_caught_up = on_caught_up
-        self._on_turn = on_turn
+        self._on_batch = on_batch
         self._pending: deque[Pending] = deque()
         self._unsent = 0
         self._next_seq = 0
@@ -189,8 +189,8 @@ class JournalClient:
         self._last_crc = crc
         if self._durable:
             self._page.acknowledge(stream.epoch, lsn, crc)
-        if self._on_turn is not None:
-            self._on_turn()
+        if self._on_batch is not None:
+            self._on_batch()
         self._check_caught_up()
         return lsn
 
@@ -219,25 +219,3 @@ def _decode(envelope: Envelope, body: memoryview) -> Record:
         return decode_record(envelope.entry_type, body)
     except WireError as error:
         raise FoldError(envelope.lsn, str(error)) from error
-
-
-def connect_journal(
-    actor: Actor,
-    *,
-    on_record: RecordHandler,
-    on_caught_up: Callable[[], None],
-    producer: int = 0,
-    on_turn: Callable[[], None] | None = None,
-) -> JournalClient:
-    """The journal client of an actor; `start()` it at GO."""
-    return JournalClient(
-        actor.loop,
-        actor.connect(JOURNAL),
-        actor.page,
-        name=actor.name,
-        incarnation=actor.spec.incarnation,
-        on_record=on_record,
-        on_caught_up=on_caught_up,
-        producer=producer,
-        on_turn=on_turn,
-    )

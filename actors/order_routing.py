@@ -12,16 +12,15 @@ from __future__ import annotations
 import os
 from collections import deque
 
-from actors.base import Actor, Place
-from actors.fold import CancelRequested, Fold, OrderChanged
-from actors.journal import connect_journal
+from actors.base import Place
+from actors.fold import CancelRequested, OrderChanged
+from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.page import Activity
 from actors.venues import Venue
 from actors.venues.paper import PaperVenue
 from protocol.codec import MarketPayload
-from protocol.messages import Statistics
 from protocol.orders import OrderStatus, Report
 from protocol.records import EngineRun, OrderPlace, OrderUpdate, Producer, Record
 from protocol.topics import TICK
@@ -29,16 +28,9 @@ from protocol.units import decimal_to_micros
 from protocol.wal.format import Envelope
 
 
-class OrderRouting(Actor):
+class OrderRouting(FoldingActor):
     def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.fold = Fold()
-        self.journal = connect_journal(
-            self,
-            producer=Producer.ORDER_ROUTING,
-            on_record=self._on_record,
-            on_caught_up=self._on_caught_up,
-        )
+        super().__init__(place, producer=Producer.ORDER_ROUTING)
         self.market = MarketClient(self, self, on_chunk=self._reached)
         self.venue: Venue
         self.sent: set[int] = set()
@@ -65,27 +57,14 @@ class OrderRouting(Actor):
         if self.config.order_routing.on_stop == "cancel" and self.is_ready:
             for order_id in list(self.fold.tracker.open_orders):
                 self._cancel(order_id)
-        self.loop.after_turn(self._stop_when_drained)
+        super().stop(run)
 
-    def _stop_when_drained(self) -> None:
-        if not self.journal.pending_count:
-            self.stopped(self.journal.lsn)
-
-    def peer(self, name: str) -> None:
-        if name == "wal":
-            self.journal.stream.say_hello()
-        elif name == "market_data":
-            self.market.stream.say_hello()
-
-    def statistics(self) -> Statistics:
-        outstanding = self.journal.pending_count + len(self.early)
-        return Statistics(
-            self.journal.lsn, self.market.position, self.market.at_end, outstanding, dict(self.counters)
-        )
+    def outstanding(self) -> int:
+        return self.journal.pending_count + len(self.early)
 
     # The journal.
 
-    def _on_record(self, envelope: Envelope, record: Record) -> None:
+    def on_record(self, envelope: Envelope, record: Record) -> None:
         for change in self.fold.apply(envelope, record):
             if isinstance(change, OrderChanged):
                 if change.order.status is not OrderStatus.NEW:
@@ -95,7 +74,7 @@ class OrderRouting(Actor):
             elif isinstance(change, CancelRequested) and self.is_ready:
                 self._cancel(change.order_id)
 
-    def _on_caught_up(self) -> None:
+    def on_caught_up(self) -> None:
         """The venue is a fold too: what was answered works again, what was not goes to it again (V2)."""
         orders = list(self.fold.tracker.open_orders.values())
         for order in orders:
@@ -181,8 +160,6 @@ class OrderRouting(Actor):
             if self.early:
                 self._send_early(3 * tick + 2)
             tick += 1
-
-    def on_bars(self, payload: MarketPayload) -> None: ...
 
     def on_end(self) -> None:
         for order_id in list(self.early):

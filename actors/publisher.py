@@ -70,10 +70,6 @@ class Publisher:
         if self._telemetry is not None:
             receive_all(self._telemetry)
 
-    def close(self) -> None:
-        if self._broadcaster is not None:
-            self._broadcaster.stop()
-
     # Telemetry.
 
     def publish(self, event: Telemetry) -> None:

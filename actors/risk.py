@@ -15,22 +15,20 @@ from typing import Final
 
 import zmq
 
-from actors.base import Actor, Place, receive_all
+from actors.base import Place, receive_all
 from actors.checks import Approved, ApprovedCancel, CheckInput, InstrumentLimits, RiskLimits, check_signal
 from actors.clock import now_us
 from actors.fold import (
     Change,
     DuplicateExecution,
     FillBooked,
-    Fold,
     ImpossibleReport,
     OrderChanged,
     SignalAnswered,
     TradingStateChanged,
 )
-from actors.journal import connect_journal
+from actors.folding import FoldingActor
 from actors.market import MarketClient
-from protocol.codec import MarketPayload
 from protocol.errors import ConfigError, WireError
 from protocol.messages import (
     SIGNAL_ORDER,
@@ -39,7 +37,6 @@ from protocol.messages import (
     Parked,
     SignalHello,
     SignalWelcome,
-    Statistics,
     decode_message,
     encode_message,
 )
@@ -65,18 +62,10 @@ ANSWERED_MAX: Final = 65_536
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 
 
-class Risk(Actor):
+class Risk(FoldingActor):
     def __init__(self, place: Place) -> None:
-        super().__init__(place)
+        super().__init__(place, producer=Producer.RISK, on_batch=self._append_owed)
         config = self.config
-        self.fold = Fold()
-        self.journal = connect_journal(
-            self,
-            producer=Producer.RISK,
-            on_record=self._on_record,
-            on_caught_up=self._on_caught_up,
-            on_turn=self._append_owed,
-        )
         self.market = MarketClient(self, self)
         self.instruments: dict[int, InstrumentLimits] = {}
         position = config.risk.max_position_per_symbol
@@ -120,31 +109,18 @@ class Risk(Actor):
 
     def stop(self, run: EngineRun | None) -> None:
         self.risk_engine = False
-        self.loop.after_turn(self._stop_when_drained)
-
-    def _stop_when_drained(self) -> None:
-        if not self.journal.pending_count:
-            self.stopped(self.journal.lsn)
-
-    def peer(self, name: str) -> None:
-        if name == "wal":
-            self.journal.stream.say_hello()
-        elif name == "market_data":
-            self.market.stream.say_hello()
+        super().stop(run)
 
     def control(self, message: Message) -> None:
         if isinstance(message, Parked) and self.is_ready:  # said again at READY
             self._cancel_orders_of(message.strategy)
 
-    def statistics(self) -> Statistics:
-        outstanding = self.journal.pending_count + len(self.fold.owed)
-        return Statistics(
-            self.journal.lsn, self.market.position, self.market.at_end, outstanding, dict(self.counters)
-        )
+    def outstanding(self) -> int:
+        return self.journal.pending_count + len(self.fold.owed)
 
     # The journal.
 
-    def _on_record(self, envelope: Envelope, record: Record) -> None:
+    def on_record(self, envelope: Envelope, record: Record) -> None:
         if isinstance(record, OrderPlace):
             self.pending_orders.pop(record.order_id, None)
         elif isinstance(record, OrderCancel):
@@ -183,7 +159,7 @@ class Risk(Actor):
         elif isinstance(change, DuplicateExecution):
             self.log.warning("duplicate_execution", order_id=change.order_id, execution_id=change.execution_id)
 
-    def _on_caught_up(self) -> None:
+    def on_caught_up(self) -> None:
         """The fold is complete: derived records first, then the limits, then READY (design section 3)."""
         if changed := self.fold.changed_multipliers():
             raise ConfigError([f"instruments.multiplier: changed for {name}, which is held" for name in changed])
@@ -213,14 +189,6 @@ class Risk(Actor):
         while self.owed_appended < len(owed):
             self.journal.append(owed[self.owed_appended])
             self.owed_appended += 1
-
-    # The market: risk only needs to know where it is.
-
-    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None: ...
-
-    def on_bars(self, payload: MarketPayload) -> None: ...
-
-    def on_end(self) -> None: ...
 
     # Signals.
 

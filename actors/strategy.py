@@ -25,10 +25,10 @@ from typing import Any, Final
 import msgspec
 import zmq
 
-from actors.base import Actor, Place, receive_all
+from actors.base import Place, receive_all
 from actors.clock import now_us
-from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
-from actors.journal import connect_journal
+from actors.fold import Change, FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.strategies import Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy
@@ -76,17 +76,13 @@ class Sent:
     """risk has died since: if the fold passes this LSN without an answer there will be none."""
 
 
-class StrategyActor(Actor):
+class StrategyActor(FoldingActor):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         name = self.name.partition(".")[2]
         self.index = next(i for i, s in enumerate(self.config.strategies) if s.name == name)
         self.settings: StrategySettings = self.config.strategies[self.index]
         self.is_file = self.config.market_data.is_file
-        self.fold = Fold()
-        self.journal = connect_journal(
-            self, on_record=self._on_record, on_caught_up=self._on_caught_up
-        )
         self.unanswered: dict[int, Sent] = {}
         self.unacknowledged: set[int] = set()
         """Own orders that the venue has not answered."""
@@ -138,7 +134,7 @@ class StrategyActor(Actor):
         self.journal.start()
         self.loop.after_turn(self._go_on)
 
-    def _on_caught_up(self) -> None:
+    def on_caught_up(self) -> None:
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
             if order.status is OrderStatus.NEW:
                 self.unacknowledged.add(order.order_id)
@@ -172,11 +168,8 @@ class StrategyActor(Actor):
         self.stopped(self.journal.lsn)
 
     def peer(self, name: str) -> None:
-        if name == "wal":
-            self.journal.stream.say_hello()
-        elif name == "market_data":
-            self.market.stream.say_hello()
-        elif name == "risk":
+        super().peer(name)
+        if name == "risk":
             self._say_signal_hello()
 
     def statistics(self) -> Statistics:
@@ -343,7 +336,7 @@ class StrategyActor(Actor):
 
     # The journal: what became of signals and orders.
 
-    def _on_record(self, envelope: Envelope, record: Record) -> None:
+    def on_record(self, envelope: Envelope, record: Record) -> None:
         for change in self.fold.apply(envelope, record):
             if isinstance(change, SignalAnswered) and change.strategy_id == self.strategy_id:
                 self.last_number = max(self.last_number, change.signal)
