@@ -25,6 +25,7 @@ from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
+from protocol.wal.format import ENVELOPE
 from protocol.wal.storage import MemoryStorage
 
 WATERMARK_EVERY_S: Final = 1.0
@@ -166,7 +167,7 @@ class Wal(Actor):
 
     def _on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
         """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME."""
-        if append.incarnation != consumer.incarnation or not consumer.producer:
+        if append.incarnation != consumer.incarnation or not _may_append(consumer.producer):
             raise WireError("APPEND of another life, or of no producer")
         producer = consumer.producer
         last = self.last_seq.get(producer, 0)
@@ -175,6 +176,10 @@ class Wal(Actor):
             self.counters["dropped_gap"] += append.count
             return
         records = list(decode_append(payload))
+        length_max = self.journal.length_max - ENVELOPE.size
+        # One peer's mistake must not end the journal of all.
+        if any(kind == EntryType.ENGINE_RUN or len(data) > length_max for kind, _, data in records):
+            raise WireError("a record that only wal writes, or beyond the limit")
         batch_append = self.batch.append
         for kind, time_us, data in records:
             if seq == last + 1:
@@ -254,3 +259,8 @@ class Wal(Actor):
                 self.journal.write_watermark()
             except WalError as error:
                 self._journal_failed(error)
+
+
+def _may_append(producer: int) -> bool:
+    """The envelope has one byte for it; wal writes its own records and the supervisor's."""
+    return 0 < producer < 256 and producer not in (Producer.WAL, Producer.SUPERVISOR)

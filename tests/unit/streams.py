@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from actors.base import ChildSpec, Loop, Place
+from actors.latch import LATCH_NAME, Latch
 from actors.page import HealthPage
 from actors.stream import Chunk, Consumer, StreamClient, StreamServer
 from actors.wal import Wal
@@ -121,7 +122,8 @@ class Wire:
         return Loop(self.page("test"))
 
     def place(self, name: str, incarnation: int = 1, config: Config | None = None) -> Place:
-        """What an actor needs to live in this thread."""
+        """What an actor needs to live in this thread; the latch page stands, as the supervisor leaves it."""
+        Latch.create_or_open(self.run_dir / LATCH_NAME).close()
         spec = ChildSpec(
             name=name,
             incarnation=incarnation,
