@@ -33,7 +33,7 @@ def start_and_fail(directory: Path, tree: Tree) -> str:
 
 
 def assert_readable(message: str) -> None:
-    assert "Traceback" not in message
+    assert "Traceback" not in message, message
     assert message.strip()
 
 
