@@ -12,7 +12,7 @@ import msgspec
 
 from protocol.errors import WireError
 from protocol.orders import OrderType, Side
-from protocol.records import EngineRun
+from protocol.records import UNREADABLE, EngineRun
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 """Limit of one frame in a pipe; a larger one is the peer's mistake."""
@@ -255,5 +255,5 @@ def decode_message(frame: bytes | memoryview) -> Message:
     """Raises: WireError if the frame is no message of this protocol."""
     try:
         return _DECODER.decode(frame)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(str(error)) from error

@@ -219,6 +219,9 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
 }
 """The record types that this version writes and reads."""
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a peer's bytes may raise: text that is no UTF-8, and nesting without end, are no MsgspecError."""
+
 _ENTRY_TYPES: Final = {record: entry for entry, record in RECORD_TYPES.items()}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODERS: Final = {entry: msgspec.msgpack.Decoder(record) for entry, record in RECORD_TYPES.items()}
@@ -237,7 +240,7 @@ def decode_record(entry_type: int, data: bytes | memoryview) -> Record:
         return _DECODERS[entry_type].decode(data)  # type: ignore[index]
     except KeyError:
         raise WireError(f"record type {entry_type} is not known to this version") from None
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(f"record type {entry_type}: {error}") from error
 
 

@@ -438,6 +438,8 @@ GARBAGE: list[tuple[str, list[bytes]]] = [
     ("bytes that are no MessagePack", [b"\xc1\xff"]),
     ("a message cut short", [encode_message(Hello("risk", 1, b"", 0, 8))[:-2]]),
     ("an unknown tag", [b"\x91\x63"]),
+    ("text that is no UTF-8", [b"\x92\x06\xa1\xff"]),
+    ("nesting without end", [b"\x94\x04\x01\x01" + b"\x91" * 100_000]),
     ("a message that only the producer sends", [encode_message(SayHello())]),
     ("a RESET from a consumer", [encode_message(Reset("no"))]),
     ("APPEND without its payload", [encode_message(Append(1, 1, 1))]),
