@@ -95,7 +95,9 @@ class Loop:
         self._running = True
 
     def on_readable(self, source: zmq.Socket[bytes] | int, handler: Handler) -> None:
-        self._poller.register(source, zmq.POLLIN)
+        """`handler` is called whenever `source` can be read; a second call replaces the handler."""
+        if source not in self._handlers:
+            self._poller.register(source, zmq.POLLIN)
         self._handlers[source] = handler
 
     def forget(self, source: zmq.Socket[bytes] | int) -> None:

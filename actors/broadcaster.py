@@ -32,6 +32,8 @@ SEND_QUEUE_MAX: Final = 10_000
 """Messages that wait for one subscriber; more are lost to it."""
 SUBSCRIPTION_BYTES_MAX: Final = 256
 """A longer frame from a subscriber is no subscription to any record: ZeroMQ cuts that peer off."""
+HANDSHAKE_MS: Final = 2_000
+"""A peer that connects and does not complete its handshake is cut off."""
 SUBSCRIPTIONS_PER_POLL: Final = 1_000
 """A peer that floods with subscriptions does not hold up the loop."""
 
@@ -90,6 +92,7 @@ class Broadcaster:
         made.setsockopt(zmq.SNDHWM, SEND_QUEUE_MAX)
         made.setsockopt(zmq.LINGER, 0)
         made.setsockopt(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES_MAX)
+        made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             made.bind(self.endpoint)
         except zmq.ZMQError as error:

@@ -1,8 +1,9 @@
 """The pre-trade checks: one literal table, from a strategy's signal to an approved order or a refusal.
 
 Pure functions of a CheckInput, which the caller fills from fold and pending together. A check may only refuse,
-never change or shrink what was asked for; a check that raises refuses too (`check_failed`). Cancels always pass,
-also when halted. Only what was approved has the type Approved, so nothing else can be appended as an order.
+never change or shrink what was asked for; a check that raises refuses too (`check_failed`). Cancels of one's own
+orders always pass, also when halted. Only what was approved has the type Approved, so nothing else can be appended as
+an order.
 
 The first row that objects gives the reason; the rows stand from "nothing is let through now" over "this makes no
 sense" to "this is too much".
@@ -58,6 +59,8 @@ class CheckInput:
     mode: TradingMode
     signal_age_us: int
     limits: RiskLimits
+    owner: int | None = None
+    """Of the order that a cancel names: its strategy's id; None if there is no such order."""
 
 
 class Wish(NamedTuple):
@@ -101,6 +104,10 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
     """What is to be appended: the order under `order_id`, the cancel, or why neither."""
     intent = given.intent
     if intent.kind == SIGNAL_CANCEL:
+        if given.owner is None:
+            return Refused("unknown_order", f"there is no order {intent.order_id}")
+        if given.owner != intent.strategy_id:
+            return Refused("not_yours", f"order {intent.order_id} belongs to another")
         return ApprovedCancel(OrderCancel(intent.order_id, intent.strategy_id, intent.number, BY_STRATEGY))
     try:
         wish = _wish(given)

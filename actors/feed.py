@@ -140,8 +140,9 @@ class FileFeed:
         self._catching_up[consumer] = (chunks, chunk)
         return chunk
 
-    def snapshot(self) -> bytes:
-        return latest_ticks(self._window)
+    def snapshot(self, symbols: int) -> bytes:
+        """The last quote of each of that many symbols, as far as the window has them."""
+        return latest_ticks(self._window, symbols)
 
 
 class LiveFeed:
@@ -164,7 +165,7 @@ class LiveFeed:
         self._window.append(chunk)
         self._ticks += chunk.items
         self._next_position = chunk.next_position
-        while self._ticks > LIVE_WINDOW_TICKS:
+        while self._ticks > LIVE_WINDOW_TICKS and len(self._window) > 1:
             self._ticks -= self._window.popleft().items
 
     def read(self, consumer: str, position: int) -> Chunk | None:
@@ -183,21 +184,26 @@ class LiveFeed:
             found = chunk
         return found
 
-    def snapshot(self) -> bytes:
-        return latest_ticks(self._window)
+    def snapshot(self, symbols: int) -> bytes:
+        """The last quote of each of that many symbols, as far as the window has them."""
+        return latest_ticks(self._window, symbols)
 
 
 def is_end(chunk: Chunk) -> bool:
     return any(piece.kind is MarketKind.END for piece in decode_market(chunk.payload))
 
 
-def latest_ticks(window: deque[Chunk]) -> bytes:
-    """The last TICK of every symbol in the window."""
+def latest_ticks(window: deque[Chunk], symbols: int) -> bytes:
+    """The last TICK of every symbol in the window; looked for from its end, until all `symbols` are found."""
     latest: dict[int, bytes] = {}
-    for chunk in window:
+    for chunk in reversed(window):
+        found: dict[int, bytes] = {}
         for piece in decode_market(chunk.payload):
             if piece.kind is MarketKind.TICKS:
                 for start in range(0, len(piece.records), TICK.size):
                     record = bytes(piece.records[start : start + TICK.size])
-                    latest[TICK.unpack(record)[1]] = record
+                    found[TICK.unpack(record)[1]] = record
+        latest = found | latest
+        if len(latest) >= symbols:
+            break
     return b"".join(latest.values())

@@ -37,7 +37,7 @@ from protocol.commands import (
     parse_command,
 )
 from protocol.errors import ConfigError, GatewayError
-from protocol.messages import Children, Message
+from protocol.messages import Children, Message, Welcome
 from protocol.orders import TradingMode
 from protocol.records import EngineRun, Producer, Record, TradingState
 from protocol.topics import TICK
@@ -57,7 +57,7 @@ LATCH_LOOK_S: Final = 0.05
 class Gateway(FoldingActor):
     def __init__(self, place: Place) -> None:
         super().__init__(place, producer=Producer.GATEWAY)
-        self.market = MarketClient(self, self)
+        self.market = MarketClient(self, self, on_welcome=self._on_market_welcome)
         self.marks: dict[int, tuple[int, int]] = {}
         self.market_time_us = 0
         self.children = Children(())
@@ -141,13 +141,18 @@ class Gateway(FoldingActor):
             for change in changes:
                 self.publisher.publish_change(change)
 
+    def _on_market_welcome(self, welcome: Welcome) -> None:
+        """The last quotes that a former life may have seen."""
+        for _, symbol_id, _, bid, ask in TICK.iter_unpack(welcome.snapshot):
+            self.marks.setdefault(symbol_id, (bid, ask))
+
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         marks = self.marks
         for _, symbol_id, self.market_time_us, bid, ask in TICK.iter_unpack(payload.records):
             marks[symbol_id] = (bid, ask)
         self.publisher.publish_ticks(payload.records)
 
-    def on_bars(self, payload: MarketPayload) -> None:
+    def on_bars(self, next_tick: int, payload: MarketPayload) -> None:
         self.publisher.publish_bars(payload.records)
 
     def clock_us(self) -> int:

@@ -23,7 +23,10 @@ class MarketHandler(Protocol):
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None: ...
 
-    def on_bars(self, payload: MarketPayload) -> None: ...
+    def on_bars(self, next_tick: int, payload: MarketPayload) -> None:
+        """Bars that tick `next_tick` closed."""
+        ...
+
 
     def on_end(self) -> None: ...
 
@@ -96,7 +99,7 @@ class MarketClient:
                 self._handler.on_ticks(tick, piece)
                 tick += piece.items
             elif piece.kind is MarketKind.BARS:
-                self._handler.on_bars(piece)
+                self._handler.on_bars(tick, piece)
             else:
                 self.at_end = True
                 self._handler.on_end()

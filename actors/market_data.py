@@ -81,9 +81,9 @@ class MarketData(Actor):
             self.acknowledged[consumer.name] = first
         elif first == HEAD or first > feed.tail_position + 1:
             first = feed.tail_position + 1
+        quotes = feed.snapshot(len(self.config.instruments))
         self.server.welcome(
-            consumer,
-            Welcome(feed.epoch, first, feed.tail_position, 0, b"", self.source.is_file, feed.snapshot()),
+            consumer, Welcome(feed.epoch, first, feed.tail_position, 0, b"", self.source.is_file, quotes)
         )
 
     def _pump(self) -> None:

@@ -64,7 +64,7 @@ DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 
 class Risk(FoldingActor):
     def __init__(self, place: Place) -> None:
-        super().__init__(place, producer=Producer.RISK, on_batch=self._append_owed)
+        super().__init__(place, producer=Producer.RISK, on_batch=self._on_batch)
         config = self.config
         self.market = MarketClient(self, self)
         self.instruments: dict[int, InstrumentLimits] = {}
@@ -166,7 +166,7 @@ class Risk(FoldingActor):
         self.next_order_id = self.fold.next_order_id
         self._append_owed()
         for symbol_id in self.fold.account.realized:
-            self._check_drawdown(symbol_id)
+            self._check_drawdown(symbol_id, at_start=True)
         self._look_at_latch()
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
@@ -181,6 +181,11 @@ class Risk(FoldingActor):
         self.loop.on_readable(self.signals, self._read_signals)
         self.ready(self.journal.lsn)
 
+    def _on_batch(self) -> None:
+        self._append_owed()
+        if self.is_ready and not self.journal.is_full:
+            self.loop.on_readable(self.signals, self._read_signals)
+
     def _append_owed(self) -> None:
         """F1: what the fold owes and this life has not appended yet, in order."""
         if not self.journal.caught_up or not self.position_engine:
@@ -194,6 +199,7 @@ class Risk(FoldingActor):
 
     def _read_signals(self) -> None:
         if self.journal.is_full:
+            self.loop.forget(self.signals)  # they wait in the pipe, and age; on_batch listens again
             return
         for frames in receive_all(self.signals):
             try:
@@ -253,7 +259,12 @@ class Risk(FoldingActor):
             mode=self.fold.trading.mode,
             signal_age_us=now_us() - intent.sent_us,
             limits=self.limits,
+            owner=self._owner(intent.order_id),
         )
+
+    def _owner(self, order_id: int) -> int | None:
+        order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
+        return None if order is None else order.strategy_id
 
     def _append_order(self, place: OrderPlace) -> None:
         self.next_order_id = place.order_id + 1
@@ -278,7 +289,7 @@ class Risk(FoldingActor):
     def is_halted(self) -> bool:
         return self.fold.halted(self.latch.halt_token)
 
-    def _check_drawdown(self, symbol_id: int) -> None:
+    def _check_drawdown(self, symbol_id: int, *, at_start: bool = False) -> None:
         limit = self.max_drawdown
         if limit is None or symbol_id in self.violated:
             return
@@ -286,8 +297,8 @@ class Risk(FoldingActor):
         if realized > limit:
             return
         self.violated.add(symbol_id)
-        if self.is_halted():
-            return
+        if at_start and self.is_halted():
+            return  # a former life has said so
         self.journal.append(
             RiskViolation(symbol_id, DRAWDOWN_REASON, product_to_bytes(realized), product_to_bytes(limit))
         )

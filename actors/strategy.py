@@ -145,18 +145,19 @@ class StrategyActor(FoldingActor):
             return
         self.is_ready = True
         self.feed.call(self.strategy.on_start)
+        if self.fold.trading.mode is TradingMode.HALTED:
+            self.feed.call(self.strategy.on_halt, self.fold.trading.reason)
         self.market.start()
         self.ready(self.journal.lsn)
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
-        """The first of a life that is warmed: a live feed is suppressed up to its head."""
-        if not self.is_warmed or self.is_welcome:
-            return
-        self.is_welcome = True
+        """Positions of another epoch mean nothing here; a life that is warmed is silent up to a live feed's head."""
         if welcome.epoch != self.former_epoch:
+            self.former_epoch = welcome.epoch
             self.former_position = self.suppressed_to = 0
-        if not self.is_file:
+        if self.is_warmed and not self.is_welcome and not self.is_file:
             self.suppressed_to = max(self.suppressed_to, welcome.tail_position)
+        self.is_welcome = True
 
     def detach(self, part: str) -> int:
         if not self.is_detached:
@@ -364,8 +365,12 @@ class StrategyActor(FoldingActor):
             self._answer_refused(change.signal, change.reason, change.detail)
             return
         sent = self.unanswered.pop(change.signal, None)
-        if sent is not None:
-            sent.signal.order_id = change.order_id
+        if sent is None:
+            return
+        sent.signal.order_id = change.order_id
+        order = self.fold.tracker.orders[change.order_id]
+        if sent.intent.kind == SIGNAL_CANCEL and not order.is_open:
+            self.feed.call(self.strategy.on_order, self._info(order))  # it had ended before; nothing else will come
 
     def _answer_refused(self, number: int, reason: str, detail: str) -> None:
         sent = self.unanswered.pop(number, None)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from actors.base import Actor
+from actors.feed import PHASE_BAR
 from actors.page import Activity
 from actors.strategies import Bar, Strategy, Tick
 from protocol.codec import MarketPayload
@@ -102,8 +103,8 @@ class StrategyFeed:
         feed = self._feed_slices if self._is_vectorised else self._feed_ticks
         self._work.append(feed(first_tick, payload))
 
-    def on_bars(self, payload: MarketPayload) -> None:
-        self._work.append(self._feed_bars(payload))
+    def on_bars(self, next_tick: int, payload: MarketPayload) -> None:
+        self._work.append(self._feed_bars(next_tick, payload))
 
     def on_end(self) -> None:
         self._work.append(self._feed_end())
@@ -174,7 +175,8 @@ class StrategyFeed:
         records, self._slice = bytes(self._slice[:size]), self._slice[size:]
         self.call(self._strategy.on_ticks, np.frombuffer(records, dtype=np.dtype(TICK_DTYPE)))
 
-    def _feed_bars(self, payload: MarketPayload) -> Iterator[None]:
+    def _feed_bars(self, next_tick: int, payload: MarketPayload) -> Iterator[None]:
+        self.position = 3 * next_tick + PHASE_BAR
         for _, symbol_id, timeframe, time_us, *prices in BAR.iter_unpack(payload.records):
             symbol = self._own.get(symbol_id)
             if symbol is None:

@@ -23,7 +23,7 @@ from protocol.codec import decode_append
 from protocol.errors import WalError, WalSyncError, WireError
 from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
-from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
+from protocol.records import RECORD_TYPES, EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
 from protocol.wal.format import ENVELOPE
 from protocol.wal.storage import MemoryStorage
@@ -31,6 +31,8 @@ from protocol.wal.storage import MemoryStorage
 WATERMARK_EVERY_S: Final = 1.0
 LATCH_SYNC_S: Final = 0.05
 """How long a wal that fails waits for the halt to reach a disk that may have failed too."""
+APPENDABLE: Final = frozenset(RECORD_TYPES) - {EntryType.ENGINE_RUN}
+"""What producers may append; ENGINE_RUN is written by wal itself."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
 KNOWN_BY: Final = ("risk", "order_routing", "gateway")
@@ -178,8 +180,8 @@ class Wal(Actor):
         records = list(decode_append(payload))
         length_max = self.journal.length_max - ENVELOPE.size
         # One peer's mistake must not end the journal of all.
-        if any(kind == EntryType.ENGINE_RUN or len(data) > length_max for kind, _, data in records):
-            raise WireError("a record that only wal writes, or beyond the limit")
+        if any(kind not in APPENDABLE or len(data) > length_max for kind, _, data in records):
+            raise WireError("a record of a type that nobody appends, or beyond the limit")
         batch_append = self.batch.append
         for kind, time_us, data in records:
             if seq == last + 1:

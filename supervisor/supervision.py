@@ -60,6 +60,8 @@ from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
 KILL_WAIT_S: Final = 5.0
+FINAL_STOP_S: Final = 1.0
+"""For each step of a stop after the journal has failed for good."""
 STOP_WAL_TRIES: Final = 3
 """H3: wal is restarted if it dies before the stop is durable."""
 FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
@@ -222,7 +224,9 @@ class Supervisor:
         self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code))
 
     def _carry_out(self, step: StopStep, children: list[Child]) -> None:
-        deadline = monotonic_s() + self.config.supervisor.stop_timeout_s
+        # Without wal nothing can drain any more: what waits for its own appends waits in vain.
+        is_final = self.exit_code in FINAL_CODES and not self.children["wal"].is_alive
+        deadline = monotonic_s() + (FINAL_STOP_S if is_final else self.config.supervisor.stop_timeout_s)
         if step.action is StopAction.DETACH:
             asked = [child for child in children if child.phase is ChildPhase.READY and child.is_alive]
             for child in asked:

@@ -158,8 +158,14 @@ def test_a_close_takes_the_position_less_what_open_orders_reduce_already(
 
 @pytest.mark.parametrize("changes", [{}, {"halted": True}, {"mode": TradingMode.HALTED}, {"instrument": None},
                                      {"signal_age_us": 10 * AGE}, {"position": 10**6}])  # fmt: skip
-def test_a_cancel_always_passes(changes: dict[str, Any]) -> None:
-    assert check_signal(given_input(CANCEL, **changes), 3) == ApprovedCancel(OrderCancel(4, 16, 9, "strategy"))
+def test_a_cancel_of_ones_own_order_always_passes(changes: dict[str, Any]) -> None:
+    given = given_input(CANCEL, owner=16, **changes)
+    assert check_signal(given, 3) == ApprovedCancel(OrderCancel(4, 16, 9, "strategy"))
+
+
+@pytest.mark.parametrize(("owner", "reason"), [(None, "unknown_order"), (17, "not_yours"), (0, "not_yours")])
+def test_a_cancel_of_what_is_not_ones_own_is_refused(owner: int | None, reason: str) -> None:
+    assert reason_of(given_input(CANCEL, owner=owner)) == reason
 
 
 @pytest.mark.parametrize(

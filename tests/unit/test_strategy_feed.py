@@ -55,7 +55,7 @@ class Feeder:
         prices = [number * MICROS for number in (1, 4, 0, 2, 9)]
         records = b"".join(BAR.pack(1, symbol_id, 5, 60 * SECOND_US, *prices) for symbol_id in symbol_ids)
         (piece,) = decode_market(encode_market(MarketKind.BARS, len(symbol_ids), records))
-        self.feed.on_bars(piece)
+        self.feed.on_bars(1, piece)
 
 
 class Seeing(Strategy):
