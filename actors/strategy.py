@@ -154,7 +154,7 @@ class StrategyActor(FoldingActor):
         """Positions of another epoch mean nothing here; a life that is warmed is silent up to a live feed's head."""
         if welcome.epoch != self.former_epoch:
             self.former_epoch = welcome.epoch
-            self.former_position = self.suppressed_to = 0
+            self.former_position, self.suppressed_to = 0, -1
         if self.is_warmed and not self.is_welcome and not self.is_file:
             self.suppressed_to = max(self.suppressed_to, welcome.tail_position)
         self.is_welcome = True
@@ -418,7 +418,11 @@ class StrategyActor(FoldingActor):
 
     def _must_wait(self) -> bool:
         self._tell_refused()
-        return self.is_file and bool(self.unanswered or self.unacknowledged)
+        # Nobody acts on what is fed again, and order_routing may need the feed to move to acknowledge an order of the
+        # former life: whoever waited for it there would wait for ever.
+        if not self.is_file or self.feed.position < self.suppressed_to:
+            return False
+        return bool(self.unanswered or self.unacknowledged)
 
 
 def _readdressed(intent: Intent, risk_incarnation: int) -> Intent:
