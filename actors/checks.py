@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, Side, TradingMode
 from protocol.records import OrderCancel, OrderPlace
-from protocol.units import MICROS_MAX
+from protocol.units import MICROS, MICROS_MAX
 
 CHECK_FAILED: Final = "check_failed"
 BY_STRATEGY: Final = "strategy"
@@ -177,27 +178,33 @@ def _stale(given: CheckInput, wish: Wish) -> str | None:
 def _nothing_to_close(given: CheckInput, wish: Wish) -> str | None:
     if given.intent.kind != SIGNAL_CLOSE or wish.quantity > 0:
         return None
-    return f"position {given.position}, open buy {given.open_buy}, open sell {given.open_sell} (micros)"
+    return f"position {shown(given.position)}, open buy {shown(given.open_buy)}, open sell {shown(given.open_sell)}"
 
 
 def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
     if given.intent.kind == SIGNAL_CLOSE:
         return None  # what is held may be closed whole, also after lot_size has changed
     if not 0 < wish.quantity <= MICROS_MAX:
-        return f"quantity {wish.quantity} (micros): above 0, and at most 64 bits"
+        return f"quantity {shown(wish.quantity)}: above 0, and at most 64 bits of millionths"
     return _off_step("quantity", wish.quantity, "lot_size", _instrument(given).lot_size)
 
 
 def _bad_price(given: CheckInput, wish: Wish) -> str | None:
     if wish.order_type == OrderType.MARKET:
-        return f"a market order with a limit price of {wish.limit_price}" if wish.limit_price else None
+        return f"a market order with a limit price of {shown(wish.limit_price)}" if wish.limit_price else None
     if not 0 < wish.limit_price <= MICROS_MAX:
-        return f"limit price {wish.limit_price} (micros): above 0, and at most 64 bits"
+        return f"limit price {shown(wish.limit_price)}: above 0, and at most 64 bits of millionths"
     return _off_step("limit price", wish.limit_price, "tick_size", _instrument(given).tick_size)
 
 
 def _off_step(name: str, value: int, step_name: str, step: int) -> str | None:
-    return f"{name} {value} is no multiple of {step_name} {step} (micros)" if value % step else None
+    return f"{name} {shown(value)} is no multiple of {step_name} {shown(step)}" if value % step else None
+
+
+def shown(micros: int) -> str:
+    """For people: exact, without trailing zeros."""
+    text = f"{Decimal(micros) / MICROS:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _instrument(given: CheckInput) -> InstrumentLimits:
@@ -213,7 +220,7 @@ def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
     side, taken = (Side.SELL, given.open_sell) if long else (Side.BUY, given.open_buy)
     if given.position and wish.side == side and taken + wish.quantity <= abs(given.position):
         return None
-    return f"only what reduces the position of {given.position} (micros), open orders counted"
+    return f"only what reduces the position of {shown(given.position)}, open orders counted"
 
 
 def _max_position(given: CheckInput, wish: Wish) -> str | None:
@@ -223,7 +230,7 @@ def _max_position(given: CheckInput, wish: Wish) -> str | None:
         worst = given.position + given.open_buy + wish.quantity
     else:
         worst = -(given.position - given.open_sell - wish.quantity)
-    return f"could reach {worst}, the limit is {limit} (micros)" if worst > limit else None
+    return f"could reach {shown(worst)}, the limit is {shown(limit)}" if worst > limit else None
 
 
 CHECKS: Final[tuple[Check, ...]] = (

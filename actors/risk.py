@@ -317,11 +317,13 @@ class Risk(FoldingActor):
         if token in (0, self.fold.cleared_token, self.halt_appended) or self.fold.trading.token == token:
             return
         self.halt_appended = token
-        self.log.warning("trading_halted", by=self.latch.who(), reason=self.latch.reason())
         self.journal.append(TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), token))
 
     def _on_trading_state(self, change: TradingStateChanged) -> None:
         if change.state.mode is TradingMode.HALTED:
+            self.log.warning(
+                "trading_halted", by=change.state.by, reason=change.state.reason, hint="an ordered stop clears it"
+            )
             self._cancel_if_halted()
 
     def _cancel_if_halted(self) -> None:

@@ -33,7 +33,7 @@ from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.strategies import Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy
 from actors.strategy_feed import StrategyFeed
-from protocol.errors import ConfigError, NotRepresentableError, WireError
+from protocol.errors import ConfigError, ExitCode, NotRepresentableError, WireError
 from protocol.messages import (
     SIGNAL_CANCEL,
     SIGNAL_CLOSE,
@@ -101,7 +101,9 @@ class StrategyActor(FoldingActor):
         self.refused_here: deque[OrderInfo] = deque()
         """What on_order must still be told of signals that never left."""
         self.is_ready = self.is_detached = self.is_welcome = False
-        self.counters = {"signals": 0, "suppressed": 0, "lost": 0}
+        self.cancel_later: dict[int, Signal] = {}
+        """Cancels of signals that are no orders yet, by the number of what they cancel."""
+        self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
 
     # The life of the actor.
 
@@ -173,6 +175,10 @@ class StrategyActor(FoldingActor):
         if name == "risk":
             self._say_signal_hello()
 
+    def fail(self, exit_code: ExitCode, message: str) -> None:
+        """Where it happened is part of it: the same again at the same place will not get better (P13)."""
+        super().fail(exit_code, f"{message} (at market position {self.feed.position})")
+
     def statistics(self) -> Statistics:
         outstanding = len(self.unanswered) + len(self.unacknowledged) + self.feed.outstanding
         counters = {**self.counters, "ticks": self.feed.ticks}
@@ -241,7 +247,7 @@ class StrategyActor(FoldingActor):
         symbol, number = signal.symbol, signal.number
         if self.is_detached or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1
-            return self._refuse_here(signal, "suppressed")
+            return self._refuse_here(signal, "stopping" if self.is_detached else "suppressed")
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
             return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
@@ -288,6 +294,7 @@ class StrategyActor(FoldingActor):
 
     def _refuse_here(self, signal: Signal, reason: str) -> Signal:
         """The signal never leaves; on_order says so after the present hook, before the next tick."""
+        self.counters["refused_here"] += 1
         self.refused_here.append(
             OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
         )
@@ -299,7 +306,15 @@ class StrategyActor(FoldingActor):
         for _ in range(len(self.refused_here)):  # not what these hooks add: that has its own turn
             self.feed.call(self.strategy.on_order, self.refused_here.popleft())
 
-    def cancel(self, order_id: int) -> Signal:
+    def cancel(self, target: int | Signal) -> Signal:
+        if isinstance(target, Signal) and not target.order_id and target.number in self.unanswered:
+            signal = self._new_signal(target.symbol, target.side, target.quantity)
+            self.cancel_later[target.number] = signal
+            return signal
+        order_id = target.order_id if isinstance(target, Signal) else target
+        return self._cancel_order(order_id)
+
+    def _cancel_order(self, order_id: int) -> Signal:
         order = self.fold.tracker.orders.get(order_id)
         if order is None:
             return self._refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {order_id}")
@@ -320,11 +335,18 @@ class StrategyActor(FoldingActor):
     # What the strategy may look at.
 
     def position(self, symbol: str) -> PositionInfo:
+        if symbol not in self.ids:
+            raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self.ids)}")
         view = self.fold.position_view(self.ids[symbol])
         return PositionInfo(symbol, view.quantity / MICROS, view.average_price_float, view.realized / PRODUCT)
 
     def orders(self) -> list[OrderInfo]:
-        return [self._info(order) for order in self.fold.tracker.open_of_strategy(self.strategy_id)]
+        asked = [
+            OrderInfo(0, number, sent.signal.symbol, sent.signal.side, "New", "", 0.0, sent.signal.quantity)
+            for number, sent in self.unanswered.items()
+            if sent.intent.kind in (SIGNAL_ORDER, SIGNAL_CLOSE)
+        ]
+        return asked + [self._info(order) for order in self.fold.tracker.open_of_strategy(self.strategy_id)]
 
     def every(self, seconds: float, hook: Callable[[], None]) -> None:
         self.feed.every(seconds, hook)
@@ -368,6 +390,8 @@ class StrategyActor(FoldingActor):
         if sent is None:
             return
         sent.signal.order_id = change.order_id
+        if (cancel := self.cancel_later.pop(change.signal, None)) is not None:
+            self._ask(SIGNAL_CANCEL, cancel, order_id=change.order_id)
         order = self.fold.tracker.orders[change.order_id]
         if sent.intent.kind == SIGNAL_CANCEL and not order.is_open:
             self.feed.call(self.strategy.on_order, self._info(order))  # it had ended before; nothing else will come
@@ -377,6 +401,8 @@ class StrategyActor(FoldingActor):
         if sent is None:
             return
         signal = sent.signal
+        if (cancel := self.cancel_later.pop(number, None)) is not None:
+            self._refuse_here(cancel, f"signal {number} never became an order")
         text = f"{reason}: {detail}" if detail else reason
         self.feed.call(
             self.strategy.on_order,

@@ -106,6 +106,8 @@ class Child:
         self.life: ProcessLife | ThreadLife | None = None
         self.failure: Failed | None = None
         """What it said before it ended, if anything."""
+        self.last_words = ""
+        """What its life before the present one said when it failed."""
         self.lsn = 0
         """Of its last word."""
         self.statistics: Statistics | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import psutil
 
 from protocol.messages import ChildState
-from supervisor.child import Child
+from supervisor.child import Child, ChildPhase
 
 
 def observe(child: Child) -> ChildState:
@@ -24,6 +26,23 @@ def observe(child: Child) -> ChildState:
         market_position=said.market_position if said else 0,
         counters=said.counters if said else {},
     )
+
+
+def quiet_state(children: Iterable[Child], question: int) -> tuple[int, ...] | None:
+    """The LSNs of all, if the file has ended everywhere and nothing is outstanding; None otherwise.
+
+    Only answers to `question`, the newest, count. Asked twice with the same state to be sure.
+    """
+    state: list[int] = []
+    for child in children:
+        if child.phase is ChildPhase.PARKED:
+            continue
+        said = child.statistics
+        if said is None or child.statistics_round != question or not said.at_end or said.outstanding:
+            return None
+        if child.name != "market_data":
+            state.append(said.lsn)
+    return tuple(state) if len(set(state)) == 1 else None
 
 
 def _measure(child: Child) -> tuple[float, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 
 from actors.fold import FillBooked, Fold, OrderChanged, SignalAnswered
 from protocol.orders import OrderStatus
@@ -20,6 +21,7 @@ def print_summary(supervisor: Supervisor) -> None:
             lines.append((key.replace("_", " "), f"{count} skipped"))
     if supervisor.config.wal.enabled:
         lines += _traded(supervisor)
+    lines += _failed(supervisor)
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         print(f"{name:<{width}}  {text}")
@@ -37,9 +39,24 @@ def _ticks(supervisor: Supervisor) -> int:
     return said.market_position // 3 - 1 if said else 0
 
 
+def _failed(supervisor: Supervisor) -> list[tuple[str, str]]:
+    """What did not go as it should: signals that never left, lives that ended, strategies that stayed down."""
+    lines: list[tuple[str, str]] = []
+    for child in supervisor.children.values():
+        said = child.statistics
+        if said is not None and (count := said.counters.get("refused_here", 0)):
+            lines.append((child.name, f"{count} signals refused before they left"))
+        if child.name in supervisor.parked:
+            lines.append((child.name, f"parked: {supervisor.parked[child.name]}"))
+        elif child.restarts:
+            lines.append((child.name, f"died {child.restarts} times and came back"))
+    return lines
+
+
 def _traded(supervisor: Supervisor) -> list[tuple[str, str]]:
     fold = Fold()
-    orders = fills = refused = rejected = commission = 0
+    orders = fills = rejected = commission = 0
+    refused: Counter[str] = Counter()
     realized_before: dict[int, int] = {}
     balance_before = 0
     for envelope, _, data in read_journal(supervisor.run_dir / "wal" / JOURNAL_NAME):
@@ -57,10 +74,11 @@ def _traded(supervisor: Supervisor) -> list[tuple[str, str]]:
                 orders += change.order.status is OrderStatus.NEW
                 rejected += change.order.status is OrderStatus.REJECTED
             elif isinstance(change, SignalAnswered):
-                refused += change.order_id is None
+                refused.update([change.reason] if change.order_id is None else [])
     currency = supervisor.config.account.currency
     lines = [
-        ("orders", f"{orders} ({rejected} rejected), {refused} signals refused"),
+        ("orders", f"{orders} ({rejected} rejected), {refused.total()} signals refused"),
+        *((f"refused {reason}", f"{count}") for reason, count in refused.most_common()),
         ("fills", f"{fills}"),
     ]
     for view in fold.snapshot_positions():

@@ -52,7 +52,7 @@ from protocol.settings import Config
 from supervisor.boot import STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
-from supervisor.health import observe
+from supervisor.health import observe, quiet_state
 from supervisor.lock import RunDirLock
 from supervisor.restart import RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
@@ -87,6 +87,8 @@ class Supervisor:
         self.exit_code = ExitCode.OK
         self.failure = ""
         self.is_ready = False
+        self.parked: dict[str, str] = {}
+        """The strategies that stay down, and why."""
         self._on_ready = on_ready
         self._interrupts = 0
         self._stopping = False
@@ -169,7 +171,9 @@ class Supervisor:
             self._await(lambda child=child: child.phase is ChildPhase.READY, child.name, "READY", deadline)
         self.is_ready = True
         engine = self.config.engine
-        self.log.info("engine_ready", engine=engine.name, mode=engine.mode, boot_id=self.boot_id.hex())
+        self.log.info(
+            "engine_ready", engine=engine.name, mode=engine.mode, run_dir=engine.run_dir, boot_id=self.boot_id.hex()
+        )
         self._look_after()
         self._on_ready()
 
@@ -181,27 +185,13 @@ class Supervisor:
             self._reap()
             if is_file and not self.stop_by and monotonic_s() - asked_s >= DRAIN_POLL_S:
                 asked_s = monotonic_s()
-                seen = self._quiet_state()
+                seen = quiet_state(self.children.values(), self._round)
                 if seen is not None and seen == last_seen:
                     self.stop_by = END_OF_DATA
+                    if self.parked:
+                        self.exit_code = ExitCode.FAILURE  # the rows were read, but not by all
                 last_seen = seen
                 self._ask_all()
-
-    def _quiet_state(self) -> tuple[int, ...] | None:
-        """The LSNs of all, if the file has ended everywhere and nothing is outstanding; asked twice to be sure.
-
-        An answer counts only once: each question clears the answers before it.
-        """
-        state: list[int] = []
-        for child in self.children.values():
-            if child.phase is ChildPhase.PARKED:
-                continue
-            said = child.statistics
-            if said is None or child.statistics_round != self._round or not said.at_end or said.outstanding:
-                return None
-            if child.name != "market_data":
-                state.append(said.lsn)
-        return tuple(state) if len(set(state)) == 1 else None
 
     def _ask_all(self) -> None:
         self._round += 1
@@ -374,8 +364,11 @@ class Supervisor:
             self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
             return
         pause = child.policy.pause_after_death(monotonic_s())
+        words, child.last_words = child.last_words, failure.message if failure is not None else ""
         if self.is_ready and self._parks_at_once(child.name):
             self._park(child, 'on_restart = "parked"')
+        elif self.is_ready and self.config.market_data.is_file and words and words == child.last_words:
+            self._past_limit(child, f"{child.name} failed twice in the same way: {words}")
         elif pause is None:
             self._past_limit(child)
         elif not self.stop_by:
@@ -397,9 +390,9 @@ class Supervisor:
     def _parks_at_once(self, name: str) -> bool:
         return any(name == f"strategy.{s.name}" and s.on_restart == "parked" for s in self.config.strategies)
 
-    def _past_limit(self, child: Child) -> None:
+    def _past_limit(self, child: Child, message: str = "") -> None:
         settings = self.config.supervisor
-        message = f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
+        message = message or f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
         if boot_row(child.name).on_limit is OnLimit.PARK and self.is_ready:
             self._park(child, message)
         else:
@@ -408,6 +401,7 @@ class Supervisor:
 
     def _park(self, child: Child, reason: str) -> None:
         child.phase = ChildPhase.PARKED
+        self.parked[child.name] = reason
         self.log.error("child_parked", name=child.name, reason=reason)
         for other in self.children.values():
             self._tell_parked(other, child)

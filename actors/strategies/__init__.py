@@ -117,7 +117,7 @@ class Runtime(Protocol):
         stop_loss: float | None, take_profit: float | None,
     ) -> Signal: ...  # fmt: skip
 
-    def cancel(self, order_id: int) -> Signal: ...
+    def cancel(self, target: int | Signal) -> Signal: ...
 
     def modify(self, target: int | str, changes: dict[str, Any]) -> Signal: ...
 
@@ -195,13 +195,16 @@ class Strategy:
         """At an ordered stop. Signals sent from here are refused."""
 
     def save(self) -> Any:
-        """The state that `load` takes back: JSON-like values; None means that nothing is saved."""
+        """At checkpoints, which come with a later version: the state that `load` takes back, as JSON-like values.
+
+        None means that nothing is saved.
+        """
         return None
 
     def load(self, state: Any) -> None:
         """Before on_start, with what `save` returned."""
 
-    # Calls.
+    # Calls. `stop`, `stop_loss` and `take_profit` come with a later version: until then they are refused.
 
     def buy(
         self, symbol: str, quantity: float, *, limit: float | None = None, stop: float | None = None,
@@ -216,13 +219,11 @@ class Strategy:
         return self._runtime.place(symbol, "Sell", quantity, limit, stop, stop_loss, take_profit)
 
     def cancel(self, order: OrderInfo | Signal | int) -> Signal:
-        """Asks for an order's end; the runtime repeats it until it is answered."""
-        if isinstance(order, OrderInfo):
-            order = order.id
-        return self._runtime.cancel(order.order_id if isinstance(order, Signal) else order)
+        """Asks for an order's end, also of a signal that is no order yet; repeated until it is answered."""
+        return self._runtime.cancel(order.id if isinstance(order, OrderInfo) else order)
 
     def modify(self, order_or_symbol: OrderInfo | Signal | int | str, **changes: Any) -> Signal:
-        """Asks for other prices or another quantity of an order, or for other exits of a position."""
+        """Other prices or quantity of an order, other exits of a position. Refused (`unsupported`) by this version."""
         target: int | str
         if isinstance(order_or_symbol, OrderInfo):
             target = order_or_symbol.id
@@ -240,7 +241,7 @@ class Strategy:
         return self._runtime.position(symbol)
 
     def orders(self) -> list[OrderInfo]:
-        """This strategy's open orders."""
+        """This strategy's open orders, and what it has asked for and not heard of (id 0)."""
         return self._runtime.orders()
 
     def every(self, seconds: float, hook: Callable[[], None]) -> None:

@@ -48,7 +48,7 @@ class Desk:
     def position(self, symbol: str) -> PositionInfo:
         return PositionInfo(symbol, self.held.get(symbol, 0.0))
 
-    def cancel(self, order_id: int) -> Signal:
+    def cancel(self, target: int | Signal) -> Signal:
         raise AssertionError("not asked for")
 
     def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:

@@ -29,8 +29,8 @@ class Recorder:
         self.asked.append(("place", symbol, side, quantity, limit, stop, stop_loss, take_profit))
         return self.answer
 
-    def cancel(self, order_id: int) -> Signal:
-        self.asked.append(("cancel", order_id))
+    def cancel(self, target: int | Signal) -> Signal:
+        self.asked.append(("cancel", target))
         return self.answer
 
     def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
@@ -93,6 +93,7 @@ def test_the_same_seed_draws_the_same_numbers_and_another_others() -> None:
     assert len({numbers[0] for numbers in drawn}) == 3
 
 
+SIGNAL = Signal(3, "EURUSD", "Buy", 1.0)
 ORDERS = [
     (lambda s: s.buy("EURUSD", 100), ("place", "EURUSD", "Buy", 100, None, None, None, None)),
     (lambda s: s.sell("EURUSD", 100), ("place", "EURUSD", "Sell", 100, None, None, None, None)),
@@ -107,7 +108,7 @@ ORDERS = [
     (lambda s: s.close("EURUSD"), ("close", "EURUSD")),
     (lambda s: s.cancel(ORDER), ("cancel", 7)),
     (lambda s: s.cancel(7), ("cancel", 7)),
-    (lambda s: s.cancel(Signal(3, "EURUSD", "Buy", 1.0, order_id=7)), ("cancel", 7)),
+    (lambda s: s.cancel(SIGNAL), ("cancel", SIGNAL)),
     (lambda s: s.modify(ORDER, limit=1.5), ("modify", 7, {"limit": 1.5})),
     (lambda s: s.modify(Signal(3, "EURUSD", "Buy", 1.0, order_id=7), quantity=5), ("modify", 7, {"quantity": 5})),
     (lambda s: s.modify(7, limit=1.5), ("modify", 7, {"limit": 1.5})),

@@ -93,6 +93,7 @@ def test_the_summary_counts_this_run_and_not_the_one_before(
         "ticks          480",
         "rows bad       2 skipped",
         "orders         3 (1 rejected), 2 signals refused",
+        "refused stale  2",
         "fills          2",
         "profit EURUSD  1.500000 USD realized, position -2",
         "profit ES      0.000000 USD realized, position 1",
