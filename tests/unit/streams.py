@@ -293,3 +293,11 @@ class WalUnderTest:
         """The numbers of all notes in the file, in its order."""
         records = [decode_record(envelope.entry_type, data) for envelope, _, data in read_journal(self.journal.path)]
         return [record.signal for record in records if isinstance(record, SignalRefused)]
+
+
+def csv_market(directory: Path, rows: int, bars: str = "[]") -> str:
+    """A [market_data] section over a file with one tick a second; all prices differ."""
+    lines = [f"2024-01-01T00:{i // 60:02}:{i % 60:02},{1.1 + i / 1e5:.5f},{1.2 + i / 1e5:.5f}" for i in range(rows)]
+    path = directory / f"rows-{rows}.csv"
+    path.write_text("\n".join(["timestamp,bid,ask", *lines]) + "\n", encoding="utf-8")
+    return f'[market_data]\nsource = "csv"\npath = "{path}"\nsymbol = "EURUSD"\nbars = {bars}\n'
