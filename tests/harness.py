@@ -72,7 +72,8 @@ def config_tree(**sections: Any) -> Tree:
         "instruments": [{"symbol": "EURUSD", "tick_size": 0.00001, "lot_size": 1.0}],
         "market_data": {"source": "synthetic", "seed": 7, "rate": 2000.0},
         "strategies": [sma_cross("sma", ["EURUSD"])],
-        "risk": {"max_position_per_symbol": 1000.0},
+        # On a busy machine a signal may be older than a second; the strategies of some tests send each only once.
+        "risk": {"max_position_per_symbol": 1000.0, "max_signal_age_ms": 60_000},
         "order_routing": {"venue": "paper"},
         "wal": {"enabled": True, "sync": "always"},
         "gateway": {

@@ -126,7 +126,8 @@ def test_halt_on_the_command_line_cancels_open_orders(tmp_path_factory: pytest.T
 
 
 def test_on_halt_hold_keeps_open_orders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    tree = config_tree(strategies=[own("Resting"), sma_cross("sma", ["EURUSD"])], risk={"on_halt": "hold"})
+    limits = {"on_halt": "hold", "max_position_per_symbol": 1_000_000.0}  # two strategies share a symbol here
+    tree = config_tree(strategies=[own("Resting"), sma_cross("sma", ["EURUSD"])], risk=limits)
     with EngineUnderTest(tmp_path_factory.mktemp("holds"), tree, files=OWN_FILES) as engine:
         before = wait_for(lambda: found if len(found := limit_orders(engine)) == 2 else None, "two resting orders")
         engine.ask("HALT")
