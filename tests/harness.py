@@ -29,7 +29,7 @@ from journal_reader import FILL, Holding, JournalEntry, PositionFold, read_entri
 from protocol.client import CommandClient
 
 ROOT: Final = Path(__file__).parents[1]
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 """For whatever must happen: far above what it takes, so that a busy machine fails nothing."""
 POLL_S: Final = 0.005
 PORTS: Final = (15_000, 32_000)

@@ -141,7 +141,7 @@ def test_a_drawdown_at_its_limit_sends_a_risk_violation_and_halts(tmp_path_facto
     tree = config_tree(
         market_data={"volatility": 0.0},
         strategies=[own("Churn")],
-        risk={"max_drawdown": -0.02},
+        risk={"max_drawdown": -0.005},
     )
     engine = EngineUnderTest(tmp_path_factory.mktemp("drawdown"), tree, files=OWN_FILES)
     violations, states = engine.telemetry("risk_violation"), engine.telemetry("trading_state")
@@ -149,8 +149,8 @@ def test_a_drawdown_at_its_limit_sends_a_risk_violation_and_halts(tmp_path_facto
         wait_for(lambda: engine.ask("STATUS")["halted"], "the halt")
         event = wait_for(violations.events, "risk_violation")[0]
         assert tuple(event) == ("type", "symbol", "reason", "current_value", "limit_value")
-        assert (event["symbol"], event["reason"], event["limit_value"]) == ("EURUSD", "Max Drawdown Exceeded", -0.02)
-        assert event["current_value"] <= -0.02
+        assert (event["symbol"], event["reason"], event["limit_value"]) == ("EURUSD", "Max Drawdown Exceeded", -0.005)
+        assert event["current_value"] <= -0.005
         state = wait_for(states.events, "trading_state")[0]
         assert (state["state"], state["by"]) == ("HALTED", "risk")
         wait_for_refusals(engine, 5)
