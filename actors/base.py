@@ -11,12 +11,14 @@ supervisor decides what follows. When the parent is gone, the children end by th
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import heapq
 import itertools
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +76,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """The private directory of the pipes; None for inproc."""
     ends_after: tuple[str, ...]
     """The children that end before this one in the stop order."""
+    lock_fd: int
+    """The run_dir's lock, inherited (S1); -1 in a thread."""
     control_endpoint: str
     """The gateway's socket for operators, in the private directory; "" for none."""
     config: Config
@@ -334,10 +338,14 @@ class Actor:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         self.loop.on_readable(reader.fileno(), self._on_signal)
-        self._pidfd = os.pidfd_open(self.spec.parent_pid)
-        self.loop.on_readable(self._pidfd, self._on_orphaned)
         # A backstop, should the poller hang; it fires when the parent's thread ends (prctl(2)).
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != self.spec.parent_pid:
+            sys.exit(ExitCode.FAILURE)  # the supervisor died while this child was imported: nothing has begun
+        self._pidfd = os.pidfd_open(self.spec.parent_pid)
+        self.loop.on_readable(self._pidfd, self._on_orphaned)
+        # What a strategy forks is no part of the engine, and must not hold its lock.
+        os.register_at_fork(after_in_child=lambda: _close_quietly(self.spec.lock_fd))
 
     def _on_signal(self) -> None:
         self._wakeup[0].recv(64)
@@ -371,6 +379,11 @@ class Actor:
         self.stop(None)
         # Nothing answers any more: what could not drain by now never will.
         self.loop.after(ORPHAN_WAIT_S, self.loop.stop)
+
+
+def _close_quietly(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def page_path(run_dir: Path, name: str) -> Path:

@@ -12,6 +12,7 @@ and has no turn to lose; what a client does not read is dropped.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +21,7 @@ import zmq
 
 from actors.answers import Answers
 from actors.base import Place, receive_all
-from actors.broadcaster import Broadcaster
+from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, Broadcaster
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
 from actors.market import MarketClient
@@ -43,7 +44,8 @@ from protocol.records import EngineRun, Producer, Record, TradingState
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
 
-COMMANDS_PER_TURN: Final = 100
+COMMANDS_PER_TURN: Final = 20
+"""Of one socket, so that a flood on one does not hold up the other."""
 HALT_WAIT_S: Final = 0.05
 """HALT's reply waits at most this long for a send under way and for the disk (design section 8)."""
 HEARTBEAT_S: Final = 1.0
@@ -73,6 +75,10 @@ class Gateway(FoldingActor):
     def load(self) -> None:
         """Binds everything before anything starts, so that a port in use ends the start."""
         settings = self.config.gateway
+        # Each client is a descriptor; the usual soft limit of 1,024 is soon reached, the hard one is not.
+        if self.is_process:
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if settings.command:
             self.commands.append(self._bind_commands("gateway.command", settings.command))
         if self.spec.control_endpoint:
@@ -86,7 +92,7 @@ class Gateway(FoldingActor):
         telemetry = None
         if settings.telemetry:
             telemetry = self.socket(zmq.XPUB, 10_000)
-            self._bind(telemetry, "gateway.telemetry", settings.telemetry)
+            self._bind(telemetry, "gateway.telemetry", settings.telemetry, SUBSCRIPTION_BYTES_MAX)
         self.publisher = Publisher(self.fold, self.broadcaster, telemetry, self.spec.boot_id.hex())
         self.answers = Answers(self)
         self.verbs |= self.answers.verbs
@@ -94,12 +100,12 @@ class Gateway(FoldingActor):
     def _bind_commands(self, key: str, endpoint: str) -> zmq.Socket[bytes]:
         made = self.socket(zmq.ROUTER, REPLY_QUEUE_MAX)
         made.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else what is dropped is not even counted
-        self._bind(made, key, endpoint)
+        self._bind(made, key, endpoint, 4 * REQUEST_BYTES_MAX)
         return made
 
-    def _bind(self, made: zmq.Socket[bytes], key: str, endpoint: str) -> None:
+    def _bind(self, made: zmq.Socket[bytes], key: str, endpoint: str, bytes_max: int) -> None:
         """What comes in from outside is a request or a subscription, and small."""
-        made.setsockopt(zmq.MAXMSGSIZE, 4 * REQUEST_BYTES_MAX)
+        made.setsockopt(zmq.MAXMSGSIZE, bytes_max)
         made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             made.bind(endpoint)

@@ -35,6 +35,8 @@ class OrderRouting(FoldingActor):
         self.venue: Venue
         self.sent: set[int] = set()
         """Orders given to the venue in this life, and not answered in the fold yet."""
+        self.ended: set[int] = set()
+        """Orders that ended here without being sent, and whose end is not in the fold yet."""
         self.early: dict[int, OrderPlace] = {}
         """Orders whose tick this actor has not seen yet; they wait for it."""
         self.positions: deque[tuple[bytes, int, int]] = deque()
@@ -69,6 +71,7 @@ class OrderRouting(FoldingActor):
             if isinstance(change, OrderChanged):
                 if change.order.status is not OrderStatus.NEW:
                     self.sent.discard(change.order.order_id)
+                    self.ended.discard(change.order.order_id)
                 elif self.is_ready and change.previous_status is OrderStatus.NEW:
                     self._route(change.order.place)
             elif isinstance(change, CancelRequested) and self.is_ready:
@@ -115,6 +118,7 @@ class OrderRouting(FoldingActor):
                 self.counters["sent"] += 1
                 updates = self.venue.place(place)
             else:
+                self.ended.add(place.order_id)
                 self.counters["refused_by_latch"] += 1
                 updates = [OrderUpdate(place.order_id, Report.REJECT, reason="trading_halted")]
         finally:
@@ -130,16 +134,16 @@ class OrderRouting(FoldingActor):
             and order.place == place
             and order.status is OrderStatus.NEW
             and place.order_id not in self.sent
+            and place.order_id not in self.ended
         )
 
     def _cancel(self, order_id: int) -> None:
         self.counters["cancels"] += 1
-        if self.early.pop(order_id, None) is not None:
-            self._append([OrderUpdate(order_id, Report.CANCEL)])
-            return
+        self.early.pop(order_id, None)
         updates = self.venue.cancel(order_id)
         order = self.fold.tracker.orders.get(order_id)
-        if not updates and order is not None and order.status is OrderStatus.NEW and order_id not in self.sent:
+        if not updates and order is not None and self._is_approved(order.place):  # never left, and now it never will
+            self.ended.add(order_id)
             updates = [OrderUpdate(order_id, Report.CANCEL)]
         self._append(updates)
 

@@ -59,6 +59,7 @@ LATCH_LOOK_S: Final = 0.05
 """risk looks at the latch page for every signal and at least this often (design section 8)."""
 ANSWERED_MAX: Final = 65_536
 """Signals remembered as answered, so that one that is repeated is not acted on twice."""
+INT64: Final = 2**63
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 
 
@@ -209,8 +210,16 @@ class Risk(FoldingActor):
                 continue
             if isinstance(message, SignalHello):
                 self._welcome(frames[0])
-            elif isinstance(message, Intent):
+            elif isinstance(message, Intent) and self._may_send(frames[0], message):
                 self._take_intent(message)
+            else:
+                self.counters["bad_messages"] += 1
+
+    def _may_send(self, identity: bytes, intent: Intent) -> bool:
+        """A strategy speaks for itself only, and in numbers that the journal can hold."""
+        name = self.fold.strategy(intent.strategy_id)
+        speaker = identity.decode("utf-8", "replace").rpartition("#")[0]
+        return bool(name) and speaker == f"strategy.{name}" and all(-INT64 <= n < INT64 for n in _numbers(intent))
 
     def _welcome(self, identity: bytes) -> None:
         try:
@@ -341,3 +350,10 @@ class Risk(FoldingActor):
         order = self.fold.tracker.orders[order_id]
         if not order.cancel_requested and order_id not in self.pending_cancels:
             self._append_cancel(OrderCancel(order_id, Producer.RISK, 0, by))
+
+
+def _numbers(intent: Intent) -> tuple[int, ...]:
+    return (
+        intent.number, intent.symbol_id, intent.order_id, intent.market_position, intent.quantity,
+        intent.limit_price, intent.stop_price, intent.stop_loss, intent.take_profit,
+    )  # fmt: skip

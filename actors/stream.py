@@ -139,6 +139,8 @@ class StreamServer:
             raise WireError(f"{type(message).__name__} does not belong here")
 
     def _take_hello(self, identity: bytes, hello: Hello) -> None:
+        if identity != f"{hello.name}#{hello.incarnation}".encode():
+            raise WireError("a HELLO under another's identity")
         newest = self._newest.get(hello.name, 0)
         if hello.incarnation < newest:
             self.counters["stale_messages"] += 1

@@ -23,7 +23,7 @@ from protocol.codec import decode_append
 from protocol.errors import WalError, WalSyncError, WireError
 from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
-from protocol.records import RECORD_TYPES, EngineRun, EntryType, Producer, RunEvent, encode_record
+from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
 from protocol.wal.format import ENVELOPE
 from protocol.wal.storage import MemoryStorage
@@ -31,8 +31,17 @@ from protocol.wal.storage import MemoryStorage
 WATERMARK_EVERY_S: Final = 1.0
 LATCH_SYNC_S: Final = 0.05
 """How long a wal that fails waits for the halt to reach a disk that may have failed too."""
-APPENDABLE: Final = frozenset(RECORD_TYPES) - {EntryType.ENGINE_RUN}
-"""What producers may append; ENGINE_RUN is written by wal itself."""
+APPENDABLE: Final = {
+    Producer.RISK: frozenset(
+        {
+            EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
+            EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
+        }
+    ),
+    Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE}),
+    Producer.GATEWAY: frozenset({EntryType.TRADING_STATE}),
+}  # fmt: skip
+"""What each producer may append; ENGINE_RUN is written by wal itself."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
 KNOWN_BY: Final = ("risk", "order_routing", "gateway")
@@ -169,7 +178,7 @@ class Wal(Actor):
 
     def _on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
         """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME."""
-        if append.incarnation != consumer.incarnation or not _may_append(consumer.producer):
+        if append.incarnation != consumer.incarnation or consumer.producer not in APPENDABLE:
             raise WireError("APPEND of another life, or of no producer")
         producer = consumer.producer
         last = self.last_seq.get(producer, 0)
@@ -180,8 +189,9 @@ class Wal(Actor):
         records = list(decode_append(payload))
         length_max = self.journal.length_max - ENVELOPE.size
         # One peer's mistake must not end the journal of all.
-        if any(kind not in APPENDABLE or len(data) > length_max for kind, _, data in records):
-            raise WireError("a record of a type that nobody appends, or beyond the limit")
+        allowed = APPENDABLE[Producer(producer)]
+        if any(kind not in allowed or len(data) > length_max for kind, _, data in records):
+            raise WireError("a record that is not this producer's to append, or beyond the limit")
         batch_append = self.batch.append
         for kind, time_us, data in records:
             if seq == last + 1:
@@ -261,8 +271,3 @@ class Wal(Actor):
                 self.journal.write_watermark()
             except WalError as error:
                 self._journal_failed(error)
-
-
-def _may_append(producer: int) -> bool:
-    """The envelope has one byte for it; wal writes its own records and the supervisor's."""
-    return 0 < producer < 256 and producer not in (Producer.WAL, Producer.SUPERVISOR)

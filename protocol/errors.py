@@ -103,6 +103,10 @@ class RestartLimitError(SupervisionError):
     """A child died more often than `supervisor.restarts` within `supervisor.window_s`."""
 
 
+class StopRequestedError(SupervisionError):
+    """Somebody asked for a stop while something was waited for."""
+
+
 class GatewayError(SeawallError):
     """A client's view: the gateway cannot be reached, or answered with an error."""
 

@@ -21,7 +21,7 @@ FAILURE: Final = "failure"
 
 
 def make_spec(
-    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, *, inproc: bool
+    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *, inproc: bool
 ) -> ChildSpec:
     """All that the child needs to begin; `ipc` is the private directory of the sockets."""
     ends = end_order(config)
@@ -32,6 +32,7 @@ def make_spec(
         parent_pid=os.getpid(),
         ipc_dir=None if inproc else str(ipc),
         ends_after=ends[: ends.index(name)],
+        lock_fd=-1 if inproc else lock_fd,
         control_endpoint=f"ipc://{ipc}/control" if name == "gateway" else "",
         config=config,
     )

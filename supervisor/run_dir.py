@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from actors.latch import LATCH_NAME, Latch
 from actors.page import HealthPage
 from protocol.pipeline import IPC_PATH_MAX
 
+SHORT_PREFIX: Final = "seawall-"
 LONGEST_SOCKET_NAME: Final = "supervisor"
 
 
@@ -31,7 +33,7 @@ def prepare_ipc(run_dir: Path) -> Path:
     if len(os.fsencode(place.absolute() / LONGEST_SOCKET_NAME)) <= IPC_PATH_MAX:
         place.mkdir(mode=0o700)
         return place.absolute()
-    short = Path(tempfile.mkdtemp(prefix="seawall-"))  # mode 0700
+    short = Path(tempfile.mkdtemp(prefix=SHORT_PREFIX))  # mode 0700
     place.symlink_to(short)
     return short
 
@@ -40,12 +42,23 @@ def remove_ipc(run_dir: Path) -> None:
     """No socket file is left, of this engine or of one that was killed."""
     place = run_dir / "ipc"
     if place.is_symlink():
-        target = place.resolve()
-        if target.name.startswith("seawall-"):
+        target = Path(os.readlink(place))
+        if _is_our_short_directory(target):
             shutil.rmtree(target, ignore_errors=True)
         place.unlink()
-    else:
+    elif place.is_dir():
         shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _is_our_short_directory(target: Path) -> bool:
+    """One that prepare_ipc made: nothing else that a link may name is ours to remove."""
+    with contextlib.suppress(OSError):
+        status = target.lstat()
+        made = target.parent == Path(tempfile.gettempdir()) and target.name.startswith(SHORT_PREFIX)
+        return made and stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    return False
 
 
 def journal_exists(run_dir: Path) -> bool:

@@ -19,12 +19,14 @@ import zmq
 
 from actors.base import Loop, page_path, receive_all
 from actors.clock import monotonic_s
+from actors.latch import LatchError
 from actors.page import HealthPage
 from protocol.errors import (
     ConfigError,
     ExitCode,
     ReadyTimeoutError,
     RestartLimitError,
+    StopRequestedError,
     SupervisionError,
     WireError,
 )
@@ -66,10 +68,6 @@ STOP_WAL_TRIES: Final = 3
 """H3: wal is restarted if it dies before the stop is durable."""
 FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
 """Exit codes of a child after which restarting it would only repeat them."""
-
-
-class StopRequestedError(SupervisionError):
-    """Somebody asked for a stop while something was waited for."""
 
 
 class Supervisor:
@@ -117,7 +115,7 @@ class Supervisor:
         """Raises: ConfigError if the start must not be, with nothing left running."""
         lock = RunDirLock(self.run_dir)
         try:
-            self._prepare(lock)
+            self._prepare_or_refuse(lock)
             self._start()
             self._watch()
         except StopRequestedError:
@@ -133,6 +131,13 @@ class Supervisor:
             finally:
                 self._clean_up(lock)
         return self.exit_code
+
+    def _prepare_or_refuse(self, lock: RunDirLock) -> None:
+        """A run_dir that is damaged, or not ours to write, is the operator's to mend."""
+        try:
+            self._prepare(lock)
+        except (OSError, LatchError, RuntimeError, ValueError) as error:
+            raise ConfigError([f"engine.run_dir = {str(self.run_dir)!r} cannot be used: {error}"]) from error
 
     def _prepare(self, lock: RunDirLock) -> None:
         config, run_dir = self.config, self.run_dir
@@ -171,9 +176,7 @@ class Supervisor:
             self._await(lambda child=child: child.phase is ChildPhase.READY, child.name, "READY", deadline)
         self.is_ready = True
         engine = self.config.engine
-        self.log.info(
-            "engine_ready", engine=engine.name, mode=engine.mode, run_dir=engine.run_dir, boot_id=self.boot_id.hex()
-        )
+        self.log.info("engine_ready", engine=engine.name, run_dir=engine.run_dir, boot_id=self.boot_id.hex())
         self._look_after()
         self._on_ready()
 
@@ -330,7 +333,8 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
-        spec = make_spec(self.config, child.name, incarnation, self.boot_id, self.ipc, inproc=self.inproc)
+        here = (self.boot_id, self.ipc, self._lock_fd)
+        spec = make_spec(self.config, child.name, incarnation, *here, inproc=self.inproc)
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
             return

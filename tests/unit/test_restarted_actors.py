@@ -100,7 +100,6 @@ def test_a_signal_that_comes_after_risk_has_detached_is_answered(quiet: House) -
     ("ask", "reason"),
     [
         (lambda strategy: strategy.buy("GBPUSD", 1), "unknown_symbol: 'GBPUSD'; known are EURUSD"),
-        (lambda strategy: strategy.cancel(strategy.buy("EURUSD", 1)), "unknown_order: 0"),
         (lambda strategy: strategy.cancel(77), "unknown_order: 77"),
         (lambda strategy: strategy.modify(77, limit=1.0), "unknown_order: 77"),
         (lambda strategy: strategy.buy("EURUSD", 0.0000001), "not_representable"),
@@ -116,6 +115,16 @@ def test_what_cannot_be_sent_is_a_refusal_that_on_order_tells_and_no_exception(
     (told,) = [order for order in strategy.heard if order.signal == signal.number]
     assert told.status == "Rejected"
     assert told.reason.startswith(reason)
+
+
+def test_a_signal_that_is_no_order_yet_can_be_cancelled(quiet: House) -> None:
+    strategy = strategy_of(quiet)
+    signal = strategy.buy("EURUSD", 1)
+    assert [(order.id, order.signal) for order in strategy.orders()] == [(0, signal.number)]
+    strategy.cancel(signal)
+    quiet.until(lambda: [o for o in strategy.heard if o.status == "Canceled"], "the end of the order")
+    assert [(o.signal, o.id) for o in strategy.heard if o.status == "Canceled"] == [(signal.number, signal.order_id)]
+    assert strategy.orders() == []
 
 
 def test_a_life_whose_page_is_gone_does_not_count_its_signals_from_the_start(quiet: House) -> None:

@@ -13,7 +13,8 @@ from actors.stream import TAIL_EVERY_S
 from protocol.codec import encode_append
 from protocol.errors import WalSyncError
 from protocol.messages import Data, Reset, SayHello, Welcome
-from protocol.records import EntryType, Producer, RunEvent, decode_record, encode_record
+from protocol.orders import TradingMode
+from protocol.records import EntryType, Producer, RunEvent, TradingState, decode_record, encode_record
 from protocol.wal import Journal
 from protocol.wal.format import LENGTH_MAX, iterate_payload
 from protocol.wal.journal import read_journal
@@ -92,17 +93,37 @@ def test_a_gap_is_closed_after_a_welcome_that_names_the_last_number(wire: Wire, 
     until(lambda: wal.notes() == [1, 2, 3], wal.turn)
 
 
+def halt_payload(token: int) -> bytes:
+    """What the gateway may append."""
+    record = encode_record(TradingState(TradingMode.HALTED, "operator", "", token))
+    return encode_append([(EntryType.TRADING_STATE, 1, record)])
+
+
+PAYLOADS = {Producer.RISK: lambda number: notes_payload([number]), Producer.GATEWAY: halt_payload}
+
+
 def test_every_producer_has_numbers_of_its_own(wire: Wire, wal: WalUnderTest) -> None:
     peers = [risk(wire), Peer(wire, "gateway", producer=Producer.GATEWAY)]
     for peer in peers:
         peer.hello()
         welcome(peer, wal)
-        peer.append(1, notes_payload([peer.producer]))
-    until(lambda: len(wal.notes()) == 2, wal.turn)
+        peer.append(1, PAYLOADS[Producer(peer.producer)](7))
+    until(lambda: wal.journal.tail_lsn == 3, wal.turn)
     late = Peer(wire, "gateway", 2, producer=Producer.GATEWAY)
     late.hello()
     assert welcome(late, wal).last_producer_seq == 1
-    assert sorted(wal.notes()) == [Producer.RISK, Producer.GATEWAY]
+    assert wal.notes() == [7]
+
+
+def test_a_producer_appends_only_what_is_its_own(wire: Wire, wal: WalUnderTest) -> None:
+    peer = Peer(wire, "gateway", producer=Producer.GATEWAY)
+    peer.hello()
+    welcome(peer, wal)
+    peer.append(1, notes_payload([1]))
+    until(lambda: wal.actor.server.counters["bad_messages"] == 1, wal.turn)
+    peer.append(1, halt_payload(7))
+    until(lambda: wal.journal.tail_lsn == 2, wal.turn)
+    assert wal.notes() == []
 
 
 # WELCOME is one durable snapshot (J1, J2).
@@ -205,7 +226,7 @@ def test_many_appends_of_one_turn_share_one_write_and_one_sync(wire: Wire, clock
         peer.hello()
         welcome(peer, wal)
         for number in (1, 2, 3):
-            peer.append(number, notes_payload([number]))
+            peer.append(number, PAYLOADS[Producer(peer.producer)](number))
     until(lambda: sum(wal.actor.last_seq.get(peer.producer, 0) for peer in peers) == 6, wal.actor.server.receive)
     storage.calls.clear()
     wal.actor._commit()
