@@ -108,6 +108,12 @@ def test_trades_are_the_fills_of_the_journal_and_their_profits_add_up(seen: Seen
     for ticket, symbol_id, time_us, volume, price, _profit in trades:
         fill = fills[ticket]
         assert (symbol_id, time_us, volume, price) == (0, fill["venue_time"], fill["quantity"], fill["price"])
+    tickets = {trade[0] for trade in trades}
+    # What follows from a fill is written after it, the balance last; the broadcast does not wait for it.
+    wait_for(
+        lambda: tickets <= {entry.fields["order_id"] for entry in seen.engine.records("BALANCE_CHANGE")},
+        "the derived records of all these trades",
+    )
     closes: dict[int, int] = {}
     for entry in seen.engine.records("POSITION_CLOSE"):
         realized = int.from_bytes(entry.fields["realized"], "little", signed=True)
