@@ -91,9 +91,10 @@ def test_a_five_minute_bar_is_the_sum_of_its_minutes(seen: Seen) -> None:
 
 def test_orders_carry_type_and_status_in_one_byte(seen: Seen) -> None:
     wait_for(lambda: sum(order[3] >> 4 == 4 for order in seen.records(ORDER)) >= 3, "three filled orders")
+    orders = seen.records(ORDER)
     placed = {entry.fields["order_id"]: entry.fields for entry in seen.engine.records("ORDER_PLACE")}
     statuses: dict[int, list[int]] = {}
-    for ticket, symbol_id, _, kind, volume, _price in seen.records(ORDER):
+    for ticket, symbol_id, _, kind, volume, _price in orders:
         assert kind & 0x0F == placed[ticket]["side"], "a market order: 0 buy, 1 sell"
         assert (symbol_id, volume) == (0, placed[ticket]["quantity"])
         statuses.setdefault(ticket, []).append(kind >> 4)
@@ -109,10 +110,10 @@ def test_trades_are_the_fills_of_the_journal_and_their_profits_add_up(seen: Seen
         fill = fills[ticket]
         assert (symbol_id, time_us, volume, price) == (0, fill["venue_time"], fill["quantity"], fill["price"])
     tickets = {trade[0] for trade in trades}
-    # What follows from a fill is written after it, the balance last; the broadcast does not wait for it.
+    # What follows from a fill is written after it, in the order of the fills; the broadcast does not wait for it.
     wait_for(
-        lambda: tickets <= {entry.fields["order_id"] for entry in seen.engine.records("BALANCE_CHANGE")},
-        "the derived records of all these trades",
+        lambda: max(tickets) < max(entry.fields["order_id"] for entry in seen.engine.records("POSITION_OPEN")),
+        "derived records of a later fill",
     )
     closes: dict[int, int] = {}
     for entry in seen.engine.records("POSITION_CLOSE"):
@@ -124,9 +125,10 @@ def test_trades_are_the_fills_of_the_journal_and_their_profits_add_up(seen: Seen
 
 def test_positions_follow_the_trades(seen: Seen) -> None:
     seen.wait_for_records(POSITION, 4)
-    signs = {entry.fields["order_id"]: 1 - 2 * entry.fields["side"] for entry in seen.engine.records("ORDER_PLACE")}
     trades, net = seen.records(TRADE), 0
-    for index, (symbol_id, _, quantity, average, _realized) in enumerate(seen.records(POSITION)[: len(trades)]):
+    positions = seen.records(POSITION)[: len(trades)]
+    signs = {entry.fields["order_id"]: 1 - 2 * entry.fields["side"] for entry in seen.engine.records("ORDER_PLACE")}
+    for index, (symbol_id, _, quantity, average, _realized) in enumerate(positions):
         ticket, _, _, volume, price, _ = trades[index]
         net += signs[ticket] * volume
         assert (symbol_id, quantity) == (0, net)
