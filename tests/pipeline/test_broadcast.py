@@ -149,7 +149,7 @@ def test_equity_margin_and_account_agree_and_come_in_time_with_the_market(seen: 
             assert margin[3] / 1e6 == pytest.approx(100 * equity[2] / margin[1], rel=1e-6)
         else:
             assert margin[3] == 0
-    assert any(margin[1] for margin in seen.records(MARGIN)), "a position was held"
+    wait_for(lambda: any(margin[1] for margin in seen.records(MARGIN)), "the margin of a position")
 
 
 def test_a_stop_in_the_middle_of_a_file_is_the_operators(seen: Seen) -> None:
