@@ -60,8 +60,12 @@ RECEIVE_MAX: Final = 1000
 RECONNECT_MS: Final = 10
 RECONNECT_MAX_MS: Final = 100
 ORPHAN_POLL_S: Final = 0.01
-ORPHAN_WAIT_S: Final = 1.5
-"""How long an orphan waits for those that end before it in the stop order."""
+ORPHAN_WAIT_S: Final = 4.0
+"""How long an orphan waits for those that end before it in the stop order. Together they need 0.3 s, and some ten times
+that on a busy machine."""
+ORPHAN_DRAIN_S: Final = 1.5
+ORPHAN_ALARM_S: Final = 8
+"""SIGALRM then ends an orphan that hangs: before a start that waits for the lock gives up (LEFTOVER_WAIT_S, 10)."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -301,8 +305,9 @@ class Actor:
     def _end(self) -> None:
         self.release()
         for made in self._sockets:
-            # STOPPED and FAILED must still reach the supervisor: a moment is enough on a local socket.
-            made.close(linger=1000 if made is self._control else 0)
+            # STOPPED and FAILED must still reach the supervisor: a moment is enough on a local socket. A dead one reads
+            # nothing: every orphan would wait that moment out, and those after it in the stop order all of them.
+            made.close(linger=1000 if made is self._control and not self.orphaned else 0)
         if self.is_process:
             self.context.term()
 
@@ -336,7 +341,7 @@ class Actor:
         writer.setblocking(False)
         self._wakeup = (reader, writer)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._on_sigterm())
         self.loop.on_readable(reader.fileno(), self._on_signal)
         # A backstop, should the poller hang; it fires when the parent's thread ends (prctl(2)).
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -346,6 +351,11 @@ class Actor:
         self.loop.on_readable(self._pidfd, self._on_orphaned)
         # What a strategy forks is no part of the engine, and must not hold its lock.
         os.register_at_fork(after_in_child=lambda: _close_quietly(self.spec.lock_fd))
+
+    def _on_sigterm(self) -> None:
+        """Between two bytecodes, wherever the main thread is: the loop may never be reached again."""
+        if os.getppid() != self.spec.parent_pid:
+            signal.alarm(ORPHAN_ALARM_S)
 
     def _on_signal(self) -> None:
         self._wakeup[0].recv(64)
@@ -364,21 +374,21 @@ class Actor:
             return
         self.orphaned = True
         if self.stopping:
-            self.loop.after(ORPHAN_WAIT_S, self.loop.stop)
+            self.loop.after(ORPHAN_DRAIN_S, self.loop.stop)
             return
         self.stopping = True
         self.log.error("supervisor_died", action="ending in the stop order")
         self._orphan_deadline = monotonic_s() + ORPHAN_WAIT_S
-        self.loop.every(ORPHAN_POLL_S, self._orphan_step)
+        self._orphan_step()
 
     def _orphan_step(self) -> None:
         first = (page_path(self.run_dir, name) for name in self.spec.ends_after)
         if monotonic_s() < self._orphan_deadline and any(is_alive(path) for path in first):
+            self.loop.after(ORPHAN_POLL_S, self._orphan_step)
             return
-        self._orphan_deadline = float("inf")
         self.stop(None)
         # Nothing answers any more: what could not drain by now never will.
-        self.loop.after(ORPHAN_WAIT_S, self.loop.stop)
+        self.loop.after(ORPHAN_DRAIN_S, self.loop.stop)
 
 
 def _close_quietly(fd: int) -> None:
