@@ -425,10 +425,11 @@ class EngineUnderTest:
 
     def assert_ids_are_used_once(self) -> None:
         """Order ids are 1, 2, 3 ... in the order of the journal, and no order is filled beyond its quantity."""
-        placed = [entry.fields for entry in self.records("ORDER_PLACE")]
+        journal = self.journal  # read once: it grows
+        placed = [entry.fields for entry in journal if entry.name == "ORDER_PLACE"]
         assert [fields["order_id"] for fields in placed] == list(range(1, len(placed) + 1))
         filled: dict[int, int] = {}
-        executions = [entry.fields for entry in self.records("ORDER_UPDATE", report=FILL)]
+        executions = [e.fields for e in journal if e.name == "ORDER_UPDATE" and e.fields["report"] == FILL]
         for fields in {fields["execution_id"]: fields for fields in executions}.values():
             filled[fields["order_id"]] = filled.get(fields["order_id"], 0) + fields["quantity"]
         wanted = {fields["order_id"]: fields["quantity"] for fields in placed}

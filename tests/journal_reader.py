@@ -17,7 +17,9 @@ import msgpack
 FIELDS: Final = {
     "POSITION_OPEN": "cause_lsn symbol_id order_id quantity price net_quantity open_cost",
     "POSITION_CLOSE": "cause_lsn symbol_id order_id quantity price net_quantity open_cost realized",
-    "ORDER_PLACE": "order_id strategy_id signal symbol_id side order_type quantity limit_price stop_price",
+    "ORDER_PLACE": "order_id strategy_id signal symbol_id side order_type quantity limit_price stop_price "
+    "time_in_force stop_loss take_profit stop_loss_order_id take_profit_order_id reduce_only market_epoch "
+    "market_position",
     "ORDER_CANCEL": "order_id strategy_id signal by",
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
     "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
