@@ -10,6 +10,7 @@ The tests themselves do not sleep: they wait for a condition with `wait_for`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -165,6 +166,9 @@ class EngineUnderTest:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._subscribers: list[Subscriber] = []
         self._lives: list[subprocess.Popen[bytes]] = []
+        self._sessions: set[int] = set()
+        """Of lives that may have processes left. One that is known to be empty is forgotten: its number may be given
+        to a stranger, who must not be killed for it."""
         self._clients: list[CommandClient] = []
         directory.mkdir(parents=True, exist_ok=True)
         self.write_config()
@@ -206,6 +210,7 @@ class EngineUnderTest:
                 start_new_session=True,
             )
         self._lives.append(life)
+        self._sessions.add(life.pid)
 
     def wait_ready(self, deadline_s: float = DEADLINE_S) -> None:
         """Every child is READY."""
@@ -236,18 +241,19 @@ class EngineUnderTest:
 
     def kill_all(self) -> None:
         """Every process of the engine dies at once, as on a machine that kills the whole group."""
-        for life in self._lives:
-            try:
-                os.killpg(life.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for session in self._sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGKILL)
         wait_for(lambda: not self.pids(), f"the end of {self.pids()}")
-        if self._lives:
-            self.process.wait(DEADLINE_S)
+        for life in self._lives:
+            life.wait(DEADLINE_S)
+        self._sessions.clear()
 
     def assert_gone(self) -> None:
         left = [pid for pid in self.pids() if pid != self.process.pid]
         assert not left, f"left behind: {[command_line(pid) for pid in left]}"
+        if self.process.returncode is not None:
+            self._sessions.clear()
 
     def close(self) -> None:
         """No process is left, and no socket."""
@@ -271,10 +277,9 @@ class EngineUnderTest:
 
     def pids(self) -> list[int]:
         """Every living process of the engine, the supervisor included, by its session."""
-        sessions = {life.pid for life in self._lives}
         found: list[int] = []
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and _living_session(int(entry.name)) in sessions:
+            if entry.name.isdigit() and _living_session(int(entry.name)) in self._sessions:
                 found.append(int(entry.name))
         return sorted(found)
 
