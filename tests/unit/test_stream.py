@@ -53,8 +53,8 @@ class Hand:
     def say(self, message: messages.Message, *payload: bytes) -> None:
         self.socket.send_multipart([b"reader#1", encode_message(message), *payload])
 
-    def data(self, position: int, epoch: bytes = EPOCH, tail: int = 100) -> None:
-        self.say(Data(epoch, position, 1, tail), b"item %d" % position)
+    def data(self, position: int) -> None:
+        self.say(Data(EPOCH, position, 1, 100), b"item %d" % position)
 
     def welcome(self, first: int = 1, grant: int = 1) -> None:
         """Answers the HELLO, once it is there."""
@@ -168,6 +168,16 @@ def test_a_peer_that_the_producer_has_not_met_is_told_to_say_hello(wire: Wire, c
     assert (producer.appends, producer.server.counters["stale_messages"]) == ([], 2)
 
 
+@pytest.mark.parametrize("identity", ["risk", "risk#", "risk#-1", "risk#\u00b2", "#1", "risk#1#x"])
+def test_an_identity_that_is_none_of_ours_harms_nobody(wire: Wire, clock: Clock, identity: str) -> None:
+    producer, odd = Producer(wire.router(), tail=1), wire.dealer(identity)
+    odd.send(encode_message(Credit(1)))
+    until(lambda: producer.server.counters["stale_messages"], producer.turn)
+    peer = Peer(wire, "peer")
+    peer.hello()
+    until(lambda: peer.chunks(), producer.turn)
+
+
 def test_a_producer_that_has_forgotten_everybody_feeds_on_where_it_was(wire: Wire, clock: Clock) -> None:
     router = wire.router()
     first, reader = Producer(router, tail=10), Reader(wire.loop(), wire.dealer("reader#1"))
@@ -195,9 +205,9 @@ def test_data_at_or_below_the_position_is_ignored_and_credited(wire: Wire, clock
 def test_data_of_another_epoch_is_ignored(wire: Wire, clock: Clock) -> None:
     hand = Hand(wire)
     until(hand.hellos, hand.turn)
-    hand.data(1)  # before any WELCOME
+    hand.say(Data(EPOCH, 1, 1, 100), b"before any WELCOME")
     hand.welcome()
-    hand.data(1, epoch=b"another history!")
+    hand.say(Data(b"another history!", 1, 1, 100), b"of another history")
     hand.data(1)
     until(lambda: hand.reader.seen, hand.turn)
     assert (hand.reader.seen, hand.reader.stream.counters["hellos"]) == ([1], 1)
