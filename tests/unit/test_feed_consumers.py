@@ -67,6 +67,8 @@ def test_a_warmed_strategy_acts_again_when_the_feed_that_its_former_life_saw_is_
         one.start("strategy.one")
         one.until(lambda: one.actors["strategy.one"].market.stream.welcomed, "the second life to be fed")
         one.until(lambda: one.actors["strategy.one"].feed.position > 1_000, "the second life to be warm")
+        warmed = one.actors["strategy.one"]
+        warmed.former_position = warmed.suppressed_to = 10**9  # as when its former life had run for days
         old = one.actors["market_data"]
         one.kill("market_data")
         one.start("market_data")
