@@ -50,7 +50,7 @@ class File(Protocol):
 
 
 class Storage(Protocol):
-    """The calls that need a name. rename, unlink and new files are on disk only after sync_directory."""
+    """The calls that need a name. rename, link, unlink and new files are on disk only after sync_directory."""
 
     def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> File:
         """Raises: WalError if the file cannot be opened, FileNotFoundError if it is not there."""
@@ -60,7 +60,19 @@ class Storage(Protocol):
 
     def rename(self, source: Path, target: Path) -> None: ...
 
+    def link(self, source: Path, target: Path) -> None:
+        """`target` is a second name of the file `source`. Raises: WalSyncError, also if `target` is there already."""
+        ...
+
     def unlink(self, path: Path) -> None: ...
+
+    def is_same_file(self, one: Path, other: Path) -> bool:
+        """Both names are there and name one file."""
+        ...
+
+    def list_names(self, directory: Path) -> list[str]:
+        """The names in the directory, sorted; none if there is no such directory."""
+        ...
 
     def make_directory(self, path: Path) -> None:
         """The directory is there, its parents too, each synced into its parent."""
@@ -171,11 +183,28 @@ class RealStorage:
         except OSError as error:
             raise WalSyncError(describe_failure(source, f"could not be renamed to {target.name}", error)) from error
 
+    def link(self, source: Path, target: Path) -> None:
+        try:
+            os.link(source, target)
+        except OSError as error:
+            raise WalSyncError(describe_failure(source, f"could not be linked to {target.name}", error)) from error
+
     def unlink(self, path: Path) -> None:
         try:
             os.unlink(path)
         except OSError as error:
             raise WalSyncError(describe_failure(path, "could not be removed", error)) from error
+
+    def is_same_file(self, one: Path, other: Path) -> bool:
+        return one.exists() and other.exists() and one.samefile(other)
+
+    def list_names(self, directory: Path) -> list[str]:
+        try:
+            return sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise WalError(f"{directory}: cannot be listed: {error.strerror}") from error
 
     def make_directory(self, path: Path) -> None:
         if path.is_dir():
@@ -271,8 +300,19 @@ class MemoryStorage:
     def rename(self, source: Path, target: Path) -> None:
         self.files[target] = self.files.pop(source)
 
+    def link(self, source: Path, target: Path) -> None:
+        if target in self.files:
+            raise WalSyncError(f"{target}: is there already")
+        self.files[target] = self.files[source]
+
     def unlink(self, path: Path) -> None:
         del self.files[path]
+
+    def is_same_file(self, one: Path, other: Path) -> bool:
+        return one in self.files and self.files.get(one) is self.files.get(other)
+
+    def list_names(self, directory: Path) -> list[str]:
+        return sorted(path.name for path in self.files if path.parent == directory)
 
     def make_directory(self, path: Path) -> None:
         pass

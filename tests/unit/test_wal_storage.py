@@ -97,3 +97,23 @@ def test_files_and_directories_are_private(tmp_path: Path) -> None:
     RealStorage().open(tmp_path / "run" / "wal" / "journal.wal", create=True).close()
     modes = [path.stat().st_mode & 0o777 for path in sorted(tmp_path.rglob("*"))]
     assert modes == [0o700, 0o700, 0o600]
+
+
+def test_both_disks_give_a_file_a_second_name(storage: Storage, tmp_path: Path) -> None:
+    path, name = tmp_path / "file", tmp_path / "name"
+    file = storage.open(path, create=True)
+    file.write(0, b"one")
+    storage.link(path, name)
+    assert storage.is_same_file(path, name)
+    with pytest.raises(WalSyncError):
+        storage.link(path, name)
+    file.write(0, b"two")
+    assert storage.open(name).read(0, 10) == b"two"
+    assert storage.list_names(tmp_path) == ["file", "name"]
+    other = tmp_path / "other"
+    storage.open(other, create=True)
+    assert not storage.is_same_file(path, other)
+    storage.rename(other, path)
+    assert (storage.is_same_file(path, name), storage.open(name).read(0, 10)) == (False, b"two")
+    assert not storage.is_same_file(path, tmp_path / "none")
+    assert storage.list_names(tmp_path / "none") == []
