@@ -50,9 +50,12 @@ from protocol.wal.format import Envelope
 
 OPERATOR: Final = "operator"
 """ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
+_FILL: Final = Report.FILL
+_NEW: Final = OrderStatus.NEW
+_ZERO: Final = product_to_bytes(0)
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """Base of what a record changed."""
 
 
@@ -308,7 +311,7 @@ class Fold:
         order = self.tracker.add(record)
         if order is None:
             raise FoldError(envelope.lsn, f"order id {record.order_id} is used twice: {record}")
-        changed = OrderChanged(order, OrderStatus.NEW, envelope.time_us)
+        changed = OrderChanged(order, _NEW, envelope.time_us)
         if record.strategy_id < FIRST_STRATEGY:
             return [changed]
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
@@ -334,7 +337,7 @@ class Fold:
     def _advance(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
         order, previous = verdict.order, verdict.order.status
         time_us = record.venue_time or envelope.time_us
-        if record.report != Report.FILL:
+        if record.report != _FILL:
             self.tracker.commit(verdict, record)
             return [OrderChanged(order, previous, time_us)]
         if record.conversion_rate != MICROS:
@@ -364,25 +367,26 @@ class Fold:
         """What the journal must say next of this fill. Nothing moves; raises NotRepresentableError."""
         derived: list[Record] = []
         symbol_id, order_id, after = order.symbol_id, order.order_id, effect.position
-        cost = product_to_bytes(after.cost)
+        cost, realized = product_to_bytes(after.cost), product_to_bytes(effect.realized)
         if effect.closed:
-            kept = (0, product_to_bytes(0)) if effect.opened else (after.quantity, cost)
-            realized = product_to_bytes(effect.realized)
-            derived.append(PositionClose(lsn, symbol_id, order_id, effect.closed, price, *kept, realized))
+            quantity, kept = (0, _ZERO) if effect.opened else (after.quantity, cost)
+            derived.append(
+                PositionClose(lsn, symbol_id, order_id, effect.closed, price, quantity, kept, realized)
+            )
         if effect.opened:
             derived.append(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
         balance = self.account.balance_after(effect, commission)
         if effect.realized or commission:
-            profit, paid = product_to_bytes(effect.realized), product_to_bytes(commission)
-            derived.append(BalanceChange(lsn, order_id, profit, paid, product_to_bytes(balance)))
+            paid = product_to_bytes(commission)
+            derived.append(BalanceChange(lsn, order_id, realized, paid, product_to_bytes(balance)))
         return derived
 
     def _derived(self, envelope: Envelope, record: Record) -> list[Change]:
         if not self.owed:
             raise FoldError(envelope.lsn, f"expected no derived record, found {record}")
-        if record != self.owed[0]:
-            raise FoldError(envelope.lsn, f"expected {self.owed[0]}, found {record}")
-        self.owed.popleft()
+        expected = self.owed.popleft()
+        if record != expected:
+            raise FoldError(envelope.lsn, f"expected {expected}, found {record}")
         return []
 
     def _trading_state(self, envelope: Envelope, record: TradingState) -> list[Change]:

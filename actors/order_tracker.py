@@ -20,38 +20,40 @@ from protocol.records import OrderPlace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
+_FINAL: Final = FINAL_STATUSES
 
 
-class Order:
+class Order(msgspec.Struct, eq=False, gc=False):
     """One order as the journal tells it. Quantities and prices in micros; changed by the tracker alone."""
 
-    __slots__ = (
-        "cancel_requested", "fill_product", "filled", "fills", "limit_price", "order_id", "order_type", "place",
-        "quantity", "reason", "reduce_only", "side", "signal", "status", "strategy_id", "symbol_id",
-    )  # fmt: skip
+    place: OrderPlace
+    """As it was approved, for whoever must compare or send it."""
+    order_id: int
+    strategy_id: int
+    signal: int
+    symbol_id: int
+    side: Side
+    order_type: OrderType
+    quantity: int
+    limit_price: int
+    reduce_only: bool
+    status: OrderStatus = OrderStatus.NEW
+    reason: str = ""
+    """The reason of the last report that gave one."""
+    filled: int = 0
+    fills: int = 0
+    """Executions booked."""
+    fill_product: int = 0
+    """Sum of price x quantity over its fills."""
+    cancel_requested: bool = False
+    """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
 
-    def __init__(self, place: OrderPlace) -> None:
-        self.place = place
-        """As it was approved, for whoever must compare or send it."""
-        self.order_id: int = place.order_id
-        self.strategy_id: int = place.strategy_id
-        self.signal: int = place.signal
-        self.symbol_id: int = place.symbol_id
-        self.side: Side = place.side
-        self.order_type: OrderType = place.order_type
-        self.quantity: int = place.quantity
-        self.limit_price: int = place.limit_price
-        self.reduce_only: bool = place.reduce_only
-        self.status = OrderStatus.NEW
-        self.reason = ""
-        """The reason of the last report that gave one."""
-        self.filled = 0
-        self.fills = 0
-        """Executions booked."""
-        self.fill_product = 0
-        """Sum of price x quantity over its fills."""
-        self.cancel_requested = False
-        """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
+    @classmethod
+    def new(cls, place: OrderPlace) -> Order:
+        return cls(
+            place, place.order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
+            place.quantity, place.limit_price, place.reduce_only,
+        )  # fmt: skip
 
     @property
     def is_open(self) -> bool:
@@ -87,7 +89,7 @@ class Order:
         )
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """Base of what a report amounts to."""
 
 
@@ -148,10 +150,11 @@ class OrderTracker:
         """The new order, in the tables; None if its id was used before (and then nothing has changed)."""
         if place.order_id in self.orders:
             return None
-        order = self.orders[place.order_id] = Order(place)
-        self.highest_id = max(
-            self.highest_id, place.order_id, place.stop_loss_order_id, place.take_profit_order_id
-        )
+        order = self.orders[place.order_id] = Order.new(place)
+        if place.order_id > self.highest_id:
+            self.highest_id = place.order_id
+        if place.stop_loss_order_id or place.take_profit_order_id:
+            self.highest_id = max(self.highest_id, place.stop_loss_order_id, place.take_profit_order_id)
         self._open(order)
         return order
 
@@ -184,7 +187,7 @@ class OrderTracker:
 
     def commit(self, verdict: Advance, update: OrderUpdate) -> None:
         """The report that `verdict` was about is in the tables."""
-        order, was_open = verdict.order, verdict.order.is_open
+        order, was_final, is_final = verdict.order, verdict.order.status in _FINAL, verdict.status in _FINAL
         order.status = verdict.status
         if update.reason:
             order.reason = update.reason
@@ -193,9 +196,9 @@ class OrderTracker:
             order.filled += update.quantity
             order.fills += 1
             order.fill_product += update.price * update.quantity
-        if was_open and not order.is_open:
+        if is_final and not was_final:
             self._close(order)
-        elif order.is_open and not was_open:
+        elif was_final and not is_final:
             self._open(order)
 
     def _open(self, order: Order) -> None:

@@ -94,6 +94,8 @@ class Report(IntEnum):
 
 
 _S, _R = OrderStatus, Report
+_FILL: Final = Report.FILL
+_FILLED: Final = OrderStatus.FILLED
 _OPEN: Final = (_S.NEW, _S.PENDING_NEW, _S.ACCEPTED, _S.PARTIALLY_FILLED)
 
 # (status, report) -> next status. FILL is PARTIALLY_FILLED here; it becomes FILLED when nothing is left.
@@ -122,8 +124,8 @@ def advance(
     Quantities are micros; `filled` is what was filled before this report.
     """
     following = TRANSITIONS.get((status, report))
-    if following is None or report is not Report.FILL:
+    if following is None or report is not _FILL:
         return following
     if fill_quantity <= 0 or filled + fill_quantity > quantity:
         return None
-    return OrderStatus.FILLED if filled + fill_quantity == quantity else following
+    return _FILLED if filled + fill_quantity == quantity else following

@@ -61,8 +61,8 @@ class RunEvent(IntEnum):
     STOP = 1
 
 
-class Record(msgspec.Struct, array_like=True, frozen=True):
-    """Base of all records."""
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Base of all records. They hold values, so no cycle can begin in one: the collector need not look at them."""
 
 
 class PositionOpen(Record, frozen=True):

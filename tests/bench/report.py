@@ -107,7 +107,7 @@ def parser(module_doc: str | None) -> argparse.ArgumentParser:
     """The options that all benches share; a bench adds its own."""
     made = argparse.ArgumentParser(description=(module_doc or "").strip().partition("\n")[0])
     made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    made.add_argument("--dir", type=Path, metavar="DIR", default=Path("/var/tmp"), help="where the disk is (%(default)s)")
+    made.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="a directory on the disk (%(default)s)")
     return made
 
 
@@ -124,9 +124,9 @@ def bench_directory(parent: Path) -> Iterator[Path]:
 def file_system(path: Path) -> str:
     """The type of the file system that `path` is on, as proc(5) names it."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    resolved = str(path.resolve())
-    inside = [(point, kind) for point, kind in mounts if resolved == point or resolved.startswith(point.rstrip("/") + "/")]
-    return max(inside, key=lambda mount: len(mount[0]))[1] if inside else "unknown"
+    kinds = {Path(point): kind for point, kind in mounts}  # of two on one place the later one is seen
+    resolved = path.resolve()
+    return next((kinds[place] for place in (resolved, *resolved.parents) if place in kinds), "unknown")
 
 
 def surroundings(directory: Path) -> dict[str, str]:
