@@ -337,7 +337,7 @@ class Fold:
     def _advance(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
         order, previous = verdict.order, verdict.order.status
         time_us = record.venue_time or envelope.time_us
-        if record.report != _FILL:
+        if record.report is not _FILL:
             self.tracker.commit(verdict, record)
             return [OrderChanged(order, previous, time_us)]
         if record.conversion_rate != MICROS:

@@ -23,6 +23,7 @@ from protocol.units import MICROS, MICROS_MAX, PRODUCT, divide_half_even, divide
 
 PRODUCT_MAX: Final = 2**127 - 1
 """What 16 signed bytes hold, the width of a product in records."""
+PRODUCT_MIN: Final = -PRODUCT_MAX
 _BUY: Final = Side.BUY
 
 
@@ -82,16 +83,16 @@ def fill_cost(price: int, quantity: int, multiplier: int) -> int:
 
 def _effect(opened: int, closed: int, realized: int, quantity: int, cost: int) -> FillEffect:
     """The effect that leaves `quantity` at `cost`. Raises: NotRepresentableError if its records could not hold it."""
-    if not -MICROS_MAX <= quantity <= MICROS_MAX:
+    if abs(quantity) > MICROS_MAX:
         raise NotRepresentableError(f"a position of {quantity} micros outgrows 64 bits")
-    if not (-PRODUCT_MAX <= cost <= PRODUCT_MAX and -PRODUCT_MAX <= realized <= PRODUCT_MAX):
+    if not (PRODUCT_MIN <= cost <= PRODUCT_MAX and PRODUCT_MIN <= realized <= PRODUCT_MAX):
         raise NotRepresentableError(f"a cost of {cost} or a profit of {realized} outgrows 16 bytes")
     return FillEffect(opened, closed, realized, Position(quantity, cost))
 
 
 def check_product(product: int) -> int:
     """`product` itself. Raises: NotRepresentableError if it outgrows its 16 bytes."""
-    if not -PRODUCT_MAX <= product <= PRODUCT_MAX:
+    if not PRODUCT_MIN <= product <= PRODUCT_MAX:
         raise NotRepresentableError(f"the product {product} outgrows 16 bytes")
     return product
 

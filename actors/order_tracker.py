@@ -10,6 +10,7 @@ are kept for good, because a venue may repeat them after any restart (F3).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,7 +21,6 @@ from protocol.records import OrderPlace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
-_FINAL: Final = FINAL_STATUSES
 
 
 class Order(msgspec.Struct, eq=False, gc=False):
@@ -120,8 +120,8 @@ class OrderTracker:
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
-        self._open_by_symbol: dict[int, dict[int, Order]] = {}
-        self._open_by_strategy: dict[int, dict[int, Order]] = {}
+        self._open_by_symbol: defaultdict[int, dict[int, Order]] = defaultdict(dict)
+        self._open_by_strategy: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self.execution_ids: set[str] = set()
         self.highest_id = 0
         """Of the ids placed or reserved (a bracket's children, P4)."""
@@ -148,11 +148,12 @@ class OrderTracker:
 
     def add(self, place: OrderPlace) -> Order | None:
         """The new order, in the tables; None if its id was used before (and then nothing has changed)."""
-        if place.order_id in self.orders:
+        order_id = place.order_id
+        if order_id in self.orders:
             return None
-        order = self.orders[place.order_id] = Order.new(place)
-        if place.order_id > self.highest_id:
-            self.highest_id = place.order_id
+        order = self.orders[order_id] = Order.new(place)
+        if order_id > self.highest_id:
+            self.highest_id = order_id
         if place.stop_loss_order_id or place.take_profit_order_id:
             self.highest_id = max(self.highest_id, place.stop_loss_order_id, place.take_profit_order_id)
         self._open(order)
@@ -170,7 +171,8 @@ class OrderTracker:
         order = self.orders.get(update.order_id)
         if order is None:
             return Impossible(update.order_id, "unknown_order")
-        if update.report == _FILL:
+        report = update.report
+        if report is _FILL:
             if update.execution_id in self.execution_ids:
                 return Duplicate(update.order_id, update.execution_id)
             if not update.execution_id:
@@ -179,7 +181,7 @@ class OrderTracker:
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
         status = advance(
-            order.status, update.report, quantity=order.quantity, filled=order.filled, fill_quantity=update.quantity
+            order.status, report, quantity=order.quantity, filled=order.filled, fill_quantity=update.quantity
         )
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
@@ -187,29 +189,33 @@ class OrderTracker:
 
     def commit(self, verdict: Advance, update: OrderUpdate) -> None:
         """The report that `verdict` was about is in the tables."""
-        order, was_final, is_final = verdict.order, verdict.order.status in _FINAL, verdict.status in _FINAL
-        order.status = verdict.status
+        order, status = verdict.order, verdict.status
+        was_final, is_final = order.status in FINAL_STATUSES, status in FINAL_STATUSES
+        order.status = status
         if update.reason:
             order.reason = update.reason
-        if update.report == _FILL:
+        if update.report is _FILL:
+            quantity = update.quantity
             self.execution_ids.add(update.execution_id)
-            order.filled += update.quantity
+            order.filled += quantity
             order.fills += 1
-            order.fill_product += update.price * update.quantity
+            order.fill_product += update.price * quantity
         if is_final and not was_final:
             self._close(order)
         elif was_final and not is_final:
             self._open(order)
 
     def _open(self, order: Order) -> None:
-        self.open_orders[order.order_id] = order
-        self._open_by_symbol.setdefault(order.symbol_id, {})[order.order_id] = order
-        self._open_by_strategy.setdefault(order.strategy_id, {})[order.order_id] = order
+        order_id = order.order_id
+        self.open_orders[order_id] = order
+        self._open_by_symbol[order.symbol_id][order_id] = order
+        self._open_by_strategy[order.strategy_id][order_id] = order
 
     def _close(self, order: Order) -> None:
-        del self.open_orders[order.order_id]
-        del self._open_by_symbol[order.symbol_id][order.order_id]
-        del self._open_by_strategy[order.strategy_id][order.order_id]
+        order_id = order.order_id
+        del self.open_orders[order_id]
+        del self._open_by_symbol[order.symbol_id][order_id]
+        del self._open_by_strategy[order.strategy_id][order_id]
 
 
 def _why_impossible(order: Order, update: OrderUpdate) -> str:

@@ -243,7 +243,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _ENTRY_TYPES: Final = {record: entry for entry, record in RECORD_TYPES.items()}
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODERS: Final = {entry: msgspec.msgpack.Decoder(record) for entry, record in RECORD_TYPES.items()}
+_DECODE: Final = {int(entry): msgspec.msgpack.Decoder(record).decode for entry, record in RECORD_TYPES.items()}
 
 
 def entry_type_of(record: Record) -> EntryType:
@@ -256,7 +256,7 @@ encode_record = _ENCODER.encode
 def decode_record(entry_type: int, data: bytes | memoryview) -> Record:
     """The record in `data`. Raises: WireError for a type or fields that this version does not know."""
     try:
-        return _DECODERS[entry_type].decode(data)  # type: ignore[index]
+        return _DECODE[entry_type](data)
     except KeyError:
         raise WireError(f"record type {entry_type} is not known to this version") from None
     except UNREADABLE as error:

@@ -109,6 +109,6 @@ def iterate_payload(payload: bytes | memoryview) -> Iterator[tuple[Envelope, int
     offset, size = 0, len(view)
     unpack, header_size, head_size = JOURNAL_HEAD.unpack_from, HEADER.size, JOURNAL_HEAD.size
     while offset < size:
-        _, _, length, crc, *envelope = unpack(view, offset)
+        _, _, length, crc, kind, lsn, durable_lsn, previous_crc, time_us, producer, seq = unpack(view, offset)
         start, offset = offset + head_size, offset + header_size + length
-        yield Envelope(*envelope), crc, view[start:offset]
+        yield Envelope(kind, lsn, durable_lsn, previous_crc, time_us, producer, seq), crc, view[start:offset]
