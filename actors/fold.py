@@ -193,9 +193,9 @@ class Fold:
         Raises: FoldError if the record does not follow from those before it (the journal is not ours, or damaged
         in a way that no CRC shows).
         """
-        lsn = envelope.lsn
-        if lsn != self.lsn + 1:
-            raise FoldError(lsn, f"expected LSN {self.lsn + 1}")
+        lsn, expected = envelope.lsn, self.lsn + 1
+        if lsn != expected:
+            raise FoldError(lsn, f"expected LSN {expected}")
         handler = self._handlers.get(type(record))
         if handler is None:
             raise FoldError(lsn, f"{type(record).__name__} is not known to this version")
@@ -328,58 +328,51 @@ class Fold:
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
         verdict = self.tracker.examine(record)
         if type(verdict) is Advance:
-            return self._advance(envelope, record, verdict)
+            if record.report is _FILL:
+                return self._fill(envelope, record, verdict)
+            previous = verdict.order.status
+            self.tracker.commit(verdict, record)
+            return [OrderChanged(verdict.order, previous, record.venue_time or envelope.time_us)]
         if type(verdict) is Duplicate:
             return [DuplicateExecution(verdict.order_id, verdict.execution_id)]
         assert type(verdict) is Impossible
         return [ImpossibleReport(verdict.order_id, verdict.reason)]
 
-    def _advance(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
-        order, previous = verdict.order, verdict.order.status
-        time_us = record.venue_time or envelope.time_us
-        if record.report is not _FILL:
-            self.tracker.commit(verdict, record)
-            return [OrderChanged(order, previous, time_us)]
+    def _fill(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
+        order, account, price, quantity = verdict.order, self.account, record.price, record.quantity
         if record.conversion_rate != MICROS:
             # The config allows the account's currency only; a rate that nobody checked moves no money.
             return [ImpossibleReport(order.order_id, "conversion_rate")]
-        symbol_id, commission = order.symbol_id, record.commission * MICROS
-        before, multiplier = self.account.position(symbol_id), self.multipliers[symbol_id]
+        symbol_id, previous, commission = order.symbol_id, order.status, record.commission * MICROS
+        before, multiplier = account.position(symbol_id), self.multipliers[symbol_id]
         try:
-            effect = apply_fill(before, order.side, record.price, record.quantity, multiplier)
-            derived = self._derive(envelope.lsn, order, record.price, effect, commission)
+            effect = apply_fill(before, order.side, price, quantity, multiplier)
+            balance = account.balance_after(effect, commission)
         except NotRepresentableError:
             return [ImpossibleReport(order.order_id, "not_representable")]
         self.tracker.commit(verdict, record)
-        self.account.book(symbol_id, effect, commission)
-        self.owed.extend(derived)
+        account.book(symbol_id, effect, commission)
+        self._owe(envelope.lsn, order, price, effect, commission, balance)
         if not before.quantity or (effect.opened and effect.closed):
             self._opened_at[symbol_id] = multiplier
+        time_us = record.venue_time or envelope.time_us
         return [
             OrderChanged(order, previous, time_us),
-            FillBooked(
-                order, record.execution_id, record.price, record.quantity, record.commission, effect.realized, time_us
-            ),
+            FillBooked(order, record.execution_id, price, quantity, record.commission, effect.realized, time_us),
             PositionChanged(symbol_id, time_us),
         ]
 
-    def _derive(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int) -> list[Record]:
-        """What the journal must say next of this fill. Nothing moves; raises NotRepresentableError."""
-        derived: list[Record] = []
-        symbol_id, order_id, after = order.symbol_id, order.order_id, effect.position
+    def _owe(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int, balance: int) -> None:
+        """What the journal must say next of this fill is queued. All of it is known to be representable."""
+        owe, symbol_id, order_id, after = self.owed.append, order.symbol_id, order.order_id, effect.position
         cost, realized = product_to_bytes(after.cost), product_to_bytes(effect.realized)
         if effect.closed:
             quantity, kept = (0, _ZERO) if effect.opened else (after.quantity, cost)
-            derived.append(
-                PositionClose(lsn, symbol_id, order_id, effect.closed, price, quantity, kept, realized)
-            )
+            owe(PositionClose(lsn, symbol_id, order_id, effect.closed, price, quantity, kept, realized))
         if effect.opened:
-            derived.append(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
-        balance = self.account.balance_after(effect, commission)
+            owe(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
         if effect.realized or commission:
-            paid = product_to_bytes(commission)
-            derived.append(BalanceChange(lsn, order_id, realized, paid, product_to_bytes(balance)))
-        return derived
+            owe(BalanceChange(lsn, order_id, realized, product_to_bytes(commission), product_to_bytes(balance)))
 
     def _derived(self, envelope: Envelope, record: Record) -> list[Change]:
         if not self.owed:

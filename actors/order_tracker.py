@@ -48,13 +48,6 @@ class Order(msgspec.Struct, eq=False, gc=False):
     cancel_requested: bool = False
     """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
 
-    @classmethod
-    def new(cls, place: OrderPlace) -> Order:
-        return cls(
-            place, place.order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
-            place.quantity, place.limit_price, place.reduce_only,
-        )  # fmt: skip
-
     @property
     def is_open(self) -> bool:
         return self.status not in FINAL_STATUSES
@@ -151,7 +144,10 @@ class OrderTracker:
         order_id = place.order_id
         if order_id in self.orders:
             return None
-        order = self.orders[order_id] = Order.new(place)
+        order = self.orders[order_id] = Order(
+            place, order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
+            place.quantity, place.limit_price, place.reduce_only,
+        )  # fmt: skip
         if order_id > self.highest_id:
             self.highest_id = order_id
         if place.stop_loss_order_id or place.take_profit_order_id:
@@ -180,9 +176,7 @@ class OrderTracker:
                 return Impossible(update.order_id, "fill_without_execution_id")
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
-        status = advance(
-            order.status, report, quantity=order.quantity, filled=order.filled, fill_quantity=update.quantity
-        )
+        status = advance(order.status, report, order.quantity, order.filled, update.quantity)
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
         return Advance(order, status)

@@ -117,7 +117,7 @@ TRANSITIONS: Final[dict[tuple[OrderStatus, Report], OrderStatus]] = {
 
 
 def advance(
-    status: OrderStatus, report: Report, *, quantity: int, filled: int, fill_quantity: int = 0
+    status: OrderStatus, report: Report, quantity: int, filled: int, fill_quantity: int = 0
 ) -> OrderStatus | None:
     """The status after `report`, or None if the report is impossible (unknown pair, overfill, empty fill).
 
@@ -126,6 +126,7 @@ def advance(
     following = TRANSITIONS.get((status, report))
     if following is None or report is not _FILL:
         return following
-    if fill_quantity <= 0 or filled + fill_quantity > quantity:
+    left = quantity - filled - fill_quantity
+    if fill_quantity <= 0 or left < 0:
         return None
-    return _FILLED if filled + fill_quantity == quantity else following
+    return following if left else _FILLED
