@@ -4,8 +4,8 @@ Owns what an order's status, filled quantity and average fill price are, given w
 no money (ledger.py) and reads no journal (fold.py). A report that cannot be true is told to the caller, never
 raised: what to do about a venue that contradicts itself is a decision, not an accident.
 
-Final orders leave the open tables but stay in `orders`, because a rejected one may revive (V3); execution ids
-are kept for good, because a venue may repeat them after any restart (F3).
+Final orders leave the open tables but stay in `orders`, because a rejected one may revive (V3), and their execution
+ids with them, because a venue may repeat them after any restart (F3): until `forget_ended`, which the venue allows.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ class Order(msgspec.Struct, eq=False, gc=False):
     """Sum of price x quantity over its fills."""
     cancel_requested: bool = False
     """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
+
+    @classmethod
+    def of(cls, place: OrderPlace) -> Order:
+        """The order as it is when it has been approved, and nothing was heard of it."""
+        return cls(
+            place, place.order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
+            place.quantity, place.limit_price, place.reduce_only,
+        )  # fmt: skip
 
     @property
     def is_open(self) -> bool:
@@ -115,7 +123,8 @@ class OrderTracker:
         self.open_orders: dict[int, Order] = {}
         self._open_by_symbol: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self._open_by_strategy: defaultdict[int, dict[int, Order]] = defaultdict(dict)
-        self.execution_ids: set[str] = set()
+        self.execution_ids: dict[str, int] = {}
+        """Order id by execution id, in the order in which they were booked."""
         self.highest_id = 0
         """Of the ids placed or reserved (a bracket's children, P4)."""
 
@@ -144,10 +153,7 @@ class OrderTracker:
         order_id = place.order_id
         if order_id in self.orders:
             return None
-        order = self.orders[order_id] = Order(
-            place, order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
-            place.quantity, place.limit_price, place.reduce_only,
-        )  # fmt: skip
+        order = self.orders[order_id] = Order.of(place)
         if order_id > self.highest_id:
             self.highest_id = order_id
         if place.stop_loss_order_id or place.take_profit_order_id:
@@ -190,7 +196,7 @@ class OrderTracker:
             order.reason = update.reason
         if update.report is _FILL:
             quantity = update.quantity
-            self.execution_ids.add(update.execution_id)
+            self.execution_ids[update.execution_id] = order.order_id
             order.filled += quantity
             order.fills += 1
             order.fill_product += update.price * quantity
@@ -198,6 +204,17 @@ class OrderTracker:
             self._close(order)
         elif was_final and not is_final:
             self._open(order)
+
+    def restore(self, order: Order, execution_ids: Iterable[str]) -> None:
+        """An open order of a checkpoint is in the tables."""
+        self.orders[order.order_id] = order
+        self.execution_ids.update(dict.fromkeys(execution_ids, order.order_id))
+        self._open(order)
+
+    def forget_ended(self) -> None:
+        """Orders that have ended, and their execution ids, are not known any more; their ids are never used again."""
+        self.orders = dict(self.open_orders)
+        self.execution_ids = {key: order_id for key, order_id in self.execution_ids.items() if order_id in self.orders}
 
     def _open(self, order: Order) -> None:
         order_id = order.order_id
