@@ -20,7 +20,7 @@ is part of the fold (F2), never pending.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -182,7 +182,7 @@ class Fold:
         """Realized product by symbol id from which max_drawdown counts."""
         self.owed: deque[Record] = deque()
         self.halt_tokens: set[int] = set()
-        self.answered: dict[int, dict[int, None]] = {}
+        self.answered: defaultdict[int, deque[int]] = defaultdict(lambda: deque(maxlen=ANSWERED_MAX))
         """By strategy id: the newest ANSWERED_MAX signal numbers that were answered, oldest first."""
         # Any: each handler takes the record type that it stands beside.
         self._handlers: Final[dict[type[Record], Callable[[Envelope, Any], list[Change]]]] = {
@@ -358,7 +358,7 @@ class Fold:
         changed = OrderChanged(order, _NEW, envelope.time_us)
         if record.strategy_id < FIRST_STRATEGY:
             return [changed]
-        self._answer(record.strategy_id, record.signal)
+        self.answered[record.strategy_id].append(record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
@@ -368,7 +368,7 @@ class Fold:
         requested = CancelRequested(record.order_id, record.by)
         if record.strategy_id < FIRST_STRATEGY:
             return [requested]
-        self._answer(record.strategy_id, record.signal)
+        self.answered[record.strategy_id].append(record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
 
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
@@ -446,14 +446,8 @@ class Fold:
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
-        self._answer(record.strategy_id, record.signal)
+        self.answered[record.strategy_id].append(record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]
-
-    def _answer(self, strategy_id: int, signal: int) -> None:
-        numbers = self.answered.setdefault(strategy_id, {})
-        numbers[signal] = None
-        if len(numbers) > ANSWERED_MAX:
-            del numbers[next(iter(numbers))]
 
 
 def _difference(mine: FoldState, theirs: FoldState) -> str:
