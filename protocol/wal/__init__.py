@@ -7,6 +7,7 @@
     log       WriteAheadLog: data opaque, every append durable when it returns
     scan      reading a journal and verifying its chain; the read-only reader
     tail      recent batches and the sparse index: serving consumers
+    replace   another file in a log's place: a copied prefix, a roll, a log that was cut
     journal   Journal: LSNs, chain, group commit, recovery
 """
 

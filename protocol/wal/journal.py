@@ -7,6 +7,8 @@ says how far a consumer may be fed (`release_lsn`).
     journal.wal             entries (format.py), the first an ENGINE_RUN with the journal id
     journal.wal.lock        flock, never unlinked
     journal.wal.torn-LSN    a torn tail that was cut, LSN the first one lost; `.1`, `.2` … if there was one before
+    journal.wal.failed-LSN  a file that failed, kept as it was; LSN the first that only its successor has
+    journal.wal.new         a successor that is not named yet; a leftover goes at the next open
     watermark               two slots (watermark.py)
 
 Open, then, if `is_new`, create; then append_batch, sync, read. A failed write or sync is final: everything that
@@ -28,6 +30,7 @@ from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import EngineRun, EntryType, decode_record
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC
 from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
+from protocol.wal.replace import COPY_BYTES, copy_prefix, remove_leftovers, replace_file
 from protocol.wal.scan import JournalScan, read_journal
 from protocol.wal.storage import Closeable, File, RealStorage, Storage
 from protocol.wal.tail import RecentBatches, SparseIndex, cut_entries
@@ -35,9 +38,10 @@ from protocol.wal.watermark import Mark, Watermark
 
 JOURNAL_NAME: Final = "journal.wal"
 WATERMARK_NAME: Final = "watermark"
+NEW_NAME: Final = f"{JOURNAL_NAME}.new"
+FAILED_PREFIX: Final = f"{JOURNAL_NAME}.failed-"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of recent batches kept in memory for consumers that follow closely: seconds of a busy journal."""
-COPY_BYTES: Final = 1024 * 1024
 SYNC_MODES: Final = ("always", "interval", "off")
 
 NewEntry = tuple[int, int, int, int, bytes]
@@ -57,6 +61,8 @@ class Recovery:
     """Good entries that were written and synced again, for nobody had said that they were on disk (R1)."""
     tail_copy: Path | None
     """Where the torn tail was copied before it was cut."""
+    kept: Path | None = None
+    """Where the file stands that failed, if its good part was copied into a new one."""
 
 
 class Journal:
@@ -119,11 +125,12 @@ class Journal:
 
     # Opening and recovery.
 
-    def open(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
+    def open(self, known_lsn_of: Callable[[bytes], int], *, fresh_file: bool = False) -> Recovery:
         """The journal is recovered, and every entry in it is on disk; is_new tells whether there is any.
 
         known_lsn_of: the highest LSN in the health pages for a journal id; asked with b"" (any journal) when the
         first entry cannot be read (R3). It must count only LSNs acknowledged under sync = "always".
+        fresh_file: a write or sync of the file has failed. It is not written again: the good part goes on in a copy.
 
         Raises: WalLockedError (another writer), WalCorruptError (nothing was changed), WalSyncError (the disk).
         """
@@ -134,19 +141,20 @@ class Journal:
         self._storage.make_directory(self.path.parent)
         self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
         try:
-            return self._recover(known_lsn_of)
+            return self._recover(known_lsn_of, fresh_file)
         except BaseException as error:
             if isinstance(error, WalSyncError):
                 self._fail(error)
             self._release()
             raise
 
-    def _recover(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
+    def _recover(self, known_lsn_of: Callable[[bytes], int], fresh_file: bool) -> Recovery:
         mark = self._watermark.read()
         try:
             self._file = file = self._storage.open(self.path)
         except FileNotFoundError:
             verdict = self._judge(Found(False, 0, 0), mark, b"", known_lsn_of)
+            self._remove_leftovers()
             return Recovery(verdict, 0, 0, 0, None)
         size = file.size()
         scan = JournalScan(file, size, length_max=self.length_max, mark_lsn=mark.lsn if mark else 0)
@@ -154,6 +162,12 @@ class Journal:
         later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
         found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
         verdict = self._judge(found, mark, scan.journal_id, known_lsn_of)
+        self._remove_leftovers()
+        if fresh_file:
+            kept = self._move_to_fresh_file(file, scan, verdict)
+            self._adopt(scan)
+            self.durable_lsn, self._durable_crc = self.tail_lsn, self.last_crc
+            return Recovery(verdict, scan.entries, scan.end, scan.end, None, kept)
         tail_copy = self._cut_tail(file, scan, verdict) if verdict.kind is Kind.TORN else None
         self._adopt(scan)
         rewritten = self._rewrite_undurable(file, scan.tail_durable_lsn)
@@ -190,6 +204,28 @@ class Journal:
             expected=verdict.expected, found=verdict.found, copy=str(copy_path),
         )  # fmt: skip
         return copy_path
+
+    def _remove_leftovers(self) -> None:
+        remove_leftovers(self._storage, self.path.with_name(NEW_NAME), self.path, FAILED_PREFIX)
+
+    def _move_to_fresh_file(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
+        """After a failed sync nobody knows which pages of the file will ever be written (fsync(2)): the entries go on
+        in a new file, the old one stays as it is, tail and all."""
+        new_path = self.path.with_name(NEW_NAME)
+        new = copy_prefix(self._storage, file, scan.end, new_path)
+        copied = JournalScan(new, scan.end, length_max=self.length_max)
+        if (copied.tail_lsn, copied.tail_crc) != (scan.tail_lsn, scan.tail_crc):  # what the cache had lost by now
+            new.close()
+            raise WalSyncError(f"{self.path}: read twice, it gave different entries. See to the disk; start again.")
+        kept = self._free_name(f"{FAILED_PREFIX}{scan.tail_lsn + 1}")
+        self._file = new
+        file.close()
+        replace_file(self._storage, new_path, self.path, kept)
+        _log.warning(
+            "journal_copied_after_failure", file=str(self.path), kept=str(kept), lsn=scan.tail_lsn,
+            lost_bytes=scan.size - scan.end, verdict=verdict.kind.value, expected=verdict.expected, found=verdict.found,
+        )  # fmt: skip
+        return kept
 
     def _free_name(self, name: str) -> Path:
         path = self.path.with_name(name)

@@ -20,6 +20,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal.format import HEADER, LENGTH_MAX, MAGIC_BYTES, BadEntry, Entry, encode_entry, iterate_entries
+from protocol.wal.replace import replace_file
 from protocol.wal.storage import Closeable, File, RealStorage, Storage
 
 LENGTH_FIELD_MAX: Final = 2**32 - 1
@@ -255,8 +256,7 @@ class WriteAheadLog:
             new.truncate(0)
             new.write(0, content)
             new.sync()
-            self._storage.rename(new_path, self._path)
-            self._storage.sync_directory(self._path.parent)
+            replace_file(self._storage, new_path, self._path)
         except BaseException:
             new.close()
             raise
