@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -20,7 +20,7 @@ from actors.clock import monotonic_s, now_us
 from actors.page import Activity, forget_acknowledged, known_lsn
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
-from protocol.errors import WalError, WalSyncError, WireError
+from protocol.errors import ExitCode, WalError, WalSyncError, WireError
 from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
@@ -93,16 +93,10 @@ class Wal(Actor):
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "the supervisor starts wal with the run's record"
         self.page.set_activity(Activity.FOLDING)
-        pages = self.run_dir / "pages"
-        recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id))
-        if self.journal.is_new:
-            forget_acknowledged(pages, KNOWN_BY)  # R2: what spoke of another journal must not speak of this one
-            journal_id = os.urandom(16)
-            record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
-            self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
-            self.log.info("journal_created", journal_id=journal_id.hex())
-        else:
-            self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
+        try:
+            self._open_journal(run)
+        except WalSyncError as error:
+            self._journal_failed(error)
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
@@ -131,7 +125,32 @@ class Wal(Actor):
         return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), dict(self.counters))
 
     def release(self) -> None:
-        self.journal.close()
+        try:
+            self.journal.close()
+        except WalError as error:
+            self._note_failure(error)
+            self.log.error("journal_not_closed", error=str(error))
+            self.exit_code = ExitCode.JOURNAL_FAILURE
+
+    def _open_journal(self, run: EngineRun) -> None:
+        """Recovered, or new. After a failure it goes on in a new file, and only then the failure is forgotten."""
+        pages = self.run_dir / "pages"
+        failed = self.config.wal.enabled and self.latch.journal_failed_us > 0
+        recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id), fresh_file=failed)
+        try:
+            if failed:
+                self.latch.forget_journal_failure()
+            if self.journal.is_new:
+                forget_acknowledged(pages, KNOWN_BY)  # R2: what spoke of another journal must not speak of this one
+        except OSError as error:
+            raise WalSyncError(f"{self.run_dir}: a page could not be synced: {error.strerror}") from error
+        if self.journal.is_new:
+            journal_id = os.urandom(16)
+            record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
+            self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
+            self.log.info("journal_created", journal_id=journal_id.hex())
+        else:
+            self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
 
     # The run's own records.
 
@@ -239,11 +258,16 @@ class Wal(Actor):
         self.synced_s = monotonic_s()
         self.counters["syncs"] += 1
 
-    def _journal_failed(self, error: WalError) -> None:
-        """A failed write or sync is final: nothing more is acknowledged, and trading stops."""
+    def _journal_failed(self, error: WalError) -> NoReturn:
+        """A failed write or sync is final: nothing more is acknowledged, trading stops, the file is not used again."""
+        self._note_failure(error)
+        raise WalSyncError(f"{error}; the journal is not written any more") from error
+
+    def _note_failure(self, error: WalError) -> None:
+        """On the latch page, before anything else: the next wal, and everyone who trades, must know of it."""
+        self.latch.note_journal_failure()
         self.latch.halt("wal", str(error))
         self.latch.sync_in_background(LATCH_SYNC_S)
-        raise WalSyncError(f"{error}; the journal is not written any more") from error
 
     def _answer_hellos(self) -> None:
         if self.journal.durable_lsn < self.journal.tail_lsn:
