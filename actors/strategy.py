@@ -251,6 +251,9 @@ class StrategyActor(FoldingActor):
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
             return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
+        if kind == SIGNAL_ORDER and self.journal.disk_low and not self._may_reduce(symbol_id, signal):
+            # risk would say the same, in a record: the room is for cancels and fills.
+            return self._refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         intent = Intent(
             self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
             kind, symbol_id, side=_SIDES[signal.side], **fields,
@@ -266,6 +269,10 @@ class StrategyActor(FoldingActor):
         if not self._send_intent(sent):
             self.loop.after(0, lambda: self._answer_refused(number, "signals_full", "risk does not keep up"))
         return signal
+
+    def _may_reduce(self, symbol_id: int, signal: Signal) -> bool:
+        """Whether risk could find that the order reduces the account's position; how far, is its to say."""
+        return self.fold.account.position(symbol_id).quantity * _SIDES[signal.side].sign < 0
 
     def place(
         self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,

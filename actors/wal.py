@@ -25,9 +25,11 @@ from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
-from protocol.wal.format import ENVELOPE
+from protocol.wal.format import ENVELOPE, JOURNAL_HEAD
+from protocol.wal.reserve import DiskReserve, DiskState
 from protocol.wal.storage import MemoryStorage
 
+MIB: Final = 1024 * 1024
 WATERMARK_EVERY_S: Final = 1.0
 LATCH_SYNC_S: Final = 0.05
 """How long a wal that fails waits for the halt to reach a disk that may have failed too."""
@@ -75,6 +77,7 @@ class Wal(Actor):
         super().__init__(place)
         settings = self.config.wal
         directory = self.run_dir / "wal"
+        self.reserve = DiskReserve(directory, settings.reserve_mb * MIB if settings.enabled else 0)
         if settings.enabled:
             self.journal = Journal(directory, sync=settings.sync)
         else:
@@ -104,6 +107,7 @@ class Wal(Actor):
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
         self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append)
+        self._tell_disk()
         self.loop.on_readable(socket, self.server.receive)
         self.loop.after_turn(self._commit)
         self.tell(Ready(self.journal.tail_lsn, run))
@@ -122,7 +126,9 @@ class Wal(Actor):
         self.stopped(self.journal.tail_lsn)
 
     def statistics(self) -> Statistics:
-        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), dict(self.counters))
+        disk = {"disk_low": int(self.reserve.is_low), "disk_free_mb": self.reserve.free_bytes // MIB}
+        disk = disk if self.reserve.reserve_bytes else {}
+        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), self.counters | disk)
 
     def release(self) -> None:
         try:
@@ -136,7 +142,10 @@ class Wal(Actor):
         """Recovered, or new. After a failure it goes on in a new file, and only then the failure is forgotten."""
         pages = self.run_dir / "pages"
         failed = self.config.wal.enabled and self.latch.journal_failed_us > 0
+        # Before and after: the recovery may need the room, and the directory may be new.
+        self.reserve.open(monotonic_s(), self._journal_bytes() if failed else 0)
         recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id), fresh_file=failed)
+        self.reserve.open(monotonic_s())
         try:
             if failed:
                 self.latch.forget_journal_failure()
@@ -223,6 +232,7 @@ class Wal(Actor):
 
     def _commit(self) -> None:
         """The group commit: one write, one sync, then release; then HELLOs, whose snapshot is durable (J1, J2)."""
+        self._look_at_disk()
         if self.batch:
             self._write()
             self.backlog.released = self.journal.tail_lsn
@@ -268,6 +278,31 @@ class Wal(Actor):
         self.latch.note_journal_failure()
         self.latch.halt("wal", str(error))
         self.latch.sync_in_background(LATCH_SYNC_S)
+
+    # The disk's room.
+
+    def _look_at_disk(self) -> None:
+        """Before the write that might not fit: the reserve is given up first."""
+        now = monotonic_s()
+        if self.reserve.is_due(now):
+            about_to_write = sum(JOURNAL_HEAD.size + len(entry[-1]) for entry in self.batch)
+            if self.reserve.look(now, about_to_write):
+                self._tell_disk()
+
+    def _tell_disk(self) -> None:
+        """One line for each change of state; the consumers are told in every DATA."""
+        state, free_mb, reserve_mb = self.reserve.state, self.reserve.free_bytes // MIB, self.config.wal.reserve_mb
+        if self.reserve.is_low:
+            event = "disk_nearly_full" if state is DiskState.LOW else "disk_reserve_spent"
+            hint = "new orders are refused; cancels, reductions and fills go on: make room"
+            self.log.error(event, directory=str(self.journal.path.parent), free_mb=free_mb, hint=hint)
+        elif self.server.disk_low:
+            self.log.info("disk_has_room_again", free_mb=free_mb, reserve_mb=reserve_mb)
+        self.server.set_disk_low(self.reserve.is_low)
+
+    def _journal_bytes(self) -> int:
+        path = self.journal.path
+        return path.stat().st_size if path.exists() else 0
 
     def _answer_hellos(self) -> None:
         if self.journal.durable_lsn < self.journal.tail_lsn:

@@ -8,6 +8,7 @@
     scan      reading a journal and verifying its chain; the read-only reader
     tail      recent batches and the sparse index: serving consumers
     replace   another file in a log's place: a copied prefix, a roll, a log that was cut
+    reserve   room on the disk that is kept for cancels and fills
     journal   Journal: LSNs, chain, group commit, recovery
 """
 
