@@ -6,10 +6,12 @@
     watermark what is known to be on disk, in two slots
     log       WriteAheadLog: data opaque, every append durable when it returns
     scan      reading a journal and verifying its chain; the read-only reader
-    tail      recent batches and the sparse index: serving consumers
-    replace   another file in a log's place: a copied prefix, a roll, a log that was cut
+    tail      recent batches, the sparse index, sealed entries: serving consumers
+    journal   Journal: LSNs, chain, group commit, recovery, checkpoint and roll
+    replace   one file in the place of another, crash by crash
     reserve   room on the disk that is kept for cancels and fills
-    journal   Journal: LSNs, chain, group commit, recovery
+    sealed    what was journal.wal before a roll: names, packing
+    history   all files of a journal read as one
 """
 
 from protocol.wal.journal import Journal

@@ -20,7 +20,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal.format import HEADER, LENGTH_MAX, MAGIC_BYTES, BadEntry, Entry, encode_entry, iterate_entries
-from protocol.wal.replace import replace_file
+from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.storage import Closeable, File, RealStorage, Storage
 
 LENGTH_FIELD_MAX: Final = 2**32 - 1
@@ -251,12 +251,9 @@ class WriteAheadLog:
     def _replace_file(self, content: bytes) -> File:
         """`content` is the log, atomically: a crash leaves the old file or the new one."""
         new_path = self._new_path()
-        new = self._storage.open(new_path, create=True)
+        new = write_new(self._storage, new_path, (content,))
         try:
-            new.truncate(0)
-            new.write(0, content)
-            new.sync()
-            replace_file(self._storage, new_path, self._path)
+            put_in_place(self._storage, new_path, self._path)
         except BaseException:
             new.close()
             raise

@@ -1,17 +1,16 @@
-"""Putting another file in a log's place: written beside it, and named only when all of it is on disk.
+"""One file in the place of another, so that a crash at any step leaves the one or the other, whole.
 
-    NEW    written and synced by the caller (or by copy_prefix)
-    link PATH to KEEP_AS, sync the directory       the old file keeps a name
-    rename NEW over PATH, sync the directory       PATH is the new file, whatever happens from here on
+    write the new file, sync it · link the old one to the name under which it is kept, sync the directory ·
+    rename the new one over the old, sync the directory
 
-Before the last sync a crash may leave either file under PATH: nothing may be released from the new one until then (R4).
-What a crash leaves beside PATH, remove_leftovers takes away at the next open: NEW, and a KEEP_AS that is still a second
-name of PATH, which would else go on growing with it (R5).
+Nothing of the new file may be released before the last step (R4). A crash between link and rename leaves two names
+of the old file: whoever opens it next removes the second (R5), and a leftover new file too.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,41 +21,38 @@ COPY_BYTES: Final = 1024 * 1024
 """Read and written at a time."""
 
 
-def replace_file(storage: Storage, new_path: Path, path: Path, keep_as: Path | None = None) -> None:
-    """`path` is the file that was `new_path`, on disk; the one before is `keep_as`, or gone if that is None.
+def read_parts(file: File, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of `file` from `start` to `end`, so many at a time that no file is too large."""
+    for offset in range(start, end, COPY_BYTES):
+        yield file.read(offset, min(COPY_BYTES, end - offset))
 
-    All three lie in one directory, and new_path is synced already. Raises: WalSyncError.
+
+def write_new(storage: Storage, path: Path, parts: Iterable[bytes]) -> File:
+    """The file at `path` holds the parts, and they are on disk; its name is not yet.
+
+    Raises: WalSyncError; then nothing is left there if that can be helped, for the disk may be full.
     """
+    file = storage.open(path, create=True)
+    try:
+        file.truncate(0)
+        end = 0
+        for part in parts:
+            file.write(end, part)
+            end += len(part)
+        file.sync()
+    except BaseException as error:
+        file.close()
+        if isinstance(error, WalSyncError):
+            with contextlib.suppress(WalSyncError):
+                storage.unlink(path)
+        raise
+    return file
+
+
+def put_in_place(storage: Storage, new_path: Path, path: Path, keep_as: Path | None = None) -> None:
+    """`path` names the new file, on disk; the old one is kept as `keep_as`, if that is given. Raises: WalSyncError."""
     if keep_as is not None:
         storage.link(path, keep_as)
         storage.sync_directory(path.parent)
     storage.rename(new_path, path)
     storage.sync_directory(path.parent)
-
-
-def remove_leftovers(storage: Storage, new_path: Path, path: Path, kept_prefix: str) -> None:
-    """No new_path is left, and no name that begins with kept_prefix is the file `path` (R5)."""
-    if storage.exists(new_path):
-        storage.unlink(new_path)
-    for name in storage.list_names(path.parent):
-        if name.startswith(kept_prefix) and storage.is_same_file(path, path.with_name(name)):
-            storage.unlink(path.with_name(name))
-
-
-def copy_prefix(storage: Storage, source: File, size: int, new_path: Path) -> File:
-    """The first `size` bytes of `source` are a file at new_path, synced (its name is not), and open.
-
-    Raises: WalSyncError; then nothing is left at new_path if that can be helped, for the disk may be full.
-    """
-    new = storage.open(new_path, create=True)
-    try:
-        new.truncate(0)
-        for offset in range(0, size, COPY_BYTES):
-            new.write(offset, source.read(offset, min(COPY_BYTES, size - offset)))
-        new.sync()
-    except WalSyncError:
-        new.close()
-        with contextlib.suppress(WalSyncError):
-            storage.unlink(new_path)
-        raise
-    return new

@@ -18,11 +18,11 @@ from wal_journals import (
     storage_with,
 )
 
-from protocol.errors import WalCorruptError, WalSyncError
+from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.wal.journal import Journal, Recovery, read_journal
 from protocol.wal.recovery import Kind
-from protocol.wal.replace import remove_leftovers, replace_file
-from protocol.wal.storage import MemoryStorage, RealStorage, Storage
+from protocol.wal.replace import put_in_place
+from protocol.wal.storage import MemoryFile, MemoryStorage, RealStorage, Storage
 
 ENTRIES = sum(BATCHES)
 JOURNAL = DIRECTORY / "journal.wal"
@@ -151,18 +151,32 @@ def test_a_copy_for_which_there_is_no_room_is_removed_again() -> None:
     assert contents(storage.inner) == {"journal.wal": TORN}
 
 
+def test_a_checkpoint_for_which_there_is_no_room_leaves_nothing_and_the_journal_goes_on() -> None:
+    """What it had written would be missing where there is least."""
+    storage = WatchedStorage(storage_with(WHOLE))
+    journal = Journal(DIRECTORY, storage=storage)
+    journal.open(nobody_knows)
+    storage.fail_at = "write journal.wal.new"
+    with pytest.raises(WalError, match="no checkpoint"):
+        journal.checkpoint(1, [("risk", ENTRIES, b"state")])
+    assert contents(storage.inner) == {"journal.wal": WHOLE}
+    journal.append_batch([entry(ENTRIES + 1)])
+    journal.sync()
+    assert journal.durable_lsn == ENTRIES + 1
+
+
 class Forgetful(MemoryStorage):
-    """Each time that the journal is opened its cache is gone: it reads as it did before its last sync."""
+    """When the copy begins the cache has gone: the journal reads as it did before its last sync."""
 
     def __init__(self, seen: bytes, then: bytes) -> None:
         super().__init__()
         self.files[JOURNAL] = bytearray(seen)
         self._then = then
 
-    def exists(self, path: Path) -> bool:
+    def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> MemoryFile:
         if path == NEW:  # after the scan, before the copy
             self.files[JOURNAL][:] = self._then
-        return super().exists(path)
+        return super().open(path, create=create, read_only=read_only)
 
 
 def test_a_disk_that_gives_other_bytes_to_the_copy_than_to_the_scan_is_not_gone_on_with() -> None:
@@ -191,6 +205,5 @@ def test_on_the_real_disk_too(tmp_path: Path) -> None:
 def test_without_a_name_to_keep_it_as_the_old_file_is_gone() -> None:
     storage = storage_with(b"old")
     storage.files[NEW] = bytearray(b"new")
-    replace_file(storage, NEW, JOURNAL)
-    remove_leftovers(storage, NEW, JOURNAL, "journal.wal.")
+    put_in_place(storage, NEW, JOURNAL)
     assert contents(storage) == {"journal.wal": b"new"}
