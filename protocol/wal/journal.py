@@ -143,9 +143,9 @@ class Journal:
             raise WalError(f"{self.path}: this object was opened before; a new life needs a new Journal")
         if self._failure is not None:
             raise WalSyncError(self._failure)
-        self._storage.make_directory(self.path.parent)
-        self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
         try:
+            self._storage.make_directory(self.path.parent)
+            self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
             return self._recover(known_lsn_of, fresh_file)
         except BaseException as error:
             if isinstance(error, WalSyncError):

@@ -81,8 +81,8 @@ class WriteAheadLog:
         if self.is_open:
             raise WalError(f"{self._path}: is open already")
         self._refuse_after_failure()
-        self._lock = self._storage.lock(self._path.with_name(self._path.name + ".lock"))
         try:
+            self._lock = self._storage.lock(self._path.with_name(self._path.name + ".lock"))
             self._file = self._storage.open(self._path, create=True)
             self._recover(self._file, truncate)
         except BaseException as error:
