@@ -268,7 +268,7 @@ class StrategyActor(FoldingActor):
                 self._send_intent(sent)
 
     def _send_intent(self, sent: Sent) -> bool:
-        sent.intent = _readdressed(sent.intent, self.risk_incarnation)
+        sent.intent = msgspec.structs.replace(sent.intent, risk_incarnation=self.risk_incarnation, sent_us=now_us())
         return self._send(sent.intent)
 
     def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
@@ -284,6 +284,9 @@ class StrategyActor(FoldingActor):
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
             return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
+        if kind == SIGNAL_ORDER and self.journal.disk_low and not self.fold.may_reduce(symbol_id, _SIDES[signal.side]):
+            # risk would say the same, in a record: the room is for cancels and fills.
+            return self._refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         intent = Intent(
             self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
             kind, symbol_id, side=_SIDES[signal.side], **fields,
@@ -493,7 +496,3 @@ class StrategyActor(FoldingActor):
         if not self.is_file or self.feed.position < self.suppressed_to:
             return False
         return bool(self.unanswered or self.unacknowledged)
-
-
-def _readdressed(intent: Intent, risk_incarnation: int) -> Intent:
-    return msgspec.structs.replace(intent, risk_incarnation=risk_incarnation, sent_us=now_us())

@@ -260,9 +260,9 @@ class Supervisor:
             self._revive(wal, monotonic_s() + self.config.supervisor.stop_timeout_s)
 
     def _revive(self, wal: Child, deadline: float) -> bool:
+        self._bury(wal, ChildPhase.DEAD)
         if self.exit_code in FINAL_CODES or not self.is_ready or self._interrupts > 1:
             return False
-        self._bury(wal, ChildPhase.DEAD)
         self._spawn(wal)
         self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
         return wal.is_alive
@@ -358,9 +358,7 @@ class Supervisor:
                 self._on_death(child)
 
     def _on_death(self, child: Child) -> None:
-        life = child.life
-        code = life.exit_code() if life else None
-        failure = child.failure
+        code, failure = child.exit_code, child.last_word()
         self._bury(child, ChildPhase.DEAD)
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))
@@ -423,6 +421,9 @@ class Supervisor:
 
     def _bury(self, child: Child, phase: ChildPhase) -> None:
         if child.life is not None and not child.is_alive:
+            word = child.last_word()
+            if self._stopping and word is not None and word.exit_code == ExitCode.JOURNAL_FAILURE:
+                self._give_up(ExitCode.JOURNAL_FAILURE, f"{child.name}: {word.message}")
             if child.life.pidfd is not None:
                 self.loop.forget(child.life.pidfd)
             child.life.close()

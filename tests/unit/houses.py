@@ -42,6 +42,8 @@ lot_size = 1.0
 name = "one"
 class = "{strategy}"
 symbols = ["EURUSD"]
+[wal]
+reserve_mb = 0
 [gateway]
 command = ""
 telemetry = ""
