@@ -79,7 +79,7 @@ def test_a_checkpoint_keeps_open_orders_owed_records_and_what_was_answered() -> 
     assert new.tracker.orders[3].cancel_requested
     assert [type(record).__name__ for record in new.owed] == ["PositionOpen", "BalanceChange"]
     assert all(isinstance(record, BalanceChange) or record.cause_lsn == fill_lsn for record in new.owed)  # type: ignore[attr-defined]
-    assert new.answered == {16: {101: None, 102: None, 103: None, 900: None}, 17: {5: None}}
+    assert {key: list(numbers) for key, numbers in new.answered.items()} == {16: [101, 102, 103, 900], 17: [5]}
     assert new.next_order_id == 4
     settle(new)
     assert new.account.position(0).quantity == 10
