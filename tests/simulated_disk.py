@@ -21,8 +21,9 @@ Nothing here is random: `choose(n)` gives a number below n, and 0 is always the 
 of numbers, which can be repeated and shrunk.
 
 The simulation is somewhat harsher than a disk: two writes into one sector are kept or lost each for itself, and pages
-marked clean are lost byte by byte. It is milder in this: directories are there at once, and a truncation of the
-interface is on disk when it returns, as promised. Names in different directories are synced together with either.
+marked clean are lost byte by byte. With `whole_sectors` a sector of a write is there or not, as disks promise (SQLite
+calls it powersafe overwrite); without, it may be torn within. It is milder in this: directories are there at once, and
+a truncation of the interface is on disk when it returns, as promised. All directories are synced with any one.
 """
 
 from __future__ import annotations
@@ -61,9 +62,10 @@ class _Change(NamedTuple):
 class _Inode:
     """A file's bytes: as they read, as they are on disk, and what lies between, in order."""
 
-    __slots__ = ("content", "durable", "pending")
+    __slots__ = ("content", "durable", "pending", "whole_sectors")
 
-    def __init__(self, content: bytes | bytearray = b"") -> None:
+    def __init__(self, whole_sectors: bool, content: bytes | bytearray = b"") -> None:
+        self.whole_sectors = whole_sectors
         self.content = bytearray(content)
         self.durable = bytearray(content)
         self.pending: list[tuple[int, bytes] | int] = []
@@ -101,7 +103,7 @@ class _Inode:
                 if choose(2) == 0:
                     _resize(survivor, change)
             else:
-                _put_part(survivor, *change, choose)
+                _put_part(survivor, *change, choose, self.whole_sectors)
         self._tear_size(survivor, choose)
         return survivor
 
@@ -133,18 +135,18 @@ def _put(content: bytearray, offset: int, data: bytes) -> None:
     content[offset : offset + len(data)] = data
 
 
-def _put_part(content: bytearray, offset: int, data: bytes, choose: Choose) -> None:
-    how = choose(4)
+def _put_part(content: bytearray, offset: int, data: bytes, choose: Choose, whole_sectors: bool) -> None:
+    how = choose(3 if whole_sectors else 4)
     if how == 0:
         _put(content, offset, data)
-    elif how == 1:  # torn at a byte
-        _put(content, offset, data[: choose(len(data) + 1)])
     elif how == 2:  # torn at sectors
         end = offset + len(data)
         for sector in range(offset - offset % SECTOR_BYTES, end, SECTOR_BYTES):
             start, stop = max(sector, offset), min(sector + SECTOR_BYTES, end)
             if choose(2) == 0:
                 _put(content, start, data[start - offset : stop - offset])
+    elif how == 3:  # torn at a byte
+        _put(content, offset, data[: choose(len(data) + 1)])
 
 
 def _resize(content: bytearray, size: int) -> None:
@@ -236,8 +238,9 @@ class _Lock:
 
 
 class SimulatedDisk:
-    def __init__(self, choose: Choose) -> None:
+    def __init__(self, choose: Choose, *, whole_sectors: bool = False) -> None:
         self.choose = choose
+        self.whole_sectors = whole_sectors
         self.calls = 0
         """How many calls could have failed so far."""
         self.retries = 0
@@ -261,7 +264,7 @@ class SimulatedDisk:
 
     def kill(self) -> SimulatedDisk:
         """The disk as the next process finds it. The process on this one is dead."""
-        following = SimulatedDisk(self.choose)
+        following = SimulatedDisk(self.choose, whole_sectors=self.whole_sectors)
         following._names, following._durable_names = self._names, self._durable_names
         following._changes = self._changes
         self._dead = True
@@ -269,11 +272,11 @@ class SimulatedDisk:
 
     def crash(self) -> SimulatedDisk:
         """The disk as it may be found when the power is back. Nothing of it is uncertain any more."""
-        following = SimulatedDisk(self.choose)
+        following = SimulatedDisk(self.choose, whole_sectors=self.whole_sectors)
         found: dict[_Inode, _Inode] = {}
         for path, inode in self._surviving_names().items():
             if inode not in found:
-                found[inode] = _Inode(inode.survivor(self.choose))
+                found[inode] = _Inode(self.whole_sectors, inode.survivor(self.choose))
             following._names[path] = found[inode]
         following._durable_names = dict(following._names)
         self._dead = True
@@ -324,7 +327,7 @@ class SimulatedDisk:
         if fault is Fault.DEATH:
             self._dead = True
             raise ProcessDied(call)
-        raise error(f"{call}: {fault.value}")
+        raise error(f"simulated {call}: {fault.value}")
 
     # Storage.
 
@@ -334,7 +337,7 @@ class SimulatedDisk:
         if inode is None:
             if not create and fault is None:
                 raise FileNotFoundError(str(path))
-            inode = _Inode()
+            inode = _Inode(self.whole_sectors)
             if create and (fault is None or self.choose(2)):
                 self._change(_Change(inode, gives=path))
         if fault is not None:
