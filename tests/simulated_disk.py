@@ -20,15 +20,15 @@ It stands under the log and the journal as protocol.wal.storage.Storage. What it
 Nothing here is random: `choose(n)` gives a number below n, and 0 is always the mildest outcome. So a history is a list
 of numbers, which can be repeated and shrunk.
 
-The simulation is somewhat harsher than a disk: two writes into one sector are kept or lost each for itself, and pages
-marked clean are lost byte by byte. With `whole_sectors` a sector of a write is there or not, as disks promise (SQLite
-calls it powersafe overwrite); without, it may be torn within. It is milder in this: directories are there at once, and
-a truncation of the interface is on disk when it returns, as promised. All directories are synced with any one.
+With `whole_sectors` every sector is as it stood after some write, and whole, as disks promise (SQLite calls it
+powersafe overwrite). Without, the simulation is harsher: two writes into one sector are kept or lost each for itself,
+and torn within it. Both are milder than a disk in this: directories are there at once, a truncation of the interface
+is on disk when it returns, as promised, and all directories are synced with any one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
@@ -39,6 +39,8 @@ SECTOR_BYTES: Final = 512
 
 Choose = Callable[[int], int]
 """A number from 0 to n - 1."""
+Part = tuple[int, bytes]
+"""Offset and data, of a write or a part of one."""
 
 
 class Fault(Enum):
@@ -68,12 +70,24 @@ class _Inode:
         self.whole_sectors = whole_sectors
         self.content = bytearray(content)
         self.durable = bytearray(content)
-        self.pending: list[tuple[int, bytes] | int] = []
+        self.pending: list[Part | int] = []
         """A write, (offset, data), or a truncation, the size."""
 
     def write(self, offset: int, data: bytes) -> None:
         _put(self.content, offset, data)
+        if self.whole_sectors:
+            end = offset + len(data)
+            offset -= offset % SECTOR_BYTES
+            data = bytes(self.content[offset : end - end % -SECTOR_BYTES])
         self.pending.append((offset, data))
+
+    def write_part(self, offset: int, data: bytes, size: int) -> None:
+        """A short write: at the end of the file of any size, within it of whole sectors."""
+        end = offset + size
+        if self.whole_sectors and end < len(self.content):
+            end -= end % SECTOR_BYTES
+        if end > offset:
+            self.write(offset, data[: end - offset])
 
     def truncate(self, size: int) -> None:
         _resize(self.content, size)
@@ -85,10 +99,10 @@ class _Inode:
 
     def forget_pending(self, choose: Choose) -> None:
         """A failed sync that marks the pages clean: some are on disk, the others will never be."""
-        self.durable = self.survivor(choose)
+        self.durable = self.survivor(choose, tear_size=False)
         self.pending.clear()
 
-    def survivor(self, choose: Choose) -> bytearray:
+    def survivor(self, choose: Choose, *, tear_size: bool = True) -> bytearray:
         """What the disk may hold after a power loss now."""
         if not self.pending:
             return bytearray(self.durable)
@@ -99,12 +113,13 @@ class _Inode:
         if extent == 1:
             return survivor
         for change in self.pending:
-            if isinstance(change, int):
-                if choose(2) == 0:
-                    _resize(survivor, change)
-            else:
-                _put_part(survivor, *change, choose, self.whole_sectors)
-        self._tear_size(survivor, choose)
+            if not isinstance(change, int):
+                for offset, data in _torn(*change, choose, self.whole_sectors):
+                    _put(survivor, offset, data)
+            elif choose(2) == 0:
+                _resize(survivor, change)
+        if tear_size:
+            self._tear_size(survivor, choose)
         return survivor
 
     def _with_all(self) -> bytearray:
@@ -135,18 +150,20 @@ def _put(content: bytearray, offset: int, data: bytes) -> None:
     content[offset : offset + len(data)] = data
 
 
-def _put_part(content: bytearray, offset: int, data: bytes, choose: Choose, whole_sectors: bool) -> None:
+def _torn(offset: int, data: bytes, choose: Choose, whole_sectors: bool) -> list[Part]:
+    """What came through of a write, whatever became of the others."""
     how = choose(3 if whole_sectors else 4)
-    if how == 0:
-        _put(content, offset, data)
-    elif how == 2:  # torn at sectors
-        end = offset + len(data)
-        for sector in range(offset - offset % SECTOR_BYTES, end, SECTOR_BYTES):
-            start, stop = max(sector, offset), min(sector + SECTOR_BYTES, end)
-            if choose(2) == 0:
-                _put(content, start, data[start - offset : stop - offset])
-    elif how == 3:  # torn at a byte
-        _put(content, offset, data[: choose(len(data) + 1)])
+    if how == 2:
+        return [part for part in _by_sector(offset, data) if choose(2) == 0]
+    return [(offset, data[: (len(data), 0, 0, choose(len(data) + 1) if how == 3 else 0)[how]])]
+
+
+def _by_sector(offset: int, data: bytes) -> Iterator[Part]:
+    start, end = offset, offset + len(data)
+    while start < end:
+        stop = min(start - start % SECTOR_BYTES + SECTOR_BYTES, end)
+        yield start, data[start - offset : stop - offset]
+        start = stop
 
 
 def _resize(content: bytearray, size: int) -> None:
@@ -182,9 +199,7 @@ class SimulatedFile:
         if fault is None:
             self._inode.write(offset, data)
             return
-        part = self._disk.choose(len(data) + 1)
-        if part:
-            self._inode.write(offset, data[:part])
+        self._inode.write_part(offset, data, self._disk.choose(len(data) + 1))
         self._fail(fault, "write")
 
     def sync(self) -> None:
@@ -212,7 +227,7 @@ class SimulatedFile:
         pass
 
     def _interrupt_sync(self, fault: Fault) -> None:
-        """Dead in mid-sync: the sync may still have been done. Failed: the pages may be dirty still, or called clean."""
+        """Dead in a sync: it may still have been done. Failed: the pages may be dirty as before, or be called clean."""
         if self._disk.choose(2):
             if fault is Fault.DEATH:
                 self._inode.sync()

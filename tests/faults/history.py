@@ -17,8 +17,10 @@ from typing import Any, ClassVar, Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from simulated_disk import Choose, Fault, SimulatedDisk
+from simulated_disk import SECTOR_BYTES, Choose, Fault, SimulatedDisk
 from structlog.testing import capture_logs
+
+from protocol.wal.format import HEADER
 
 DIRECTORY: Final = Path("/run/wal")
 ATTEMPTS_MAX: Final = 4
@@ -66,6 +68,11 @@ class History:
             fault = Fault.EIO if what == 4 else Fault.ENOSPC if what == 5 else Fault.DEATH
             self.disk.fail_at(1 + self.choose(calls), fault)
 
+    def size_to_sector_end(self, path: Path, overhead: int) -> int:
+        """Of the data of an entry with so much before it, so that the next header lies across the end of a sector."""
+        end = len(self.disk.content(path) or b"")
+        return (-end - overhead - 1 - self.choose(HEADER.size - 1)) % SECTOR_BYTES
+
     def end_process(self) -> None:
         """The process is gone, killed or with the power."""
         assert self.disk.retries == 0, "a file was written or synced after it had failed"
@@ -82,7 +89,7 @@ class History:
 
     @contextmanager
     def watching_cut(self, path: Path) -> Iterator[None]:
-        """If the opening within makes the file `path` shorter, then all that went is on disk in a copy, with a warning."""
+        """If the opening within cuts the file `path`, then all that went is on disk in a copy, and was warned of."""
         before = self.disk.content(path) or b""
         with capture_logs() as logs:
             yield

@@ -226,7 +226,7 @@ def history(disk: SimulatedDisk) -> Iterator[str]:
     disk.sync_directory(DIRECTORY)
 
 
-CALLS = [call for call in history(SimulatedDisk(mildest))]
+CALLS = list(history(SimulatedDisk(mildest)))
 
 
 @pytest.mark.parametrize("number", range(1, len(CALLS) + 1), ids=CALLS)
