@@ -19,6 +19,8 @@ from protocol.errors import WalError, WalLockedError, WalSyncError
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
 """The journal holds positions and orders: nobody else's business."""
+SECTOR_BYTES: Final = 512
+"""What a disk writes whole or not at all, even when the power goes."""
 
 
 class Closeable(Protocol):
