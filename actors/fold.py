@@ -26,14 +26,17 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from actors.fold_state import put_state, take_state
 from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
-from protocol.errors import FoldError, NotRepresentableError
+from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.orders import OrderStatus, Report, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
     BalanceChange,
+    Checkpoint,
     EngineRun,
+    EntryType,
     OrderCancel,
     OrderPlace,
     OrderUpdate,
@@ -44,10 +47,15 @@ from protocol.records import (
     RunEvent,
     SignalRefused,
     TradingState,
+    decode_record,
 )
+from protocol.state import RISK, FoldState, decode_fold_state
 from protocol.units import MICROS, bytes_to_product, product_to_bytes
 from protocol.wal.format import Envelope
 
+ANSWERED_MAX: Final = 4096
+"""Signals of one strategy remembered as answered, so that one that is said again is not acted on twice: far more than
+a strategy may have waiting for an answer."""
 OPERATOR: Final = "operator"
 """ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
 
@@ -160,7 +168,8 @@ class Fold:
         self.multipliers: tuple[int, ...] = ()
         """Micros by symbol id."""
         self.symbol_ids: dict[str, int] = {}
-        self._opened_at: dict[int, int] = {}
+        self.opened_at: dict[int, int] = {}
+        """The multiplier, micros, at which a symbol's position was opened."""
         self.account = Account()
         self.tracker = OrderTracker()
         self.trading = TradingStatus()
@@ -169,10 +178,13 @@ class Fold:
         self.drawdown_baseline: dict[int, int] = {}
         """Realized product by symbol id from which max_drawdown counts."""
         self.owed: deque[Record] = deque()
-        self._halt_tokens: set[int] = set()
+        self.halt_tokens: set[int] = set()
+        self.answered: dict[int, dict[int, None]] = {}
+        """By strategy id: the newest ANSWERED_MAX signal numbers that were answered, oldest first."""
         # Any: each handler takes the record type that it stands beside.
         self._handlers: Final[dict[type[Record], Callable[[Envelope, Any], list[Change]]]] = {
             EngineRun: self._run,
+            Checkpoint: self._checkpoint,
             OrderPlace: self._place,
             OrderCancel: self._cancel,
             OrderUpdate: self._update,
@@ -191,16 +203,25 @@ class Fold:
         in a way that no CRC shows).
         """
         lsn = envelope.lsn
-        if lsn != self.lsn + 1:
+        if self.run is None:
+            self._check_first(lsn, record)
+        elif lsn != self.lsn + 1:
             raise FoldError(lsn, f"expected LSN {self.lsn + 1}")
         handler = self._handlers.get(type(record))
         if handler is None:
             raise FoldError(lsn, f"{type(record).__name__} is not known to this version")
-        if self.run is None and type(record) is not EngineRun:
-            raise FoldError(lsn, f"expected the journal's first ENGINE_RUN, found {record}")
         changes = handler(envelope, record)
         self.lsn = lsn
         return changes
+
+    def _check_first(self, lsn: int, record: Record) -> None:
+        """A fold starts with the journal's first ENGINE_RUN, or with any CHECKPOINT."""
+        if type(record) is Checkpoint:
+            return
+        if lsn != 1:
+            raise FoldError(lsn, "expected LSN 1, or a CHECKPOINT")
+        if type(record) is not EngineRun:
+            raise FoldError(lsn, f"expected the journal's first ENGINE_RUN, found {record}")
 
     @property
     def journal_id(self) -> bytes:
@@ -243,7 +264,7 @@ class Fold:
         No reason to refuse the journal (the operator could never take it back), but one to refuse the start:
         their average prices and marks mean nothing until the config has the old one again.
         """
-        held = ((symbol_id, opened_at) for symbol_id, opened_at in self._opened_at.items()
+        held = ((symbol_id, opened_at) for symbol_id, opened_at in self.opened_at.items()
                 if self.account.position(symbol_id).quantity)  # fmt: skip
         return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
 
@@ -267,13 +288,36 @@ class Fold:
         self._check_run(envelope.lsn, record)
         if self.run is None:
             self.opening_balance = self.account.balance = bytes_to_product(record.balance)
-        self.run = record
-        self.multipliers = tuple(multiplier for _, multiplier in record.symbols)
-        self.symbol_ids = {name: symbol_id for symbol_id, (name, _) in enumerate(record.symbols)}
+        self._set_run(record)
         changes: list[Change] = [RunChanged(record, envelope.time_us)]
         if record.event == RunEvent.STOP and record.by == OPERATOR:
             changes += self._stopped_by_operator(envelope, record)
         return changes
+
+    def _set_run(self, record: EngineRun) -> None:
+        self.run = record
+        self.multipliers = tuple(multiplier for _, multiplier in record.symbols)
+        self.symbol_ids = {name: symbol_id for symbol_id, (name, _) in enumerate(record.symbols)}
+
+    def _checkpoint(self, envelope: Envelope, record: Checkpoint) -> list[Change]:
+        """F3: the first record that a fold sees is its state; for one that has come here by itself, a comparison."""
+        lsn, found = envelope.lsn, record.state_of(RISK)
+        if found is None or found[0] != lsn - 1:
+            raise FoldError(lsn, "a CHECKPOINT without the state of risk as of the LSN before")
+        try:
+            state, run = decode_fold_state(found[1]), decode_record(EntryType.ENGINE_RUN, record.run)
+            if self.run is None:
+                assert isinstance(run, EngineRun)
+                self._set_run(run)
+                put_state(self, state)
+                self.trading = TradingStatus(*msgspec.structs.astuple(state.trading))
+        except (WireError, ValueError) as error:
+            raise FoldError(lsn, str(error)) from error
+        self.tracker.forget_ended()
+        mine = take_state(self)
+        if mine != state or run != self.run:
+            raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {_difference(mine, state)}")
+        return []
 
     def _check_run(self, lsn: int, record: EngineRun) -> None:
         """The id tables are appended to, never renumbered."""
@@ -295,7 +339,7 @@ class Fold:
         if self.halted(record.halt_token):
             self.drawdown_baseline = dict(self.account.realized)
         self.cleared_token = record.halt_token
-        self._halt_tokens.add(record.halt_token)
+        self.halt_tokens.add(record.halt_token)
         if self.trading.mode is not TradingMode.HALTED:
             return []
         return self._set_trading(
@@ -311,6 +355,7 @@ class Fold:
         changed = OrderChanged(order, OrderStatus.NEW, envelope.time_us)
         if record.strategy_id < FIRST_STRATEGY:
             return [changed]
+        self._answer(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
@@ -320,6 +365,7 @@ class Fold:
         requested = CancelRequested(record.order_id, record.by)
         if record.strategy_id < FIRST_STRATEGY:
             return [requested]
+        self._answer(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
 
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
@@ -351,7 +397,7 @@ class Fold:
         self.account.book(symbol_id, effect, commission)
         self.owed.extend(derived)
         if not before.quantity or (effect.opened and effect.closed):
-            self._opened_at[symbol_id] = multiplier
+            self.opened_at[symbol_id] = multiplier
         return [
             OrderChanged(order, previous, time_us),
             FillBooked(
@@ -387,10 +433,10 @@ class Fold:
 
     def _trading_state(self, envelope: Envelope, record: TradingState) -> list[Change]:
         token = record.token
-        if token and token in self._halt_tokens:
+        if token and token in self.halt_tokens:
             return []  # H7: gateway and risk may both have appended it
         if token:
-            self._halt_tokens.add(token)
+            self.halt_tokens.add(token)
         if self.trading.mode is TradingMode.HALTED and record.state != TradingMode.HALTED:
             return []  # only an operator's stop ends a halt; a REDUCE that was under way when it came does not
         return self._set_trading(TradingStatus(record.state, record.by, record.reason, token, envelope.time_us))
@@ -403,4 +449,19 @@ class Fold:
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
+        self._answer(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]
+
+    def _answer(self, strategy_id: int, signal: int) -> None:
+        numbers = self.answered.setdefault(strategy_id, {})
+        numbers[signal] = None
+        if len(numbers) > ANSWERED_MAX:
+            del numbers[next(iter(numbers))]
+
+
+def _difference(mine: FoldState, theirs: FoldState) -> str:
+    """The first field in which they differ."""
+    for name in FoldState.__struct_fields__:
+        if getattr(mine, name) != getattr(theirs, name):
+            return f"{name}: expected {getattr(mine, name)}, found {getattr(theirs, name)}"
+    return "the ENGINE_RUN"

@@ -4,8 +4,8 @@ Owns what an order's status, filled quantity and average fill price are, given w
 no money (ledger.py) and reads no journal (fold.py). A report that cannot be true is told to the caller, never
 raised: what to do about a venue that contradicts itself is a decision, not an accident.
 
-Final orders leave the open tables but stay in `orders`, because a rejected one may revive (V3); execution ids
-are kept for good, because a venue may repeat them after any restart (F3).
+Final orders leave the open tables but stay in `orders`, because a rejected one may revive (V3), and their execution
+ids with them, because a venue may repeat them after any restart (F3): until `forget_ended`, which the venue allows.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class OrderTracker:
         self.open_orders: dict[int, Order] = {}
         self._open_by_symbol: dict[int, dict[int, Order]] = {}
         self._open_by_strategy: dict[int, dict[int, Order]] = {}
-        self.execution_ids: set[str] = set()
+        self.execution_ids: dict[str, int] = {}
+        """Order id by execution id, in the order in which they were booked."""
         self.highest_id = 0
         """Of the ids placed or reserved (a bracket's children, P4)."""
 
@@ -189,7 +190,7 @@ class OrderTracker:
         if update.reason:
             order.reason = update.reason
         if update.report == _FILL:
-            self.execution_ids.add(update.execution_id)
+            self.execution_ids[update.execution_id] = order.order_id
             order.filled += update.quantity
             order.fills += 1
             order.fill_product += update.price * update.quantity
@@ -197,6 +198,17 @@ class OrderTracker:
             self._close(order)
         elif order.is_open and not was_open:
             self._open(order)
+
+    def restore(self, order: Order, execution_ids: Iterable[str]) -> None:
+        """An open order of a checkpoint is in the tables."""
+        self.orders[order.order_id] = order
+        self.execution_ids.update(dict.fromkeys(execution_ids, order.order_id))
+        self._open(order)
+
+    def forget_ended(self) -> None:
+        """Orders that have ended, and their execution ids, are not known any more; their ids are never used again."""
+        self.orders = dict(self.open_orders)
+        self.execution_ids = {key: order_id for key, order_id in self.execution_ids.items() if order_id in self.orders}
 
     def _open(self, order: Order) -> None:
         self.open_orders[order.order_id] = order

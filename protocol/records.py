@@ -194,6 +194,24 @@ class EngineRun(Record, frozen=True):
     """The id is FIRST_STRATEGY + index."""
 
 
+class Checkpoint(Record, frozen=True):
+    """All that matters as of the LSN before this one: whoever starts here needs nothing older."""
+
+    journal_id: bytes
+    run: bytes
+    """The last ENGINE_RUN, as its record."""
+    run_lsn: int
+    producers: tuple[tuple[int, int], ...]
+    """(producer, its last number), by producer."""
+    states: tuple[tuple[str, int, bytes], ...]
+    """(who, LSN that the state is as of, state), by name; "risk" is everyone's start (F3), in state.py's layout.
+    That of a strategy that was late is older (F5)."""
+
+    def state_of(self, name: str) -> tuple[int, bytes] | None:
+        """(LSN, state)."""
+        return next(((lsn, state) for owner, lsn, state in self.states if owner == name), None)
+
+
 class SignalRefused(Record, frozen=True):
     """risk refused a signal, and why."""
 
@@ -211,6 +229,7 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.ORDER_PLACE: OrderPlace,
     EntryType.ORDER_CANCEL: OrderCancel,
     EntryType.BALANCE_CHANGE: BalanceChange,
+    EntryType.CHECKPOINT: Checkpoint,
     EntryType.ORDER_UPDATE: OrderUpdate,
     EntryType.TRADING_STATE: TradingState,
     EntryType.RISK_VIOLATION: RiskViolation,
@@ -248,6 +267,7 @@ __all__ = [
     "FIRST_STRATEGY",
     "RECORD_TYPES",
     "BalanceChange",
+    "Checkpoint",
     "EngineRun",
     "EntryType",
     "OrderCancel",

@@ -6,8 +6,11 @@
     watermark what is known to be on disk, in two slots
     log       WriteAheadLog: data opaque, every append durable when it returns
     scan      reading a journal and verifying its chain; the read-only reader
-    tail      recent batches and the sparse index: serving consumers
-    journal   Journal: LSNs, chain, group commit, recovery
+    tail      recent batches, the sparse index, sealed entries: serving consumers
+    journal   Journal: LSNs, chain, group commit, recovery, checkpoint and roll
+    replace   one file in the place of another, crash by crash
+    sealed    what was journal.wal before a roll: names, packing
+    history   all files of a journal read as one
 """
 
 from protocol.wal.journal import Journal

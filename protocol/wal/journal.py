@@ -4,13 +4,15 @@ Owns `DIRECTORY/journal.wal`, its lock and its watermark; used by one thread of 
 about producers (who may append which number is the actor's business) and never releases anything itself: it
 says how far a consumer may be fed (`release_lsn`).
 
-    journal.wal             entries (format.py), the first an ENGINE_RUN with the journal id
+    journal.wal             entries (format.py), the first an ENGINE_RUN, or after a roll a CHECKPOINT (R4)
+    journal-FIRST.wal[.zst] what was journal.wal before a roll (sealed.py)
+    journal.wal.new         a file that a crash kept from becoming journal.wal; removed at open (R5)
     journal.wal.lock        flock, never unlinked
     journal.wal.torn-LSN    a torn tail that was cut, LSN the first one lost; `.1`, `.2` … if there was one before
     watermark               two slots (watermark.py)
 
-Open, then, if `is_new`, create; then append_batch, sync, read. A failed write or sync is final: everything that
-writes raises WalSyncError from then on.
+Open, then, if `is_new`, create; then append_batch, sync, read, and now and then checkpoint. A failed write or sync is
+final: everything that writes raises WalSyncError from then on.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from zlib import crc32
 import structlog
 
 from protocol.errors import WalCorruptError, WalError, WalSyncError
-from protocol.records import EngineRun, EntryType, decode_record
-from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC
+from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
+from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
 from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
+from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.scan import JournalScan, read_journal
+from protocol.wal.sealed import NEW_SUFFIX, Content, list_sealed, sealed_path
 from protocol.wal.storage import Closeable, File, RealStorage, Storage
-from protocol.wal.tail import RecentBatches, SparseIndex, cut_entries
+from protocol.wal.tail import RecentBatches, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
 
 JOURNAL_NAME: Final = "journal.wal"
@@ -82,7 +86,10 @@ class Journal:
         self.sync_mode: Final = sync
         self.length_max: Final = length_max
         self.journal_id = b""
-        self.tail_lsn = self.durable_lsn = self.last_crc = 0
+        self.first_lsn = self.tail_lsn = self.durable_lsn = self.last_crc = 0
+        """first_lsn: of journal.wal; what is older stands in sealed files."""
+        self.checkpoint_states: dict[str, tuple[int, bytes]] = {}
+        """name → (LSN that it is as of, state), of the last CHECKPOINT."""
         self.last_producer_seq: dict[int, int] = {}
         self.last_run: EngineRun | None = None
         self.last_run_lsn = 0
@@ -91,6 +98,7 @@ class Journal:
         self._watermark = Watermark(directory / WATERMARK_NAME, self._storage)
         self._recent = RecentBatches(recent_bytes_max)
         self._index = SparseIndex([], [])
+        self._sealed = SealedEntries(self._storage, directory)
         self._file: File | None = None
         self._lock: Closeable | None = None
         self._end = 0
@@ -143,30 +151,35 @@ class Journal:
 
     def _recover(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
         mark = self._watermark.read()
+        sealed = list_sealed(self._storage, self.path.parent)
+        unfinished = [file.path for file in sealed if self._storage.is_same_file(file.path, self.path)]
+        is_sealed = len(sealed) > len(unfinished)
         try:
             self._file = file = self._storage.open(self.path)
         except FileNotFoundError:
-            verdict = self._judge(Found(False, 0, 0), mark, b"", known_lsn_of)
+            verdict = self._judge(Found(False, 0, 0), mark, JournalScan(Content(b""), 0), is_sealed, known_lsn_of)
             return Recovery(verdict, 0, 0, 0, None)
         size = file.size()
         scan = JournalScan(file, size, length_max=self.length_max, mark_lsn=mark.lsn if mark else 0)
         bad = scan.bad
         later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
         found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
-        verdict = self._judge(found, mark, scan.journal_id, known_lsn_of)
+        verdict = self._judge(found, mark, scan, is_sealed, known_lsn_of)
+        self._remove_leftovers(unfinished)
         tail_copy = self._cut_tail(file, scan, verdict) if verdict.kind is Kind.TORN else None
         self._adopt(scan)
         rewritten = self._rewrite_undurable(file, scan.tail_durable_lsn)
         return Recovery(verdict, scan.entries, scan.end, rewritten, tail_copy)
 
     def _judge(
-        self, found: Found, mark: Mark | None, journal_id: bytes, known_lsn_of: Callable[[bytes], int]
+        self, found: Found, mark: Mark | None, scan: JournalScan, is_sealed: bool, known_lsn_of: Callable[[bytes], int]
     ) -> Verdict:
         """The table's verdict. Raises: WalCorruptError."""
-        known_lsn = known_lsn_of(journal_id)
-        known = Known(known_lsn)
-        if mark and journal_id in (b"", mark.journal_id):
-            known = Known(max(known_lsn, mark.lsn), mark.lsn, mark.crc)
+        known_lsn = known_lsn_of(scan.journal_id)
+        known = Known(known_lsn, sealed_exists=is_sealed)
+        if mark and scan.journal_id in (b"", mark.journal_id):
+            comparable = mark.lsn >= scan.first_lsn - 1  # an older one speaks of a sealed file
+            known = Known(max(known_lsn, mark.lsn), mark.lsn if comparable else 0, mark.crc, is_sealed)
         verdict = decide(found, known)
         if verdict.kind is Kind.CORRUPT:
             raise WalCorruptError(
@@ -174,6 +187,18 @@ class Journal:
                 found=f"{verdict.found} [{verdict.row}]",
             )  # fmt: skip
         return verdict
+
+    def _remove_leftovers(self, unfinished: list[Path]) -> None:
+        """R5: a roll that a crash cut short left a new file, or a second name of this one; it would go on growing."""
+        leftovers = [
+            self.path.with_name(name)
+            for name in self._storage.list_names(self.path.parent)
+            if name.startswith("journal") and name.endswith(NEW_SUFFIX)
+        ]
+        for path in unfinished + leftovers:
+            self._storage.unlink(path)
+        if unfinished or leftovers:
+            self._storage.sync_directory(self.path.parent)
 
     def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
         """The tail stands in a file of its own, on disk, before it goes from the journal (W6)."""
@@ -200,7 +225,10 @@ class Journal:
 
     def _adopt(self, scan: JournalScan) -> None:
         self.journal_id, self.last_run, self.last_run_lsn = scan.journal_id, scan.last_run, scan.last_run_lsn
-        self.tail_lsn, self.last_crc, self._end = scan.tail_lsn, scan.tail_crc, scan.end
+        self.first_lsn, self.tail_lsn = scan.first_lsn, scan.tail_lsn
+        self.last_crc, self._end = scan.tail_crc, scan.end
+        if scan.checkpoint:
+            self.checkpoint_states = _states_by_name(scan.checkpoint)
         self.last_producer_seq = scan.last_producer_seq
         self._index = SparseIndex(scan.index_lsns, scan.index_offsets)
 
@@ -231,6 +259,7 @@ class Journal:
             self._watermark.reset()
             if self._file is None:
                 self._file = self._storage.open(self.path, create=True)
+            self.first_lsn = 1
             self.append_batch((first,))
             self.sync()
             self._storage.sync_directory(self.path.parent)
@@ -294,6 +323,66 @@ class Journal:
             raise
         self.durable_lsn, self._durable_crc = self.tail_lsn, self.last_crc
 
+    # Checkpoint and roll.
+
+    def checkpoint(self, time_us: int, states: Iterable[tuple[str, int, bytes]]) -> int:
+        """The journal goes on in a new file that begins with a CHECKPOINT; returns its LSN, tail_lsn + 1 of before.
+
+        states: (who, LSN that it is as of, state). Everything before must be on disk (`sync`), and nothing, the
+        CHECKPOINT included, may be released before this returns (R4). The old file is sealed.
+
+        Raises: WalError if there was no room for it, or it is too large (the journal goes on as it was), WalSyncError
+        if the disk failed in mid-roll, for good.
+        """
+        file = self._writable()
+        if self.is_new or self.durable_lsn < self.tail_lsn:
+            raise WalError(f"{self.path}: a checkpoint needs everything before it on disk")
+        record, payload = self._encode_checkpoint(time_us, states)
+        new_path = self.path.with_name(JOURNAL_NAME + NEW_SUFFIX)
+        try:
+            new_file = write_new(self._storage, new_path, (payload,))
+        except WalSyncError as error:  # the journal's own file has not been touched
+            raise WalError(f"{self.path}: no checkpoint: {error}") from error
+        try:
+            put_in_place(self._storage, new_path, self.path, sealed_path(self.path.parent, self.first_lsn))
+        except WalSyncError as error:
+            self._fail(error)
+            new_file.close()
+            raise
+        file.close()
+        self._begin_file(new_file, payload, record)
+        return self.tail_lsn
+
+    def forget_sealed(self) -> None:
+        """Sealed files have gone: for a journal in memory, which would grow for ever."""
+        for sealed in list_sealed(self._storage, self.path.parent):
+            self._storage.unlink(sealed.path)
+
+    def _encode_checkpoint(self, time_us: int, states: Iterable[tuple[str, int, bytes]]) -> tuple[Checkpoint, bytes]:
+        assert self.last_run is not None, "a journal begins with ENGINE_RUN"
+        seq = self.last_producer_seq.get(Producer.WAL, 0) + 1
+        producers = sorted((self.last_producer_seq | {int(Producer.WAL): seq}).items())
+        run = encode_record(self.last_run)
+        record = Checkpoint(self.journal_id, run, self.last_run_lsn, tuple(producers), tuple(sorted(states)))
+        lsn, durable = self.tail_lsn + 1, self.durable_lsn
+        head = ENVELOPE.pack(EntryType.CHECKPOINT, lsn, durable, self.last_crc, time_us, Producer.WAL, seq)
+        data = head + encode_record(record)
+        if len(data) > self.length_max:
+            raise WalError(f"{self.path}: a CHECKPOINT of {len(data)} bytes; the limit is {self.length_max}")
+        return record, encode_entry(EntryType.CHECKPOINT, data)
+
+    def _begin_file(self, file: File, payload: bytes, record: Checkpoint) -> None:
+        """`file` is journal.wal, and holds the CHECKPOINT, on disk."""
+        self._file, self._end = file, len(payload)
+        self.first_lsn = self.tail_lsn = self.durable_lsn = self.tail_lsn + 1
+        self.last_crc = self._durable_crc = HEADER.unpack_from(payload)[3]
+        self._index = SparseIndex([self.tail_lsn], [0])
+        self._recent.add(self.tail_lsn, self.tail_lsn, payload)
+        self.last_producer_seq.update(record.producers)
+        self.checkpoint_states = _states_by_name(record)
+
+    # Leaving.
+
     def write_watermark(self) -> None:
         """The watermark says durable_lsn, and that is on disk. Nothing beyond the last sync() is claimed."""
         self._writable()
@@ -327,6 +416,7 @@ class Journal:
 
     def _release(self) -> None:
         self._watermark.close()
+        self._sealed.close()
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -337,18 +427,21 @@ class Journal:
     # Serving consumers.
 
     def read(self, from_lsn: int, bytes_max: int, *, to_lsn: int | None = None) -> tuple[int, int, bytes]:
-        """(first LSN, count, entries as they stand in the file) from `from_lsn` on (0 means LSN 1, J4).
+        """(first LSN, count, entries as they stand in the file) from `from_lsn` on (0: from first_lsn on, J4).
 
         At most bytes_max, but always at least one entry if there is one; never beyond `to_lsn` (default and
-        limit: release_lsn). count 0: nothing there yet.
+        limit: release_lsn). count 0: nothing there yet, or no longer.
         """
-        from_lsn = max(from_lsn, 1)
+        from_lsn = from_lsn or self.first_lsn
         last = self.release_lsn if to_lsn is None else min(to_lsn, self.release_lsn)
         if from_lsn > last or self._file is None:
             return from_lsn, 0, b""
         recent = self._recent.read(from_lsn, last, bytes_max)
         if recent is not None:
             return from_lsn, *recent
+        if from_lsn < self.first_lsn:
+            taken, entries = self._sealed.read(from_lsn, min(last, self.first_lsn - 1), bytes_max) or (0, b"")
+            return from_lsn, taken, entries
         offset = self._index.offset_of(self._file, from_lsn)
         window = self._file.read(offset, min(max(bytes_max, HEADER.size), self._end - offset))
         length = HEADER.size + HEADER.unpack_from(window)[2]
@@ -356,6 +449,15 @@ class Journal:
             return from_lsn, 1, self._file.read(offset, length)
         taken, size = cut_entries(window, 0, last - from_lsn + 1, bytes_max)
         return from_lsn, taken, window[:size]
+
+
+    def can_serve(self, lsn: int) -> bool:
+        """`read` from `lsn` on gives entries."""
+        return self.first_lsn <= lsn <= self.release_lsn or self.read(lsn, 1)[1] > 0
+
+
+def _states_by_name(record: Checkpoint) -> dict[str, tuple[int, bytes]]:
+    return {name: (lsn, state) for name, lsn, state in record.states}
 
 
 def _decode_run(data: bytes) -> EngineRun:

@@ -4,7 +4,8 @@ Owns what makes an entry of the journal good: header, CRC, envelope type = heade
 link to the entry before by its CRC. Reads through windows of bounded size and never writes. What a bad entry
 means is decided elsewhere (recovery.py).
 
-The first entry of a journal is an ENGINE_RUN with LSN 1 and previous crc 0; the journal id stands in it.
+The first entry of a journal is an ENGINE_RUN with LSN 1 and previous crc 0; that of a file after a roll is a
+CHECKPOINT, whose LSN and previous crc go on where the sealed file ended. The journal id stands in either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from protocol.errors import WalCorruptError, WalTornTailError, WireError
-from protocol.records import EngineRun, EntryType, decode_record
+from protocol.records import Checkpoint, EngineRun, EntryType, Record, decode_record
 from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, BadEntry, Envelope
 from protocol.wal.storage import RealStorage, Storage
 
@@ -27,6 +28,7 @@ INDEX_EVERY: Final = 512
 Fields = tuple[int, int, int, int, int, int, int, int, int, int, int]
 """JOURNAL_HEAD: magic, type, length, crc, then the envelope."""
 _ENGINE_RUN: Final = int(EntryType.ENGINE_RUN)
+_CHECKPOINT: Final = int(EntryType.CHECKPOINT)
 
 
 class Readable(Protocol):
@@ -41,7 +43,8 @@ def iterate_chain(
     `data` is envelope and record. It views a window that stays alive as long as the view.
     """
     unpack, header_size, least = JOURNAL_HEAD.unpack_from, HEADER.size, JOURNAL_HEAD.size
-    offset, last_lsn, last_crc, wanted = 0, 0, 0, WINDOW_BYTES
+    offset, wanted = 0, WINDOW_BYTES
+    last_lsn, last_crc = _before_first(file, size)
     while offset < size:
         asked = min(wanted, size - offset)
         window = memoryview(file.read(offset, asked))
@@ -64,6 +67,16 @@ def iterate_chain(
         if not wanted:
             return _explain(window[at:], offset, length_max, last_lsn, last_crc) if offset < size else None
     return None
+
+
+def _before_first(file: Readable, size: int) -> tuple[int, int]:
+    """(LSN, crc32) of the entry before the file's first: only a CHECKPOINT may follow something."""
+    head = file.read(0, JOURNAL_HEAD.size) if size >= JOURNAL_HEAD.size else b""
+    if len(head) == JOURNAL_HEAD.size:
+        _, kind, _, _, envelope_kind, lsn, _, previous, _, _, _ = JOURNAL_HEAD.unpack(head)
+        if kind == envelope_kind == _CHECKPOINT and lsn > 1:
+            return lsn - 1, previous
+    return 0, 0
 
 
 def _bytes_wanted(rest: memoryview, remaining: int, length_max: int) -> int:
@@ -112,10 +125,12 @@ class JournalScan:
         self.bad: BadEntry | None = None
         self.end = 0
         """Offset behind the last good entry."""
-        self.entries = self.tail_lsn = self.tail_crc = self.tail_durable_lsn = 0
+        self.first_lsn = self.entries = self.tail_lsn = self.tail_crc = self.tail_durable_lsn = 0
         self.mark_crc: int | None = None
-        """CRC of the entry `mark_lsn`, None if it is not among the good ones."""
+        """CRC of the entry `mark_lsn`, None if it is neither among the good ones nor just before the first."""
         self.journal_id = b""
+        self.checkpoint: Checkpoint | None = None
+        """The first entry, if it is one."""
         self.last_run: EngineRun | None = None
         self.last_run_lsn = 0
         self.last_producer_seq: dict[int, int] = {}
@@ -125,19 +140,22 @@ class JournalScan:
 
     def _scan(self, chain: Generator[tuple[int, Fields, memoryview], None, BadEntry | None], mark_lsn: int) -> None:
         sequence = self.last_producer_seq
-        next_point, offset, fields = 1, 0, None
+        next_point, offset, fields = 0, 0, None
         while True:
             try:
                 offset, fields, data = next(chain)
             except StopIteration as stop:
                 self.bad = self.bad or stop.value
                 break
-            _, kind, length, crc, _, lsn, durable_lsn, _, _, producer, producer_seq = fields
-            if kind == _ENGINE_RUN or lsn == 1:
-                self.bad = self._keep_run(offset, kind, lsn, data)
+            _, kind, length, crc, _, lsn, durable_lsn, previous, _, producer, producer_seq = fields
+            if kind == _ENGINE_RUN or not self.first_lsn:
+                self.bad = self._keep(offset, kind, lsn, data)
                 if self.bad:
                     chain.close()
                     break
+                if not self.first_lsn:
+                    self.first_lsn = next_point = lsn
+                    self.mark_crc = previous if mark_lsn == lsn - 1 else None
             if lsn == next_point:
                 self.index_lsns.append(lsn)
                 self.index_offsets.append(offset)
@@ -147,47 +165,65 @@ class JournalScan:
             sequence[producer] = producer_seq
             self.tail_lsn, self.tail_crc, self.tail_durable_lsn = lsn, crc, durable_lsn
             self.end = offset + HEADER.size + length
-        self.entries = self.tail_lsn
+        self.entries = self.tail_lsn - self.first_lsn + 1 if self.first_lsn else 0
 
-    def _keep_run(self, offset: int, kind: int, lsn: int, data: memoryview) -> BadEntry | None:
-        """The ENGINE_RUN is kept; a first entry that is none, or one that cannot be read, is a bad entry."""
-        expected = "an ENGINE_RUN with the journal id" if lsn == 1 else "an ENGINE_RUN"
-        if kind != _ENGINE_RUN:
-            return BadEntry(offset, expected, f"type {kind}", False)
+    def _keep(self, offset: int, kind: int, lsn: int, data: memoryview) -> BadEntry | None:
+        """The ENGINE_RUN or the CHECKPOINT is kept; a first entry that is neither, or cannot be read, is a bad one."""
         try:
-            run = decode_record(kind, data[ENVELOPE.size :])
+            if kind == _CHECKPOINT:
+                self._keep_checkpoint(decode_record(kind, data[ENVELOPE.size :]))
+            elif kind == _ENGINE_RUN:
+                self._keep_run(decode_record(kind, data[ENVELOPE.size :]), lsn)
+            else:
+                return BadEntry(offset, "an ENGINE_RUN or a CHECKPOINT with the journal id", f"type {kind}", False)
         except WireError as error:
-            return BadEntry(offset, expected, str(error), False)
-        assert isinstance(run, EngineRun)
-        self.last_run, self.last_run_lsn = run, lsn
-        self.journal_id = self.journal_id or run.journal_id
+            return BadEntry(offset, f"a readable {EntryType(kind).name}", str(error), False)
         return None
+
+    def _keep_checkpoint(self, record: Record) -> None:
+        assert isinstance(record, Checkpoint)
+        self.checkpoint = record
+        self.last_producer_seq.update(record.producers)
+        self._keep_run(decode_record(_ENGINE_RUN, record.run), record.run_lsn)
+
+    def _keep_run(self, record: Record, lsn: int) -> None:
+        assert isinstance(record, EngineRun)
+        self.last_run, self.last_run_lsn = record, lsn
+        self.journal_id = self.journal_id or record.journal_id
 
 
 def read_journal(
     path: Path, *, storage: Storage | None = None, length_max: int = LENGTH_MAX
 ) -> Iterator[tuple[Envelope, int, bytes]]:
-    """(envelope, crc, record data) of every entry, verified; never locks, never writes.
+    """(envelope, crc, record data) of every entry of one file, verified; never locks, never writes.
 
-    The file may belong to a live engine: what stands there when reading begins is read.
+    The file may belong to a live engine: what stands there when reading begins is read. history.py reads on from
+    file to file.
 
     Raises, at the end of what is good: WalTornTailError if the file ends within an entry (a live engine may just
     be writing it), WalCorruptError for anything else that is wrong. FileNotFoundError if there is no file.
     """
     file = (storage or RealStorage()).open(path, read_only=True)
     try:
-        chain = iterate_chain(file, file.size(), length_max)
-        lsn = 0
-        while True:
-            try:
-                _, fields, data = next(chain)
-            except StopIteration as stop:
-                bad: BadEntry | None = stop.value
-                break
-            lsn = fields[5]
-            yield Envelope._make(fields[4:]), fields[3], bytes(data[ENVELOPE.size :])
+        yield from iterate_records(file, file.size(), path, length_max=length_max)
     finally:
         file.close()
+
+
+def iterate_records(
+    file: Readable, size: int, path: Path, *, length_max: int = LENGTH_MAX
+) -> Iterator[tuple[Envelope, int, bytes]]:
+    """read_journal on an open file; `path` is for the errors."""
+    chain = iterate_chain(file, size, length_max)
+    lsn = 0
+    while True:
+        try:
+            _, fields, data = next(chain)
+        except StopIteration as stop:
+            bad: BadEntry | None = stop.value
+            break
+        lsn = fields[5]
+        yield Envelope._make(fields[4:]), fields[3], bytes(data[ENVELOPE.size :])
     if bad is None:
         return
     if bad.incomplete:

@@ -1,7 +1,8 @@
-"""Where entries are found again: recent batches in memory, older ones through a sparse index of the file.
+"""Where entries are found again: recent batches in memory, older ones through a sparse index of the file, and
+what lies before the last roll in sealed files.
 
 Owns bounded memory for serving consumers. Works on bytes that wal has itself written or verified: steps from
-entry to entry by their lengths and computes no CRC again.
+entry to entry by their lengths and computes no CRC again; but sealed files, which it has not verified itself.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ import struct
 from bisect import bisect_right
 from collections import deque
 from operator import itemgetter
+from pathlib import Path
 from typing import Final
 
-from protocol.wal.format import HEADER
+import structlog
+
+from protocol.errors import WalError
+from protocol.wal.format import HEADER, BadEntry, decode_envelope, iterate_entries
 from protocol.wal.scan import INDEX_EVERY, Readable
+from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
+from protocol.wal.storage import File, Storage
 
 LENGTH: Final = struct.Struct("<5xI")
 """The length field of a header, alone."""
 STEP_BYTES: Final = 64 * 1024
 """Read at a time while stepping to an entry."""
 
+_log = structlog.get_logger(__name__)
 _unpack_length = LENGTH.unpack_from
 _first_lsn = itemgetter(0)
 
@@ -99,6 +107,69 @@ class SparseIndex:
         while at < lsn:
             if offset + HEADER.size > start + len(window):
                 window, start = file.read(offset, STEP_BYTES), offset
+                if len(window) < HEADER.size:
+                    raise WalError(f"LSN {lsn} is not in the file, which ends at byte {offset}")
             offset += HEADER.size + _unpack_length(window, offset - start)[0]
             at += 1
         return offset
+
+
+class SealedEntries:
+    """The entries of the sealed files in `directory`, by LSN; one file is open at a time."""
+
+    def __init__(self, storage: Storage, directory: Path) -> None:
+        self._storage = storage
+        self._directory = directory
+        self._opened: tuple[SealedFile, File | Content, SparseIndex] | None = None
+
+    def read(self, from_lsn: int, to_lsn: int, bytes_max: int) -> tuple[int, bytes] | None:
+        """(count, entries) from `from_lsn`, verified; None if they are no longer there, or damaged."""
+        try:
+            opened = self._open(from_lsn)
+            found = _read_sealed(*opened[1:], from_lsn, to_lsn, bytes_max) if opened else None
+        except FileNotFoundError:  # it has been packed or removed meanwhile
+            found = None
+        except (WalError, struct.error) as error:
+            _log.warning("sealed_file_unreadable", lsn=from_lsn, error=str(error), advice="run `seawall wal verify`")
+            found = None
+        if found is None:
+            self.close()
+        return found
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    def _open(self, lsn: int) -> tuple[SealedFile, File | Content, SparseIndex] | None:
+        """The file that has the entry, if there is one."""
+        files = list_sealed(self._storage, self._directory)
+        number = bisect_right([file.first_lsn for file in files], lsn) - 1
+        if number < 0:
+            return None
+        sealed = files[number]
+        if self._opened is None or self._opened[0].first_lsn != sealed.first_lsn:
+            self.close()
+            self._opened = (sealed, open_sealed(self._storage, sealed), SparseIndex([sealed.first_lsn], [0]))
+        return self._opened
+
+
+def _read_sealed(
+    file: File | Content, index: SparseIndex, from_lsn: int, to_lsn: int, bytes_max: int
+) -> tuple[int, bytes] | None:
+    offset = index.offset_of(file, from_lsn)
+    window = file.read(offset, max(bytes_max, HEADER.size))
+    if len(window) < HEADER.size:
+        return None
+    whole = HEADER.size + _unpack_length(window)[0]
+    if whole > len(window):
+        window = file.read(offset, whole)
+    count, end = cut_entries(window, 0, to_lsn - from_lsn + 1, max(bytes_max, whole))
+    lsn = from_lsn
+    for entry in iterate_entries(window[:end]):
+        envelope = None if isinstance(entry, BadEntry) else decode_envelope(entry.data)
+        if envelope is None or envelope.lsn != lsn:
+            raise WalError(f"the entry at byte {offset + entry.offset} is not LSN {lsn}, or damaged")
+        lsn += 1
+    index.add(lsn, offset + end)
+    return (count, window[:end]) if count else None

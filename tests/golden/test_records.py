@@ -41,6 +41,14 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
     (5, records.OrderCancel(1, 16, 5, "strategy"), [1, 16, 5, "strategy"], "94"),
     (6, records.BalanceChange(9, 1, COST, bytes(16), COST), [9, 1, COST, bytes(16), COST], "95"),
     (
+        7,
+        records.Checkpoint(
+            b"j" * 16, b"\x90", 1, ((1, 3), (2, 40)), (("risk", 299, b"\x93"), ("strategy.sma", 280, b"")),
+        ),
+        [b"j" * 16, b"\x90", 1, [[1, 3], [2, 40]], [["risk", 299, b"\x93"], ["strategy.sma", 280, b""]]],
+        "95",
+    ),
+    (
         8,
         records.OrderUpdate(1, Report.FILL, "x-1", 150_500_000, 3_000_000, 10_000, 1_000_000, "", 1_577_836_800_000),
         [1, 2, "x-1", 150_500_000, 3_000_000, 10_000, 1_000_000, "", 1_577_836_800_000],

@@ -8,8 +8,10 @@ import msgspec
 from hypothesis import strategies as st
 
 from actors.fold import Change, Fold
+from actors.fold_state import take_state
 from protocol.orders import OrderType, Report, Side, TradingMode
 from protocol.records import (
+    Checkpoint,
     EngineRun,
     OrderCancel,
     OrderPlace,
@@ -18,8 +20,10 @@ from protocol.records import (
     Record,
     RunEvent,
     TradingState,
+    encode_record,
     entry_type_of,
 )
+from protocol.state import encode_state
 from protocol.units import MICROS, product_to_bytes
 from protocol.wal.format import Envelope
 
@@ -89,6 +93,13 @@ def state(fold: Fold) -> dict[str, Any]:
         "baseline": dict(fold.drawdown_baseline), "owed": list(fold.owed),
         "shown": fold.snapshot_positions(), "multipliers_changed": fold.changed_multipliers(),
     }  # fmt: skip
+
+
+def checkpoint(fold: Fold) -> Checkpoint:
+    """What wal writes when risk is such a fold."""
+    assert fold.run is not None
+    states = (("risk", fold.lsn, encode_state(take_state(fold))),)
+    return Checkpoint(fold.journal_id, encode_record(fold.run), 1, (), states)
 
 
 # A step is (verb, and three numbers that the verb reads as it likes); placing and filling are the usual case.

@@ -130,9 +130,19 @@ class WatchedStorage:
         self.note(f"rename {source.name} {target.name}")
         self.inner.rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        self.note(f"link {source.name} {target.name}")
+        self.inner.link(source, target)
+
     def unlink(self, path: Path) -> None:
         self.note(f"unlink {path.name}")
         self.inner.unlink(path)
+
+    def is_same_file(self, one: Path, other: Path) -> bool:
+        return self.inner.is_same_file(one, other)
+
+    def list_names(self, directory: Path) -> list[str]:
+        return self.inner.list_names(directory)
 
     def make_directory(self, path: Path) -> None:
         self.inner.make_directory(path)

@@ -1,0 +1,92 @@
+"""A fold's state as the bytes in a CHECKPOINT, and back (F3: risk's is everyone's start).
+
+Owns what belongs to it: what later records or decisions need. Derived records owed belong to it (F2), pending never
+does. Orders that have ended leave with the checkpoint: the paper venue never speaks of them again, and memory stays
+bounded however long the engine runs. (A venue that may repeat itself says how long ended orders stay.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from actors.ledger import Position
+from actors.order_tracker import Order, OrderTracker
+from protocol.records import decode_record, encode_record, entry_type_of
+from protocol.state import FoldState, OrderState, PositionState, TradingStateState
+from protocol.units import bytes_to_product, product_to_bytes
+
+if TYPE_CHECKING:
+    from actors.fold import Fold
+
+
+def take_state(fold: Fold) -> FoldState:
+    """The state as of `fold.lsn`; equal folds give equal states."""
+    account, tracker, trading = fold.account, fold.tracker, fold.trading
+    return FoldState(
+        opening_balance=product_to_bytes(fold.opening_balance),
+        balance=product_to_bytes(account.balance),
+        commission=product_to_bytes(account.commission),
+        positions=tuple(_positions(fold)),
+        trading=TradingStateState(trading.mode, trading.by, trading.reason, trading.token, trading.since_us),
+        cleared_token=fold.cleared_token,
+        halt_tokens=tuple(sorted(fold.halt_tokens)),
+        drawdown_baselines=tuple((key, product_to_bytes(n)) for key, n in sorted(fold.drawdown_baseline.items())),
+        highest_order_id=tracker.highest_id,
+        orders=tuple(_orders(tracker)),
+        owed=tuple((int(entry_type_of(record)), encode_record(record)) for record in fold.owed),
+        answered=tuple((key, tuple(numbers)) for key, numbers in sorted(fold.answered.items())),
+    )
+
+
+def _positions(fold: Fold) -> Iterable[PositionState]:
+    for symbol_id, position in sorted(fold.account.positions.items()):
+        opened_at = fold.opened_at.get(symbol_id, 0) if position.quantity else 0
+        realized = fold.account.realized.get(symbol_id, 0)
+        yield PositionState(
+            symbol_id, position.quantity, product_to_bytes(position.cost), product_to_bytes(realized), opened_at
+        )
+
+
+def _orders(tracker: OrderTracker) -> Iterable[OrderState]:
+    executions: dict[int, list[str]] = {}
+    for execution_id, order_id in tracker.execution_ids.items():
+        executions.setdefault(order_id, []).append(execution_id)
+    for order_id, order in sorted(tracker.open_orders.items()):
+        yield OrderState(
+            order.place, order.status, order.reason, order.filled, order.fills, product_to_bytes(order.fill_product),
+            order.cancel_requested, tuple(executions.get(order_id, ())),
+        )  # fmt: skip
+
+
+def put_state(fold: Fold, state: FoldState) -> None:
+    """A new fold has the state; its run, trading state and lsn are the caller's.
+
+    Raises: WireError for an owed record of no known type.
+    """
+    account = fold.account
+    fold.opening_balance = bytes_to_product(state.opening_balance)
+    account.balance = bytes_to_product(state.balance)
+    account.commission = bytes_to_product(state.commission)
+    for row in state.positions:
+        account.positions[row.symbol_id] = Position(row.quantity, bytes_to_product(row.cost))
+        account.realized[row.symbol_id] = bytes_to_product(row.realized)
+        if row.quantity:
+            fold.opened_at[row.symbol_id] = row.opened_at
+    fold.cleared_token = state.cleared_token
+    fold.halt_tokens.update(state.halt_tokens)
+    fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
+    fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
+    for strategy_id, numbers in state.answered:
+        fold.answered[strategy_id] = dict.fromkeys(numbers)
+    for row in state.orders:
+        fold.tracker.restore(_order(row), row.execution_ids)
+    fold.tracker.highest_id = state.highest_order_id
+
+
+def _order(row: OrderState) -> Order:
+    order = Order(row.place)
+    order.status, order.reason = row.status, row.reason
+    order.filled, order.fills, order.fill_product = row.filled, row.fills, bytes_to_product(row.fill_product)
+    order.cancel_requested = row.cancel_requested
+    return order

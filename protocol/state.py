@@ -1,0 +1,93 @@
+"""The states inside a CHECKPOINT: risk's, which is everyone's start (F3), and the one that a strategy saves.
+
+Owns their bytes: MessagePack arrays, fields in order, appended and never reordered; every field that is appended
+later has a default. What they mean is the fold's business (actors/fold_state.py). The bytes are canonical: the same
+state gives the same bytes, so rows are sorted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from protocol.errors import WireError
+from protocol.orders import OrderStatus, TradingMode
+from protocol.records import UNREADABLE, OrderPlace
+
+RISK: Final = "risk"
+"""The name of the state that every fold starts from."""
+
+
+class PositionState(msgspec.Struct, array_like=True, frozen=True):
+    symbol_id: int
+    quantity: int
+    cost: bytes
+    realized: bytes
+    opened_at: int
+    """The multiplier, micros, at which it was opened; 0 if flat."""
+
+
+class TradingStateState(msgspec.Struct, array_like=True, frozen=True):
+    mode: TradingMode
+    by: str
+    reason: str
+    token: int
+    since_us: int
+
+
+class OrderState(msgspec.Struct, array_like=True, frozen=True):
+    place: OrderPlace
+    status: OrderStatus
+    reason: str
+    filled: int
+    fills: int
+    fill_product: bytes
+    cancel_requested: bool
+    execution_ids: tuple[str, ...]
+
+
+class FoldState(msgspec.Struct, array_like=True, frozen=True):
+    opening_balance: bytes
+    balance: bytes
+    commission: bytes
+    positions: tuple[PositionState, ...]
+    trading: TradingStateState
+    cleared_token: int
+    halt_tokens: tuple[int, ...]
+    drawdown_baselines: tuple[tuple[int, bytes], ...]
+    highest_order_id: int
+    orders: tuple[OrderState, ...]
+    owed: tuple[tuple[int, bytes], ...]
+    answered: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+class StrategyState(msgspec.Struct, array_like=True, frozen=True):
+    market_epoch: bytes
+    market_position: int
+    """3 × tick + phase of the last position that the strategy has seen."""
+    saved: Any
+    """What `save()` gave: JSON-like values."""
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+_FOLD: Final = msgspec.msgpack.Decoder(FoldState)
+_STRATEGY: Final = msgspec.msgpack.Decoder(StrategyState)
+
+encode_state = _ENCODER.encode
+
+
+def decode_fold_state(data: bytes) -> FoldState:
+    """Raises: WireError."""
+    try:
+        return _FOLD.decode(data)
+    except UNREADABLE as error:
+        raise WireError(f"the state of risk in a CHECKPOINT: {error}") from error
+
+
+def decode_strategy_state(data: bytes) -> StrategyState:
+    """Raises: WireError."""
+    try:
+        return _STRATEGY.decode(data)
+    except UNREADABLE as error:
+        raise WireError(f"the state of a strategy in a CHECKPOINT: {error}") from error
