@@ -29,6 +29,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
+from protocol.wal.history import JOURNAL_NAME
 from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
 from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.scan import JournalScan, read_journal
@@ -37,7 +38,6 @@ from protocol.wal.storage import Closeable, File, RealStorage, Storage
 from protocol.wal.tail import RecentBatches, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
 
-JOURNAL_NAME: Final = "journal.wal"
 WATERMARK_NAME: Final = "watermark"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of recent batches kept in memory for consumers that follow closely: seconds of a busy journal."""
