@@ -103,9 +103,8 @@ def tidy_sealed(
         for path in (plain, _packed_path(plain)):
             if storage.exists(path):
                 storage.unlink(path)
+        storage.sync_directory(directory)  # each by itself: a power loss might undo the first of two alone
         gone += 1
-    if gone:
-        storage.sync_directory(directory)
     for file in sealed[gone:-1]:
         if not file.is_packed and can_pack():
             pack_sealed(storage, file)
