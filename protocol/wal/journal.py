@@ -29,7 +29,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
-from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
+from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.scan import JournalScan, read_journal
 from protocol.wal.sealed import NEW_SUFFIX, Content, list_sealed, sealed_path
@@ -175,11 +175,10 @@ class Journal:
         self, found: Found, mark: Mark | None, scan: JournalScan, is_sealed: bool, known_lsn_of: Callable[[bytes], int]
     ) -> Verdict:
         """The table's verdict. Raises: WalCorruptError."""
-        known_lsn = known_lsn_of(scan.journal_id)
-        known = Known(known_lsn, sealed_exists=is_sealed)
-        if mark and scan.journal_id in (b"", mark.journal_id):
-            comparable = mark.lsn >= scan.first_lsn - 1  # an older one speaks of a sealed file
-            known = Known(max(known_lsn, mark.lsn), mark.lsn if comparable else 0, mark.crc, is_sealed)
+        known = combine_known(
+            known_lsn_of(scan.journal_id), mark,
+            journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=is_sealed,
+        )  # fmt: skip
         verdict = decide(found, known)
         if verdict.kind is Kind.CORRUPT:
             raise WalCorruptError(

@@ -36,15 +36,21 @@ class Readable(Protocol):
 
 
 def iterate_chain(
-    file: Readable, size: int, length_max: int = LENGTH_MAX
+    file: Readable,
+    size: int,
+    length_max: int = LENGTH_MAX,
+    *,
+    start: int = 0,
+    before: tuple[int, int] | None = None,
 ) -> Generator[tuple[int, Fields, memoryview], None, BadEntry | None]:
     """(offset, fields, data) of each good entry of the first `size` bytes; returns what stopped it, if anything.
 
-    `data` is envelope and record. It views a window that stays alive as long as the view.
+    `data` is envelope and record. It views a window that stays alive as long as the view. To go on where reading
+    ended, `start` is the offset and `before` (LSN, crc32) of the entry before it.
     """
     unpack, header_size, least = JOURNAL_HEAD.unpack_from, HEADER.size, JOURNAL_HEAD.size
-    offset, wanted = 0, WINDOW_BYTES
-    last_lsn, last_crc = _before_first(file, size)
+    offset, wanted = start, WINDOW_BYTES
+    last_lsn, last_crc = before or _before_first(file, size)
     while offset < size:
         asked = min(wanted, size - offset)
         window = memoryview(file.read(offset, asked))
