@@ -17,7 +17,7 @@ import msgspec
 
 from actors.base import Actor, Place
 from actors.clock import monotonic_s, now_us
-from actors.page import Activity, forget_acknowledged, known_lsn
+from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
 from protocol.errors import WalError, WalSyncError, WireError
@@ -44,8 +44,6 @@ APPENDABLE: Final = {
 """What each producer may append; ENGINE_RUN is written by wal itself."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
-KNOWN_BY: Final = ("risk", "order_routing", "gateway")
-"""Whose health pages prove that a record was acknowledged (design section 4)."""
 
 
 @dataclass(slots=True)

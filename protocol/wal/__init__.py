@@ -11,6 +11,8 @@
     replace   one file in the place of another, crash by crash
     sealed    what was journal.wal before a roll: names, packing
     history   all files of a journal read as one
+    verify    all files and links verified, without a byte written
+    repair    what an operator's repair would do and lose, and doing it
 """
 
 from protocol.wal.journal import Journal

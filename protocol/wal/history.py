@@ -56,7 +56,7 @@ def read_history(
 
 
 def first_lsn_since(directory: Path, since_us: int, *, storage: Storage | None = None) -> int:
-    """Where to begin for what was appended at `since_us` and later: the first LSN of the file that was the journal then.
+    """Where to begin for what was appended from `since_us` on: the first LSN of the file that was the journal then.
 
     By the times of the files' first entries, so that the files before it need not be read.
     """

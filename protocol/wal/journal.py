@@ -165,7 +165,7 @@ class Journal:
         later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
         found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
         verdict = self._judge(found, mark, scan, is_sealed, known_lsn_of)
-        self._remove_leftovers(unfinished)
+        self._remove_leftovers()
         tail_copy = self._cut_tail(file, scan, verdict) if verdict.kind is Kind.TORN else None
         self._adopt(scan)
         rewritten = self._rewrite_undurable(file, scan.tail_durable_lsn)
@@ -187,16 +187,18 @@ class Journal:
             )  # fmt: skip
         return verdict
 
-    def _remove_leftovers(self, unfinished: list[Path]) -> None:
-        """R5: a roll that a crash cut short left a new file, or a second name of this one; it would go on growing."""
+    def _remove_leftovers(self) -> None:
+        """R5: a roll or a repair that a crash cut short left a new file, or a second name of this one; it would go on
+        growing."""
         leftovers = [
-            self.path.with_name(name)
+            path
             for name in self._storage.list_names(self.path.parent)
-            if name.startswith("journal") and name.endswith(NEW_SUFFIX)
-        ]
-        for path in unfinished + leftovers:
+            if name.startswith("journal") and (path := self.path.with_name(name)) != self.path
+            and (name.endswith(NEW_SUFFIX) or self._storage.is_same_file(path, self.path))
+        ]  # fmt: skip
+        for path in leftovers:
             self._storage.unlink(path)
-        if unfinished or leftovers:
+        if leftovers:
             self._storage.sync_directory(self.path.parent)
 
     def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
