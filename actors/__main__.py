@@ -48,7 +48,7 @@ def process_title(spec: ChildSpec) -> str:
 def check(config: Config) -> list[str]:
     """What only a child can find wrong: strategies that cannot be imported, files that cannot be read."""
     from actors.market_data import check_source
-    from actors.strategy import load_strategy_class
+    from actors.strategies.loading import load_strategy_class
 
     mistakes: list[str] = []
     for index, strategy in enumerate(config.strategies):

@@ -21,14 +21,21 @@ from protocol.wal.format import Envelope
 
 
 class FoldingActor(Actor):
-    """`producer`: its number in the journal; 0 if it appends nothing. `on_batch`: see JournalClient.
+    """`producer`: its number in the journal; 0 if it appends nothing. `on_batch`, `take_state`: see JournalClient.
 
     A subclass makes its `market`, and starts both when its own order of things allows.
     """
 
     market: MarketClient
 
-    def __init__(self, place: Place, *, producer: int = 0, on_batch: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        producer: int = 0,
+        on_batch: Callable[[], None] | None = None,
+        take_state: Callable[[], bytes | None] | None = None,
+    ) -> None:
         super().__init__(place)
         self.fold = Fold()
         self.journal = JournalClient(
@@ -41,12 +48,13 @@ class FoldingActor(Actor):
             on_caught_up=self.on_caught_up,
             producer=producer,
             on_batch=on_batch,
+            take_state=take_state,
         )
         self.counters: dict[str, int] = {}
 
     @abstractmethod
     def on_record(self, envelope: Envelope, record: Record) -> None:
-        """Every record, in order, from LSN 1: to be folded. No effects before `on_caught_up`."""
+        """Every record, in order, from LSN 1 or a CHECKPOINT: to be folded. No effects before `on_caught_up`."""
 
     @abstractmethod
     def on_caught_up(self) -> None:

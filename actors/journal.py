@@ -20,7 +20,7 @@ from actors.page import HealthPage
 from actors.stream import SILENCE_S, StreamClient
 from protocol.codec import encode_append
 from protocol.errors import FoldError, SeawallError, WireError
-from protocol.messages import Append, Data, Welcome
+from protocol.messages import Append, Barrier, Data, State, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EntryType, Record, decode_record, encode_record, entry_type_of
 from protocol.wal.format import Envelope, iterate_payload
@@ -51,7 +51,8 @@ class JournalClient:
 
     on_record(envelope, record) is called for every record in order, in the actor's loop; on_caught_up() once, when
     the fold is complete. Until then records change state and have no effects. on_batch() is called after each DATA,
-    for what is done once a batch.
+    for what is done once a batch. take_state() answers a BARRIER: the state as of the last record, b"" for nothing to
+    keep, None if it cannot be said just now; only those have it who hold state.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class JournalClient:
         on_caught_up: Callable[[], None],
         producer: int = 0,
         on_batch: Callable[[], None] | None = None,
+        take_state: Callable[[], bytes | None] | None = None,
     ) -> None:
         self._loop = loop
         self._page = page
@@ -74,10 +76,13 @@ class JournalClient:
         self._on_record = on_record
         self._on_caught_up = on_caught_up
         self._on_batch = on_batch
+        self._take_state = take_state
+        self._barrier: Barrier | None = None
         self._pending: deque[Pending] = deque()
         self._unsent = 0
         self._next_seq = 0
-        self._last_crc = 0
+        self._last_crc: int | None = None
+        """Of the last record; None before the first, which may be a CHECKPOINT that goes on from a sealed file."""
         self._target = -1
         self._durable = False
         self._boot = b""
@@ -91,6 +96,7 @@ class JournalClient:
             on_data=self._take_data,
             on_welcome=self._take_welcome,
             on_reset=self._take_reset,
+            on_barrier=self._take_barrier,
             producer=producer,
         )
 
@@ -165,6 +171,7 @@ class JournalClient:
         if self._target < 0:
             self._target = welcome.tail_position
             self._next_seq = welcome.last_producer_seq + 1
+            stream.position = welcome.first_position - 1  # a CHECKPOINT stands there, or LSN 1 (J4)
         # Everything after `last_producer_seq` may be lost: send it again. What is up to it comes on the tail.
         self._unsent = sum(1 for item in self._pending if item.producer_seq > welcome.last_producer_seq)
         self._check_caught_up()
@@ -179,20 +186,36 @@ class JournalClient:
             return None
         on_record, crc, own = self._on_record, self._last_crc, self._producer
         for envelope, entry_crc, body in iterate_payload(payload):
-            if envelope.previous_crc != crc:
+            if envelope.previous_crc != crc and crc is not None:
                 raise JournalLostError(f"LSN {envelope.lsn} does not follow the fold's LSN {lsn}")
             lsn, crc = envelope.lsn, entry_crc
             stream.position = lsn
             if own and envelope.producer == own:
                 self._acknowledge(envelope.producer_seq)
             on_record(envelope, _decode(envelope, body))
+        assert crc is not None, "DATA with a count has entries"
         self._last_crc = crc
         if self._durable:
             self._page.acknowledge(stream.epoch, lsn, crc)
         if self._on_batch is not None:
             self._on_batch()
         self._check_caught_up()
+        self._answer_barrier(lsn)
         return lsn
+
+    def _take_barrier(self, barrier: Barrier) -> None:
+        self._barrier = barrier
+        self._answer_barrier(self.stream.position)
+
+    def _answer_barrier(self, lsn: int) -> None:
+        """The state as of exactly the barrier's LSN, or no answer: wal does without, or tries again."""
+        barrier = self._barrier
+        if barrier is None or lsn < barrier.lsn or not self.caught_up:
+            return
+        self._barrier = None
+        state = self._take_state() if lsn == barrier.lsn and self._take_state is not None else None
+        if state is not None:
+            self.stream.send(State(barrier.number, self._incarnation, lsn), state)
 
     def _acknowledge(self, seq: int) -> None:
         pending = self._pending

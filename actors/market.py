@@ -73,6 +73,10 @@ class MarketClient:
         stream.start_position = 0 if self._is_file or self._from_first else HEAD
         stream.start()
 
+    def resume(self, epoch: bytes, position: int) -> None:
+        """`start` goes on after this position, whatever the page says."""
+        self.former_epoch, self.former_position, self._from_first = epoch, position, False
+
     @property
     def epoch(self) -> bytes:
         return self.stream.epoch

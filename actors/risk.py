@@ -27,6 +27,7 @@ from actors.fold import (
     SignalAnswered,
     TradingStateChanged,
 )
+from actors.fold_state import take_state
 from actors.folding import FoldingActor
 from actors.market import MarketClient
 from protocol.errors import ConfigError, WireError
@@ -43,6 +44,7 @@ from protocol.messages import (
 from protocol.orders import Side, TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.records import (
+    Checkpoint,
     EngineRun,
     OrderCancel,
     OrderPlace,
@@ -52,6 +54,7 @@ from protocol.records import (
     SignalRefused,
     TradingState,
 )
+from protocol.state import encode_state
 from protocol.units import decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
@@ -65,7 +68,7 @@ DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 
 class Risk(FoldingActor):
     def __init__(self, place: Place) -> None:
-        super().__init__(place, producer=Producer.RISK, on_batch=self._on_batch)
+        super().__init__(place, producer=Producer.RISK, on_batch=self._on_batch, take_state=self._take_state)
         config = self.config
         self.market = MarketClient(self, self)
         self.instruments: dict[int, InstrumentLimits] = {}
@@ -126,21 +129,21 @@ class Risk(FoldingActor):
             self.pending_orders.pop(record.order_id, None)
         elif isinstance(record, OrderCancel):
             self.pending_cancels.discard(record.order_id)
-        elif isinstance(record, EngineRun):
-            self._take_run(record)
         owed = len(self.fold.owed)
         changes = self.fold.apply(envelope, record)
         if len(self.fold.owed) < owed:
             self.owed_appended = max(0, self.owed_appended - 1)
+        if isinstance(record, EngineRun | Checkpoint):
+            self._take_run()
         for change in changes:
             self._take_change(change)
 
-    def _take_run(self, run: EngineRun) -> None:
+    def _take_run(self) -> None:
         limits = {
             instrument.symbol: InstrumentLimits(instrument.tick_micros, instrument.lot_micros)
             for instrument in self.config.instruments
         }
-        self.instruments = {index: limits[name] for index, (name, _) in enumerate(run.symbols) if name in limits}
+        self.instruments = {index: limits[name] for index, name in enumerate(self.fold.symbols) if name in limits}
 
     def _take_change(self, change: Change) -> None:
         if isinstance(change, SignalAnswered):
@@ -165,6 +168,9 @@ class Risk(FoldingActor):
         if changed := self.fold.changed_multipliers():
             raise ConfigError([f"instruments.multiplier: changed for {name}, which is held" for name in changed])
         self.next_order_id = self.fold.next_order_id
+        for strategy_id, numbers in self.fold.answered.items():
+            for number in numbers:
+                self._remember(strategy_id, number)
         self._append_owed()
         for symbol_id in self.fold.account.realized:
             self._check_drawdown(symbol_id, at_start=True)
@@ -181,6 +187,10 @@ class Risk(FoldingActor):
         self.is_ready = True
         self.loop.on_readable(self.signals, self._read_signals)
         self.ready(self.journal.lsn)
+
+    def _take_state(self) -> bytes:
+        """F3: everyone's start. Pending is no part of it; what is owed is (F2)."""
+        return encode_state(take_state(self.fold))
 
     def _on_batch(self) -> None:
         self._append_owed()

@@ -11,12 +11,13 @@ ahead of what it has asked for (what the order meets is order_routing's tick, at
 feed waits for nobody.
 
 A new life without saved state is warmed: the feed is run through from the first tick that there still is, with
-signals suppressed up to where the former life had come (a file) or to the head (a live feed).
+signals suppressed up to where the former life had come (a file) or to the head (a live feed). One with saved state
+begins at the checkpoint that it is of (F5): `load`, `on_start`, then what the journal has told since, then the ticks
+since; signals are suppressed up to where the former life had come.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.strategies import Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy
+from actors.strategies.loading import load_strategy_class
 from actors.strategy_feed import StrategyFeed
-from protocol.errors import ConfigError, ExitCode, NotRepresentableError, WireError
+from protocol.errors import ExitCode, NotRepresentableError, WireError
 from protocol.messages import (
     SIGNAL_CANCEL,
     SIGNAL_CLOSE,
@@ -50,8 +52,9 @@ from protocol.messages import (
 )
 from protocol.orders import OrderStatus, OrderType, Side, TradingMode
 from protocol.pipeline import SIGNALS
-from protocol.records import FIRST_STRATEGY, EngineRun, Record
+from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
+from protocol.state import StrategyState, decode_strategy_state, encode_state
 from protocol.units import MICROS, PRODUCT, decimal_to_micros
 from protocol.wal.format import Envelope
 
@@ -78,7 +81,7 @@ class Sent:
 
 class StrategyActor(FoldingActor):
     def __init__(self, place: Place) -> None:
-        super().__init__(place)
+        super().__init__(place, take_state=self._take_state)
         name = self.name.partition(".")[2]
         self.index = next(i for i, s in enumerate(self.config.strategies) if s.name == name)
         self.settings: StrategySettings = self.config.strategies[self.index]
@@ -100,7 +103,7 @@ class StrategyActor(FoldingActor):
         """The highest number of a signal of this strategy, of this life or in the journal."""
         self.refused_here: deque[OrderInfo] = deque()
         """What on_order must still be told of signals that never left."""
-        self.is_ready = self.is_detached = self.is_welcome = False
+        self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
         self.cancel_later: dict[int, Signal] = {}
         """Cancels of signals that are no orders yet, by the number of what they cancel."""
         self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
@@ -137,6 +140,7 @@ class StrategyActor(FoldingActor):
         self.loop.after_turn(self._go_on)
 
     def on_caught_up(self) -> None:
+        self.last_number = max((self.last_number, *self.fold.answered.get(self.strategy_id, ())))
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
             if order.status is OrderStatus.NEW:
                 self.unacknowledged.add(order.order_id)
@@ -146,11 +150,38 @@ class StrategyActor(FoldingActor):
         if self.is_ready or not self.journal.caught_up or not self.risk_incarnation:
             return
         self.is_ready = True
-        self.feed.call(self.strategy.on_start)
+        self._start()
         if self.fold.trading.mode is TradingMode.HALTED:
-            self.feed.call(self.strategy.on_halt, self.fold.trading.reason)
+            self._tell_halt()
         self.market.start()
         self.ready(self.journal.lsn)
+
+    def _start(self) -> None:
+        if not self.is_started:
+            self.is_started = True
+            self.feed.call(self.strategy.on_start)
+
+    def _take_state(self) -> bytes | None:
+        if self.feed.is_in_bars:
+            return None
+        saved = self.feed.call(self.strategy.save)
+        if saved is None:
+            return b""
+        return encode_state(StrategyState(self.market.epoch, self.feed.saved_position, saved))
+
+    def _load_state(self, lsn: int, record: Checkpoint) -> None:
+        """The checkpoint from which this fold begins may hold this strategy's state as of then."""
+        found = record.state_of(self.name)
+        if found is None or found[0] != lsn - 1:
+            return
+        state = decode_strategy_state(found[1])
+        self.is_warmed = False
+        if state.market_epoch and state.market_epoch == self.former_epoch:
+            self.market.resume(state.market_epoch, state.market_position)
+            self.feed.position = state.market_position
+            self.suppressed_to = self.former_position
+        self.feed.call(self.strategy.load, state.saved)
+        self._start()
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
         """Positions of another epoch mean nothing here; a life that is warmed is silent up to a live feed's head."""
@@ -360,10 +391,14 @@ class StrategyActor(FoldingActor):
     # The journal: what became of signals and orders.
 
     def on_record(self, envelope: Envelope, record: Record) -> None:
+        if isinstance(record, Checkpoint) and not self.fold.lsn:
+            self.fold.apply(envelope, record)
+            self._load_state(envelope.lsn, record)
+            return
         for change in self.fold.apply(envelope, record):
             if isinstance(change, SignalAnswered) and change.strategy_id == self.strategy_id:
                 self.last_number = max(self.last_number, change.signal)
-            if self.is_ready:
+            if self.is_started:
                 self._tell(change)
 
     def _tell(self, change: Change) -> None:
@@ -379,8 +414,17 @@ class StrategyActor(FoldingActor):
         elif isinstance(change, PositionChanged):
             if change.symbol_id in self.own:
                 self.feed.call(self.strategy.on_position, self.position(self.own[change.symbol_id]))
-        elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
-            self.feed.call(self.strategy.on_halt, change.state.reason)
+        elif isinstance(change, TradingStateChanged):
+            if change.state.mode is TradingMode.HALTED:
+                self._tell_halt()
+            else:
+                self.is_halt_told = False
+
+    def _tell_halt(self) -> None:
+        """Once, when trading halts; a life with saved state may hear of it while it folds."""
+        if not self.is_halt_told:
+            self.is_halt_told = True
+            self.feed.call(self.strategy.on_halt, self.fold.trading.reason)
 
     def _take_answer(self, change: SignalAnswered) -> None:
         if change.order_id is None:
@@ -392,8 +436,8 @@ class StrategyActor(FoldingActor):
         sent.signal.order_id = change.order_id
         if (cancel := self.cancel_later.pop(change.signal, None)) is not None:
             self._ask(SIGNAL_CANCEL, cancel, order_id=change.order_id)
-        order = self.fold.tracker.orders[change.order_id]
-        if sent.intent.kind == SIGNAL_CANCEL and not order.is_open:
+        order = self.fold.tracker.orders.get(change.order_id)
+        if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
             self.feed.call(self.strategy.on_order, self._info(order))  # it had ended before; nothing else will come
 
     def _answer_refused(self, number: int, reason: str, detail: str) -> None:
@@ -453,17 +497,3 @@ class StrategyActor(FoldingActor):
 
 def _readdressed(intent: Intent, risk_incarnation: int) -> Intent:
     return msgspec.structs.replace(intent, risk_incarnation=risk_incarnation, sent_us=now_us())
-
-
-def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy]:
-    """The class that the config names. Raises: ConfigError with the key and what the import said."""
-    path = f"strategies[{index}].class = {settings.class_path!r}"
-    module_name, _, class_name = settings.class_path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError([f"{path}: cannot be imported: {type(error).__name__}: {error}"]) from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
-        raise ConfigError([f"{path}: {module_name} has no Strategy named {class_name}"])
-    return found

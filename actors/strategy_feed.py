@@ -57,6 +57,10 @@ class StrategyFeed:
         self._slice_ticks = 1
         self._is_vectorised = False
         self._own: Mapping[int, str] = {}
+        self.is_in_bars = False
+        """Some of the bars that one tick closed have been told, not all: no position says that."""
+        self._slice_position = 0
+        """Of the last tick that an on_ticks has seen."""
         self.position = 0
         """Of the tick whose hooks run now, or ran last."""
         self.pause = False
@@ -75,15 +79,21 @@ class StrategyFeed:
         """Pieces that have not been worked off."""
         return len(self._work)
 
-    def call(self, hook: Callable[..., None], *arguments: Any) -> None:
-        """A hook that raises ends this life; the log says what it was called with."""
+    def call(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        """What the hook returns. One that raises ends this life; the log says what it was called with."""
         self._page.set_activity(Activity.HOOK)
         try:
-            hook(*arguments)
+            result = hook(*arguments)
         except Exception:
             self._log_failure(getattr(hook, "__name__", repr(hook)), arguments)
             raise
         self._page.set_activity(Activity.WORKING)
+        return result
+
+    @property
+    def saved_position(self) -> int:
+        """Where a life with the present state goes on after: what a partial slice holds is fed to it again."""
+        return self._slice_position if self._is_vectorised and self._is_file else self.position
 
     def _log_failure(self, hook: str, arguments: tuple[Any, ...]) -> None:
         self._log.error("hook_failed", hook=hook, arguments=repr(arguments), position=self.position)
@@ -167,6 +177,7 @@ class StrategyFeed:
             yield
         while len(self._slice) >= size:
             self._feed_slice(size)
+            self._slice_position = self.position - 3 * (len(self._slice) // TICK.size)
             yield
 
     def _feed_slice(self, size: int) -> None:
@@ -177,6 +188,7 @@ class StrategyFeed:
 
     def _feed_bars(self, next_tick: int, payload: MarketPayload) -> Iterator[None]:
         self.position = 3 * next_tick + PHASE_BAR
+        self.is_in_bars = True
         for _, symbol_id, timeframe, time_us, *prices in BAR.iter_unpack(payload.records):
             symbol = self._own.get(symbol_id)
             if symbol is None:
@@ -184,6 +196,7 @@ class StrategyFeed:
             scaled = [price / MICROS for price in prices]
             self.call(self._strategy.on_bar, Bar(symbol, timeframe, time_us / MICROS, *scaled))
             yield
+        self.is_in_bars = False
 
     def _feed_end(self) -> Iterator[None]:
         if self._is_vectorised and self._slice:

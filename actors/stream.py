@@ -28,12 +28,14 @@ from actors.clock import monotonic_s
 from protocol.errors import WireError
 from protocol.messages import (
     Append,
+    Barrier,
     Credit,
     Data,
     Hello,
     Message,
     Reset,
     SayHello,
+    State,
     Welcome,
     decode_message,
     encode_message,
@@ -99,11 +101,13 @@ class StreamServer:
         backlog: Backlog,
         on_hello: Callable[[Consumer, Hello], None],
         on_append: Callable[[Consumer, Append, bytes], None] | None = None,
+        on_state: Callable[[Consumer, State, bytes], None] | None = None,
     ) -> None:
         self._socket = socket
         self._backlog = backlog
         self._on_hello = on_hello
         self._on_append = on_append
+        self._on_state = on_state
         self._newest: dict[str, int] = {}
         # Random, so that a CREDIT for what a former life of the producer sent is known for one.
         self._grants = itertools.count(secrets.randbits(48))
@@ -135,6 +139,8 @@ class StreamServer:
             self._take_credit(consumer, message)
         elif isinstance(message, Append) and self._on_append is not None and len(frames) == 3:
             self._on_append(consumer, message, frames[2])
+        elif isinstance(message, State) and self._on_state is not None and len(frames) == 3:
+            self._on_state(consumer, message, frames[2])
         else:
             raise WireError(f"{type(message).__name__} does not belong here")
 
@@ -180,6 +186,10 @@ class StreamServer:
     def reset(self, consumer: Consumer, reason: str) -> None:
         self._send(consumer.identity, Reset(reason))
         self.consumers.pop(consumer.identity, None)
+
+    def tell(self, consumer: Consumer, message: Message) -> bool:
+        """False if it cannot be told now, or has gone."""
+        return self._send(consumer.identity, message)
 
     def pump(self) -> None:
         """Sends to every consumer what it has credit for, and the tail to those that heard nothing for a while."""
@@ -245,6 +255,7 @@ class StreamClient:
         on_data: Callable[[Data, bytes], int | None],
         on_welcome: Callable[[Welcome], None],
         on_reset: Callable[[str], None],
+        on_barrier: Callable[[Barrier], None] | None = None,
         producer: int = 0,
     ) -> None:
         self._loop = loop
@@ -256,6 +267,7 @@ class StreamClient:
         self._on_data = on_data
         self._on_welcome = on_welcome
         self._on_reset = on_reset
+        self._on_barrier = on_barrier
         self.epoch = b""
         self.position = 0
         """The last item consumed."""
@@ -318,6 +330,8 @@ class StreamClient:
                 self.say_hello()
         elif isinstance(message, Reset):
             self._on_reset(message.reason)
+        elif isinstance(message, Barrier) and self._on_barrier is not None:
+            self._on_barrier(message)
         else:
             raise WireError(f"{type(message).__name__} does not belong here")
 

@@ -3,6 +3,9 @@
 Owns the journal's file. Its turn is the group commit: take in what is queued, one write, one sync, release all
 of it. It decides nothing about money; records are opaque to it but for ENGINE_RUN.
 
+Now and then it takes a checkpoint (checkpoints.py): appends wait for a moment, risk and the strategies say their
+states, and the journal goes on in a new file; sealing.py sees to the old ones.
+
 Talks to: risk, order_routing, gateway (append and tail), strategies (tail); the supervisor, which hands it the
 run's records with GO and STOP (H3: a durable ENGINE_RUN(stop) is the stop).
 """
@@ -11,13 +14,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
 from actors.base import Actor, Place
+from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
+from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
 from protocol.errors import WalError, WalSyncError, WireError
@@ -44,6 +49,8 @@ APPENDABLE: Final = {
 """What each producer may append; ENGINE_RUN is written by wal itself."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
+SEALING_WAIT_S: Final = 2.0
+"""At a stop, for a sealed file that is being packed; what is left is done in the next run."""
 
 
 @dataclass(slots=True)
@@ -65,7 +72,7 @@ class JournalBacklog:
         if position > self.released:
             return None
         first, count, payload = self.journal.read(position, CHUNK_BYTES_MAX, to_lsn=self.released)
-        return Chunk(first, first + count, count, payload)
+        return Chunk(first, first + count, count, payload) if count else None
 
 
 class Wal(Actor):
@@ -86,6 +93,8 @@ class Wal(Actor):
         self.watermark_lsn = -1
         self.run: EngineRun | None = None
         """The newest ENGINE_RUN."""
+        self.checkpoints = Checkpoints(settings.checkpoint_records, settings.checkpoint_mb * 1024 * 1024, self.log)
+        self.sealing = Sealing(directory, settings.keep_rule, self.log) if settings.enabled else None
         self.counters = {"appended": 0, "duplicates": 0, "dropped_gap": 0, "syncs": 0}
 
     def begin(self, run: EngineRun | None) -> None:
@@ -107,7 +116,7 @@ class Wal(Actor):
         self.latch.set_cleared(run.halt_token)
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
-        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append)
+        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, self.checkpoints.take)
         self.loop.on_readable(socket, self.server.receive)
         self.loop.after_turn(self._commit)
         self.tell(Ready(self.journal.tail_lsn, run))
@@ -116,6 +125,7 @@ class Wal(Actor):
         """All producers have ended: take in what is queued, write the stop, sync, write the watermark."""
         if self.journal.is_open:
             self.server.receive()
+            self.checkpoints.attempt = None
             if run is not None and not self._is_stopped(run):
                 if run.by != "operator":
                     run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
@@ -126,10 +136,13 @@ class Wal(Actor):
         self.stopped(self.journal.tail_lsn)
 
     def statistics(self) -> Statistics:
-        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), dict(self.counters))
+        counters = self.counters | self.checkpoints.counters
+        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:
         self.journal.close()
+        if self.sealing is not None:
+            self.sealing.wait(SEALING_WAIT_S)
 
     # The run's own records.
 
@@ -201,7 +214,15 @@ class Wal(Actor):
         self.last_seq[producer] = last
 
     def _commit(self) -> None:
-        """The group commit: one write, one sync, then release; then HELLOs, whose snapshot is durable (J1, J2)."""
+        """The group commit: one write, one sync, then release; then HELLOs, whose snapshot is durable (J1, J2).
+
+        While a checkpoint is under way appends and HELLOs wait, and only what lies before the barrier is sent.
+        """
+        if self.checkpoints.attempt is not None:
+            if not self.checkpoints.is_over(monotonic_s()):
+                self.server.pump()
+                return
+            self._checkpoint()
         if self.batch:
             self._write()
             self.backlog.released = self.journal.tail_lsn
@@ -211,6 +232,8 @@ class Wal(Actor):
             self._answer_hellos()
         self.server.pump()
         self._write_watermark()
+        if self.checkpoints.is_due(self.journal.tail_lsn - self.journal.first_lsn, self.journal.size, monotonic_s()):
+            self._begin_checkpoint()
 
     def _write(self) -> None:
         batch, self.batch = self.batch, []
@@ -237,26 +260,71 @@ class Wal(Actor):
         self.synced_s = monotonic_s()
         self.counters["syncs"] += 1
 
-    def _journal_failed(self, error: WalError) -> None:
+    def _journal_failed(self, error: WalError) -> NoReturn:
         """A failed write or sync is final: nothing more is acknowledged, and trading stops."""
         self.latch.halt("wal", str(error))
         self.latch.sync_in_background(LATCH_SYNC_S)
         raise WalSyncError(f"{error}; the journal is not written any more") from error
+
+    # Checkpoints.
+
+    def _begin_checkpoint(self) -> None:
+        if self.journal.durable_lsn < self.journal.tail_lsn:
+            self._sync()
+        asked = self.checkpoints.begin(self.server.consumers.values(), self.journal.tail_lsn, monotonic_s())
+        if self.checkpoints.attempt is not None:
+            for consumer in asked:
+                self.server.tell(consumer, self.checkpoints.attempt.barrier)
+            self.loop.after(BARRIER_MAX_S, lambda: None)  # wakes the loop; the commit at the turn's end sees the time
+
+    def _checkpoint(self) -> None:
+        """R4: the CHECKPOINT has the barrier's LSN + 1, and is released only when the roll is on disk."""
+        states = self.checkpoints.finish(self.journal.checkpoint_states, monotonic_s())
+        if states is None:
+            return
+        self.page.set_activity(Activity.SYNCING)
+        try:
+            lsn = self.journal.checkpoint(now_us(), [(name, *row) for name, row in states.items()])
+        except WalSyncError as error:
+            self._journal_failed(error)
+        except WalError as error:
+            self.checkpoints.drop(str(error), monotonic_s())
+            return
+        self.page.set_activity(Activity.WORKING)
+        self.backlog.released = lsn
+        self.checkpoints.written()
+        self.last_seq[Producer.WAL] = self.journal.last_producer_seq[Producer.WAL]
+        self._write_watermark(at_once=True)
+        self.log.info("checkpoint_written", lsn=lsn, states=sorted(states))
+        if self.sealing is not None:
+            self.sealing.start()
+        else:
+            self.journal.forget_sealed()
+
+    # WELCOMEs.
 
     def _answer_hellos(self) -> None:
         if self.journal.durable_lsn < self.journal.tail_lsn:
             self._sync()
         for consumer, hello in self.hellos:
             tail = self.journal.tail_lsn
-            first = max(1, hello.from_position)
+            first = hello.from_position or self._start_of(consumer)
             if hello.epoch and hello.epoch != self.backlog.epoch:
                 self.server.reset(consumer, "another journal")
             elif first > tail + 1:
                 self.server.reset(consumer, f"the journal ends at LSN {tail}")
+            elif first <= tail and not self.journal.can_serve(first):
+                self.server.reset(consumer, f"LSN {first} is kept no longer")
             else:
                 last = self.last_seq.get(consumer.producer, 0)
                 self.server.welcome(consumer, Welcome(self.backlog.epoch, first, tail, last, self.boot, self.always))
         self.hellos.clear()
+
+    def _start_of(self, consumer: Consumer) -> int:
+        """J4: the last CHECKPOINT; F5: for a strategy that was late, the one that its state is as of, if it is kept."""
+        lsn, _ = self.journal.checkpoint_states.get(consumer.name, (0, b""))
+        older = lsn + 1
+        return older if 1 < older < self.journal.first_lsn and self.journal.can_serve(older) else self.journal.first_lsn
 
     def _write_watermark(self, *, at_once: bool = False) -> None:
         """At most once a second, and only when there is something new."""

@@ -98,6 +98,22 @@ class SayHello(Message, frozen=True, tag=7):
     """The producer does not know this peer in its present life: say HELLO."""
 
 
+class Barrier(Message, frozen=True, tag=8):
+    """wal holds appends back for a moment: who holds state says it, as of `lsn`."""
+
+    number: int
+    """Of this attempt; answers to another are ignored (F4)."""
+    lsn: int
+
+
+class State(Message, frozen=True, tag=9):
+    """The answer to BARRIER; the state is the payload frame, empty if there is nothing to keep."""
+
+    barrier: int
+    incarnation: int
+    lsn: int
+
+
 # Signals (strategy -> risk).
 
 
@@ -240,7 +256,7 @@ class Parked(Message, frozen=True, tag=44):
 
 
 type_union = (
-    Hello | Welcome | Data | Credit | Append | Reset | SayHello
+    Hello | Welcome | Data | Credit | Append | Reset | SayHello | Barrier | State
     | SignalHello | SignalWelcome | Intent
     | Loaded | Failed | Go | Ready | Stop | Stopped | Detach | Detached | Ask | Statistics | Peer | Children | Parked
 )  # fmt: skip

@@ -41,7 +41,7 @@ JOURNAL: Final = Pipe(
     pattern="ROUTER/DEALER stream",
     binds="wal",
     connects=("risk", "order_routing", "gateway", "strategy"),
-    messages=("HELLO", "WELCOME", "DATA", "CREDIT", "APPEND", "RESET", "SAY_HELLO"),
+    messages=("HELLO", "WELCOME", "DATA", "CREDIT", "APPEND", "RESET", "SAY_HELLO", "BARRIER", "STATE"),
     limit=64,
     when_full="the tail waits for credit; appends wait in the producer's pending, which refuses when full",
 )

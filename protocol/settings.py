@@ -12,7 +12,7 @@ import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
@@ -119,11 +119,36 @@ class OrderRoutingSettings(Section, frozen=True, kw_only=True):
     on_stop: Literal["keep", "cancel"] = "keep"
 
 
+class Keep(NamedTuple):
+    """How many sealed files are kept, and for how long; None: no such limit."""
+
+    files_max: int | None
+    age_max_s: int | None
+
+
 class WalSettings(Section, frozen=True, kw_only=True):
     enabled: bool = True
     sync: Literal["always", "interval", "off"] = "always"
     interval_ms: int = 100
     """sync = "interval": at most this long between a write and its sync."""
+    checkpoint_records: int = 50_000
+    """A CHECKPOINT, and a new file, after so many records … 0: never by count."""
+    checkpoint_mb: int = 64
+    """… or when the file is this large. 0: never by size."""
+    keep: int | str = "all"
+    """Sealed files kept: so many, those sealed within "30d" or "12h", or "all"."""
+
+    @property
+    def keep_rule(self) -> Keep:
+        """Raises: ValueError if `keep` is none of what it may be."""
+        if self.keep == "all":
+            return Keep(None, None)
+        if isinstance(self.keep, int) and self.keep >= 0:
+            return Keep(self.keep, None)
+        age = re.fullmatch(r"([1-9]\d{0,5})([dh])", self.keep) if isinstance(self.keep, str) else None
+        if age is None:
+            raise ValueError(self.keep)
+        return Keep(None, int(age[1]) * (86_400 if age[2] == "d" else 3_600))
 
 
 class GatewaySettings(Section, frozen=True, kw_only=True):
@@ -164,7 +189,7 @@ class Config(Section, frozen=True, kw_only=True):
         return Path(self.engine.run_dir)
 
 
-_HASH_LEAVES_OUT: Final = ("gateway", "supervisor", "logging")
+_HASH_LEAVES_OUT: Final = ("wal", "gateway", "supervisor", "logging")
 
 
 def config_hash(config: Config) -> bytes:
@@ -421,6 +446,8 @@ def _check_limits(config: Config) -> list[str]:
     for path, value, least in (
         ("risk.max_signal_age_ms", risk.max_signal_age_ms, 1),
         ("wal.interval_ms", config.wal.interval_ms, 1),
+        ("wal.checkpoint_records", config.wal.checkpoint_records, 0),
+        ("wal.checkpoint_mb", config.wal.checkpoint_mb, 0),
         ("gateway.account_interval_ms", config.gateway.account_interval_ms, 10),
         ("supervisor.restarts", supervisor.restarts, 0),
         ("supervisor.window_s", supervisor.window_s, 0.1),
@@ -429,6 +456,10 @@ def _check_limits(config: Config) -> list[str]:
     ):
         if value < least:
             mistakes.append(f"{path} = {value}: at least {least}")
+    try:
+        config.wal.keep_rule  # noqa: B018
+    except ValueError:
+        mistakes.append(f'wal.keep = {config.wal.keep!r}: "all", a number of files, or an age such as "30d" or "12h"')
     return mistakes
 
 

@@ -160,6 +160,7 @@ class Supervisor:
             self.children[name] = Child(name, RestartPolicy(settings.restarts, settings.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
         self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR)
+        self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
 
     def _start(self) -> None:
         """All are spawned at once, and released one by one, each after the READY of the one before."""
@@ -465,6 +466,7 @@ class Supervisor:
         child.lsn = message.lsn
         if message.run is not None:
             self.run_record = message.run
+            self.start_lsn = self.start_lsn or message.lsn
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         for parked in self.children.values():
             if parked.phase is ChildPhase.PARKED:

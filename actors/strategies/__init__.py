@@ -195,14 +195,19 @@ class Strategy:
         """At an ordered stop. Signals sent from here are refused."""
 
     def save(self) -> Any:
-        """At checkpoints, which come with a later version: the state that `load` takes back, as JSON-like values.
+        """At checkpoints of the journal, between two hooks: the state that `load` takes back, as JSON-like values.
 
-        None means that nothing is saved.
+        None means that nothing is saved: a new life is then warmed by the ticks that the feed still has. What takes
+        longer than some 50 ms is too late for the checkpoint, which then keeps the state of the one before.
         """
         return None
 
     def load(self, state: Any) -> None:
-        """Before on_start, with what `save` returned."""
+        """In a new life, before on_start, with what `save` returned at the last checkpoint.
+
+        After on_start it is told what became of its orders since (on_order, on_fill), and fed the ticks since; signals
+        up to where the former life had come are suppressed.
+        """
 
     # Calls. `stop`, `stop_loss` and `take_profit` come with a later version: until then they are refused.
 

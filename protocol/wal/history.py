@@ -23,11 +23,17 @@ LOOKS_MAX: Final = 10
 
 
 def read_history(
-    directory: Path, *, from_lsn: int = 1, storage: Storage | None = None, length_max: int = LENGTH_MAX
+    directory: Path,
+    *,
+    from_lsn: int = 1,
+    whole_file: bool = False,
+    storage: Storage | None = None,
+    length_max: int = LENGTH_MAX,
 ) -> Iterator[tuple[Envelope, int, bytes]]:
     """(envelope, crc, record data) of every entry from `from_lsn` on, or from the oldest that is kept; verified.
 
-    Each file is verified from its own beginning, and that it goes on where the one before it ended.
+    Each file is verified from its own beginning, and that it goes on where the one before it ended. whole_file: from
+    the beginning of the file that has `from_lsn`, from which it can be folded.
 
     Raises: as scan.read_journal, and WalCorruptError where a file is missing between two others, or journal.wal
     behind them.
@@ -45,7 +51,7 @@ def read_history(
                         found=f"LSN {envelope.lsn} after {envelope.previous_crc:#010x}",
                     )  # fmt: skip
                 last_lsn, last_crc = envelope.lsn, crc
-                if last_lsn >= from_lsn:
+                if whole_file or last_lsn >= from_lsn:
                     yield envelope, crc, data
         finally:
             file.close()

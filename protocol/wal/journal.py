@@ -29,6 +29,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
+from protocol.wal.history import JOURNAL_NAME
 from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.scan import JournalScan, read_journal
@@ -37,7 +38,6 @@ from protocol.wal.storage import Closeable, File, RealStorage, Storage
 from protocol.wal.tail import RecentBatches, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
 
-JOURNAL_NAME: Final = "journal.wal"
 WATERMARK_NAME: Final = "watermark"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of recent batches kept in memory for consumers that follow closely: seconds of a busy journal."""
@@ -354,6 +354,11 @@ class Journal:
         self._begin_file(new_file, payload, record)
         return self.tail_lsn
 
+    def forget_sealed(self) -> None:
+        """Sealed files have gone: for a journal in memory, which would grow for ever."""
+        for sealed in list_sealed(self._storage, self.path.parent):
+            self._storage.unlink(sealed.path)
+
     def _encode_checkpoint(self, time_us: int, states: Iterable[tuple[str, int, bytes]]) -> tuple[Checkpoint, bytes]:
         assert self.last_run is not None, "a journal begins with ENGINE_RUN"
         seq = self.last_producer_seq.get(Producer.WAL, 0) + 1
@@ -445,6 +450,11 @@ class Journal:
             return from_lsn, 1, self._file.read(offset, length)
         taken, size = cut_entries(window, 0, last - from_lsn + 1, bytes_max)
         return from_lsn, taken, window[:size]
+
+
+    def can_serve(self, lsn: int) -> bool:
+        """`read` from `lsn` on gives entries."""
+        return self.first_lsn <= lsn <= self.release_lsn or self.read(lsn, 1)[1] > 0
 
 
 def _states_by_name(record: Checkpoint) -> dict[str, tuple[int, bytes]]:

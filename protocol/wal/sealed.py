@@ -72,7 +72,7 @@ def list_sealed(storage: Storage, directory: Path) -> list[SealedFile]:
 
 
 def open_sealed(storage: Storage, sealed: SealedFile) -> File | Content:
-    """The sealed file, to be read; a packed one is unpacked into memory (at most `wal.roll_mb`).
+    """The sealed file, to be read; a packed one is unpacked into memory (some `wal.checkpoint_mb`).
 
     Raises: FileNotFoundError if it has gone (removed, or packed meanwhile), WalError without the extra `zstd`,
     WalCorruptError if it cannot be unpacked.
@@ -85,13 +85,39 @@ def open_sealed(storage: Storage, sealed: SealedFile) -> File | Content:
     return Content(unpack(packed, sealed.path))
 
 
-def sealed_since_us(storage: Storage, file: SealedFile | Path) -> int:
-    """When the file before this one was sealed: the time of this one's first entry. 0 if that cannot be read."""
-    path, packed = (file.path, file.is_packed) if isinstance(file, SealedFile) else (file, False)
-    opened = storage.open(path, read_only=True)
-    head = opened.read(0, COPY_BYTES if packed else JOURNAL_HEAD.size)
+def tidy_sealed(
+    storage: Storage, directory: Path, *, files_max: int | None, age_max_s: int | None, now_us: int
+) -> None:
+    """What is kept no longer has gone, the oldest first; of the rest all but the newest are packed, with the extra.
+
+    None: no such limit. The newest stays plain: who comes back from a short absence is served from it. Raises:
+    WalError; what is done until then is done.
+    """
+    sealed, gone = list_sealed(storage, directory), 0
+    oldest_us = 0 if age_max_s is None else now_us - age_max_s * 1_000_000
+    for file in sealed:
+        too_many = files_max is not None and len(sealed) - gone > files_max
+        if not too_many and not (oldest_us and 0 < _sealed_at_us(storage, directory, sealed, file) < oldest_us):
+            break  # never one from the middle
+        for path in {file.path, sealed_path(directory, file.first_lsn)}:
+            if storage.exists(path):
+                storage.unlink(path)
+        gone += 1
+    if gone:
+        storage.sync_directory(directory)
+    for file in sealed[gone:-1]:
+        if not file.is_packed and can_pack():
+            pack_sealed(storage, file)
+
+
+def _sealed_at_us(storage: Storage, directory: Path, sealed: list[SealedFile], file: SealedFile) -> int:
+    """When the file was sealed: the time of the next one's first entry. 0 if that cannot be read."""
+    after = [other for other in sealed if other.first_lsn > file.first_lsn]
+    following = after[0] if after else SealedFile(0, directory / "journal.wal")
+    opened = storage.open(following.path, read_only=True)
+    head = opened.read(0, COPY_BYTES if following.is_packed else JOURNAL_HEAD.size)
     opened.close()
-    if packed:
+    if following.is_packed:
         head = _zstandard().ZstdDecompressor().decompressobj().decompress(head)
     if len(head) < JOURNAL_HEAD.size:
         return 0

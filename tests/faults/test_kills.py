@@ -132,6 +132,7 @@ def test_after_all_that_status_is_the_fold_of_the_journal_and_the_stop_is_in_ord
     assert [step["step"] for step in trading.log_events("stop_step")] == list(range(1, 11))
     run = trading.records("ENGINE_RUN")
     assert [entry.fields["event"] for entry in run] == [0, STOP], "one start and one stop, however many lives"
+    assert trading.records("CHECKPOINT"), "and all that with rolls in between"
 
 
 # A file.

@@ -30,6 +30,8 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Append(3, 41, 2), [5, 3, 41, 2]),
     (messages.Reset("too old"), [6, "too old"]),
     (messages.SayHello(), [7]),
+    (messages.Barrier(7, 300), [8, 7, 300]),
+    (messages.State(7, 2, 300), [9, 7, 2, 300]),
     (messages.SignalHello("sma", 3), [16, "sma", 3]),
     (messages.SignalWelcome(2, 9), [17, 2, 9]),
     (

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from actors.base import Loop
 from actors.page import HealthPage
 from actors.strategies import Bar, Strategy, Tick
-from actors.strategy import load_strategy_class
+from actors.strategies.loading import load_strategy_class
 from actors.strategy_feed import StrategyFeed
 from protocol.codec import MarketKind, decode_market, encode_market
 from protocol.errors import ConfigError

@@ -1,0 +1,108 @@
+"""When wal takes a checkpoint, and how it comes about: BARRIER, the answers, one CHECKPOINT.
+
+Owns one attempt at a time and when the next is due. The caller holds appends back while an attempt is under way, and
+writes what `finish` gives. A child that hangs never holds the journal up past BARRIER_MAX_S: without risk's answer
+the attempt is dropped, and a strategy that is late keeps its older state (F5).
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from actors.stream import Consumer
+from protocol.messages import Barrier, State
+from protocol.state import RISK
+
+BARRIER_MAX_S: Final = 0.05
+"""Appends are held back for at most so long (design section 4)."""
+RETRY_S: Final = 1.0
+"""After an attempt that came to nothing; doubled each time …"""
+RETRY_MAX_S: Final = 60.0
+"""… up to this."""
+
+
+def holds_state(name: str) -> bool:
+    """Whose answer a checkpoint waits for. The paper venue's state is the fold's open orders: nobody else has any."""
+    return name == RISK or name.startswith("strategy.")
+
+
+@dataclass(slots=True)
+class Attempt:
+    barrier: Barrier
+    deadline_s: float
+    asked: dict[str, int]
+    """name → incarnation of whom an answer is still missing."""
+    states: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """records_max, bytes_max: of a journal file, before the next checkpoint is due; 0 for no such limit."""
+
+    def __init__(self, records_max: int, bytes_max: int, log: Any) -> None:
+        self._records_max = records_max
+        self._bytes_max = bytes_max
+        self._log = log
+        # Random, so that an answer to a former life's barrier is known for one (F4).
+        self._numbers = itertools.count(secrets.randbits(48))
+        self._not_before_s = float("-inf")
+        self._retry_s = RETRY_S
+        self.attempt: Attempt | None = None
+        self.counters = {"checkpoints": 0, "checkpoints_dropped": 0}
+
+    def is_due(self, records: int, size: int, now_s: float) -> bool:
+        """`records` and `size` of the journal's file."""
+        if self.attempt is not None or now_s < self._not_before_s:
+            return False
+        return bool((self._records_max and records > self._records_max) or (self._bytes_max and size > self._bytes_max))
+
+    def begin(self, consumers: Iterable[Consumer], tail_lsn: int, now_s: float) -> list[Consumer]:
+        """Who is to be told the barrier of the attempt that begins; none while risk has not been sent everything."""
+        asked = [consumer for consumer in consumers if holds_state(consumer.name) and consumer.cursor > tail_lsn]
+        if all(consumer.name != RISK for consumer in asked):
+            return []
+        barrier = Barrier(next(self._numbers), tail_lsn)
+        names = {consumer.name: consumer.incarnation for consumer in asked}
+        self.attempt = Attempt(barrier, now_s + BARRIER_MAX_S, names)
+        return asked
+
+    def take(self, consumer: Consumer, answer: State, state: bytes) -> None:
+        """F4: an answer to another barrier, or of another life, is ignored."""
+        attempt = self.attempt
+        if attempt is None or (answer.barrier, answer.lsn) != (attempt.barrier.number, attempt.barrier.lsn):
+            return
+        if attempt.asked.get(consumer.name) != answer.incarnation or consumer.incarnation != answer.incarnation:
+            return
+        del attempt.asked[consumer.name]
+        attempt.states[consumer.name] = (answer.lsn, state)
+
+    def is_over(self, now_s: float) -> bool:
+        """All have answered, or nobody waits any longer."""
+        return self.attempt is not None and (not self.attempt.asked or now_s >= self.attempt.deadline_s)
+
+    def finish(self, older: dict[str, tuple[int, bytes]], now_s: float) -> dict[str, tuple[int, bytes]] | None:
+        """The states of the checkpoint: what was answered, else what the last one had. None if risk was silent."""
+        attempt = self.attempt
+        assert attempt is not None, "begun before"
+        self.attempt = None
+        if RISK not in attempt.states:
+            self.drop("risk did not say its state in time", now_s)
+            return None
+        if attempt.asked:
+            self._log.info("checkpoint_without", late=sorted(attempt.asked))
+        return {name: row for name, row in (older | attempt.states).items() if row[1]}
+
+    def written(self) -> None:
+        self._retry_s = RETRY_S
+        self.counters["checkpoints"] += 1
+
+    def drop(self, reason: str, now_s: float) -> None:
+        """This attempt came to nothing; the journal goes on, and grows until one succeeds."""
+        self.attempt = None
+        self.counters["checkpoints_dropped"] += 1
+        self._log.warning("checkpoint_dropped", reason=reason, next_try_s=self._retry_s)
+        self._not_before_s = now_s + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
