@@ -7,7 +7,7 @@ is read first, the journal after it, and what it rolls away meanwhile is looked 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +75,9 @@ class Examination:
     """The running engine is writing the entry behind the last whole one."""
     sealed: tuple[FileCheck, ...] = ()
     damages: tuple[Damage, ...] = ()
-    kept_copies: tuple[Path, ...] = field(default=())
+    kept_copies: tuple[Path, ...] = ()
+    mark_is_damaged: bool = False
+    """The watermark can say nothing: damage at the journal's end may then look like a torn tail."""
 
     @property
     def files(self) -> tuple[FileCheck, ...]:
@@ -113,7 +115,8 @@ def check_journal(
     Raises: WalError without the extra that a packed file needs, or if a file cannot be opened.
     """
     path = directory / JOURNAL_NAME
-    mark = Watermark(directory / WATERMARK_NAME, storage).read()
+    watermark = Watermark(directory / WATERMARK_NAME, storage)
+    mark = watermark.read()
     pages_lsn = known_lsn_of(_journal_id(storage, path))
     file = _open_if_there(storage, path)
     files = list_sealed(storage, directory)
@@ -124,10 +127,10 @@ def check_journal(
     if file is None:
         found = Found(False, 0, 0)
         known = combine_known(pages_lsn, mark, journal_id=b"", first_lsn=0, sealed_exists=sealed_exists)
-        result = Examination(path, None, found, known, decide(found, known), kept_copies=copies)
+        result = Examination(path, None, found, known, decide(found, known))
     else:
         result = _check_current(file, path, mark, pages_lsn, sealed_exists, is_live, length_max)
-        result = replace(result, kept_copies=copies)
+    result = replace(result, kept_copies=copies, mark_is_damaged=watermark.is_damaged)
     if not with_sealed:
         return result
     sealed, damages = _check_sealed(storage, directory, result.current, unfinished, length_max)

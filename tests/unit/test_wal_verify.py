@@ -219,6 +219,13 @@ def test_kept_copies_are_listed() -> None:
     assert [path.name for path in check(storage).kept_copies] == ["journal.wal.damaged-9.1", "journal.wal.torn-4"]
 
 
+def test_a_watermark_that_says_nothing_is_told() -> None:
+    storage = three_files()
+    assert not check(storage).mark_is_damaged
+    storage.files[DIRECTORY / "watermark"] = bytearray(b"x" * 1024)
+    assert check(storage).mark_is_damaged
+
+
 def test_one_file_alone_is_judged_with_nothing_known() -> None:
     storage = three_files()
     content = bytes(storage.files[SECOND])
