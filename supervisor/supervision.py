@@ -83,6 +83,7 @@ class Supervisor:
         self.run_record: EngineRun | None = None
         self.stop_by = ""
         self.exit_code = ExitCode.OK
+        self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
         self.failure = ""
         self.is_ready = False
         self.parked: dict[str, str] = {}
@@ -132,8 +133,7 @@ class Supervisor:
                 self._clean_up(lock)
         return self.exit_code
 
-    def _prepare_or_refuse(self, lock: RunDirLock) -> None:
-        """A run_dir that is damaged, or not ours to write, is the operator's to mend."""
+    def _prepare_or_refuse(self, lock: RunDirLock) -> None:  # a damaged run_dir is the operator's to mend
         try:
             self._prepare(lock)
         except (OSError, LatchError, RuntimeError, ValueError) as error:
@@ -160,7 +160,6 @@ class Supervisor:
             self.children[name] = Child(name, RestartPolicy(settings.restarts, settings.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
         self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR)
-        self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
 
     def _start(self) -> None:
         """All are spawned at once, and released one by one, each after the READY of the one before."""

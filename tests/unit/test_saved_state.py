@@ -11,10 +11,11 @@ from houses import House, house_config
 
 from actors.strategies import Fill, Strategy, Tick
 from protocol.records import Checkpoint, OrderPlace
+from protocol.settings import Config
 from protocol.state import decode_strategy_state
 
 EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
-FEED = "[market_data]\nrate = 2000\n[wal]\ncheckpoint_records = 20\n"
+FEED = "[market_data]\nrate = 2000\n"
 ROWS = 400
 
 
@@ -68,10 +69,15 @@ class BadState(Counting):
 def csv_feed(directory: Path) -> str:
     lines = [f"2024-01-01T00:{i // 60:02}:{i % 60:02},1.1,1.2" for i in range(ROWS)]
     (directory / "rows.csv").write_text("\n".join(["timestamp,bid,ask", *lines]) + "\n", encoding="utf-8")
-    return (
-        f'[market_data]\nsource = "csv"\npath = "{directory}/rows.csv"\nsymbol = "EURUSD"\nbars = [1]\n'
-        "[wal]\ncheckpoint_records = 20\n"
-    )
+    return f'[market_data]\nsource = "csv"\npath = "{directory}/rows.csv"\nsymbol = "EURUSD"\nbars = [1]\n'
+
+
+def config_of(directory: Path, kind: str, feed: str = FEED) -> Config:
+    """A checkpoint every 20 records."""
+    config = house_config(directory / "run", f"{__name__}:{kind}", feed)
+    strategy = msgspec.structs.replace(config.strategies[0], slice=7)
+    wal = msgspec.structs.replace(config.wal, checkpoint_records=20)
+    return msgspec.structs.replace(config, strategies=[strategy], wal=wal)
 
 
 def strategy_of(house: House) -> Any:
@@ -87,7 +93,7 @@ def last_checkpoint(house: House, *, with_strategy: bool = True) -> Checkpoint |
 def test_a_new_life_is_loaded_started_told_and_fed_from_where_the_checkpoint_found_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with House(house_config(tmp_path / "run", f"{__name__}:Counting", FEED), monkeypatch) as house:
+    with House(config_of(tmp_path, "Counting"), monkeypatch) as house:
         house.start(*EVERYONE)
         house.until(lambda: last_checkpoint(house), "a checkpoint with the strategy's state")
         house.until(lambda: len(strategy_of(house).fills) > 5, "fills")
@@ -114,9 +120,7 @@ def test_a_new_life_is_loaded_started_told_and_fed_from_where_the_checkpoint_fou
 def test_over_a_file_every_row_is_seen_once_and_no_tick_is_acted_on_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    config = house_config(tmp_path / "run", f"{__name__}:{kind}", csv_feed(tmp_path))
-    config = msgspec.structs.replace(config, strategies=[msgspec.structs.replace(config.strategies[0], slice=7)])
-    with House(config, monkeypatch) as house:
+    with House(config_of(tmp_path, kind, csv_feed(tmp_path)), monkeypatch) as house:
         house.start(*EVERYONE)
         for part in (4, 2):
             house.until(lambda part=part: len(strategy_of(house).seen) > ROWS // part, "a part of the file")
@@ -132,7 +136,7 @@ def test_over_a_file_every_row_is_seen_once_and_no_tick_is_acted_on_twice(
 
 
 def test_a_strategy_that_saves_nothing_is_warmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with House(house_config(tmp_path / "run", f"{__name__}:NoState", FEED), monkeypatch) as house:
+    with House(config_of(tmp_path, "NoState"), monkeypatch) as house:
         house.start(*EVERYONE)
         house.until(lambda: last_checkpoint(house, with_strategy=False), "a checkpoint without its state")
         first = strategy_of(house).seen[0]
@@ -146,7 +150,7 @@ def test_a_strategy_that_saves_nothing_is_warmed(tmp_path: Path, monkeypatch: py
 def test_a_state_that_is_no_value_ends_that_strategy_and_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with House(house_config(tmp_path / "run", f"{__name__}:BadState", FEED), monkeypatch) as house:
+    with House(config_of(tmp_path, "BadState"), monkeypatch) as house:
         house.start(*EVERYONE)
         with pytest.raises(TypeError, match=r"save\(\)"):
             house.until(lambda: False, "never")
