@@ -30,7 +30,7 @@ from actors.fold_state import put_state, take_state
 from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
 from protocol.errors import FoldError, NotRepresentableError, WireError
-from protocol.orders import OrderStatus, Report, TradingMode
+from protocol.orders import OrderStatus, Report, Side, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
     BalanceChange,
@@ -270,6 +270,10 @@ class Fold:
         held = ((symbol_id, opened_at) for symbol_id, opened_at in self.opened_at.items()
                 if self.account.position(symbol_id).quantity)  # fmt: skip
         return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
+
+    def may_reduce(self, symbol_id: int, side: Side) -> bool:
+        """Whether an order of this side can reduce the position; how far, is risk's to say."""
+        return self.account.position(symbol_id).quantity * side.sign < 0
 
     def position_view(self, symbol_id: int) -> PositionView:
         position: Position = self.account.position(symbol_id)

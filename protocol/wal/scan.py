@@ -45,11 +45,19 @@ class Run(NamedTuple):
 
 
 def iterate_runs(
-    file: Readable, size: int, length_max: int = LENGTH_MAX
+    file: Readable,
+    size: int,
+    length_max: int = LENGTH_MAX,
+    *,
+    start: int = 0,
+    before: tuple[int, int] | None = None,
 ) -> Generator[Run, None, BadEntry | None]:
-    """All good entries of the first `size` bytes, run by run; returns what stopped them, if anything."""
-    offset, wanted = 0, WINDOW_BYTES
-    last_lsn, last_crc = _before_first(file, size)
+    """All good entries of the first `size` bytes, run by run; returns what stopped them, if anything.
+
+    To go on where reading ended, `start` is the offset and `before` (LSN, crc32) of the entry before it.
+    """
+    offset, wanted = start, WINDOW_BYTES
+    last_lsn, last_crc = before or _before_first(file, size)
     while offset < size:
         asked = min(wanted, size - offset)
         window = file.read(offset, asked)

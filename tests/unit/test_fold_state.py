@@ -32,7 +32,7 @@ from actors.fold_state import take_state
 from protocol.errors import FoldError
 from protocol.orders import OrderStatus, Report
 from protocol.records import BalanceChange, OrderCancel, OrderUpdate, SignalRefused
-from protocol.state import StrategyState, decode_fold_state, decode_strategy_state, encode_state
+from protocol.state import FeedState, StrategyState, decode_fold_state, decode_strategy_state, encode_state
 from protocol.units import product_to_bytes
 
 
@@ -180,7 +180,8 @@ def test_an_outsider_reads_the_state_of_risk_from_a_checkpoint() -> None:
 
 
 def test_the_state_of_a_strategy_is_canonical() -> None:
-    one = StrategyState(b"epoch", 302, {"b": 1, "a": [1.5, None, True], "c": {"y": 1, "x": 2}})
-    other = StrategyState(b"epoch", 302, {"c": {"x": 2, "y": 1}, "a": [1.5, None, True], "b": 1})
+    feed = FeedState(b"epoch", 290, 302, 301)
+    one = StrategyState(feed, {"b": 1, "a": [1.5, None, True], "c": {"y": 1, "x": 2}})
+    other = StrategyState(feed, {"c": {"x": 2, "y": 1}, "a": [1.5, None, True], "b": 1})
     assert encode_state(one) == encode_state(other)
     assert decode_strategy_state(encode_state(one)) == one
