@@ -131,6 +131,7 @@ class WalProcess:
     def _close(self) -> None:
         if not self.stopped.lsn:
             self._life.send_signal(signal.SIGKILL)
+        assert self._life.pidfd is not None, "closed once"
         select.select([self._life.pidfd], [], [])
         self._life.exit_code()  # reaps it
         self._life.close()
