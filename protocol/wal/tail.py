@@ -67,7 +67,9 @@ class RecentSegments:
         segments = self._segments
         if not segments or not segments[0].first_lsn <= from_lsn <= segments[-1].last_lsn:
             return None
-        number = bisect_right(segments, from_lsn, key=_first_lsn) - 1
+        number = len(segments) - 1  # nearly always: who follows closely wants the newest
+        if from_lsn < segments[number].first_lsn:
+            number = bisect_right(segments, from_lsn, key=_first_lsn) - 1
         lsn, room, parts = from_lsn, bytes_max, list[bytes]()
         while number < len(segments) and lsn <= to_lsn:
             first_lsn, last_lsn, payload = segments[number]
