@@ -68,7 +68,7 @@ class Report:
 
     def finish(self, json_path: Path | None) -> None:
         """The table is printed, and the JSON written where it was asked for."""
-        Console(width=None if sys.stdout.isatty() else 120).print(self._table())
+        Console(width=None if sys.stdout.isatty() else 150).print(self._table())
         if json_path is not None:
             json_path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
 
