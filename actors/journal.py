@@ -189,15 +189,20 @@ class JournalClient:
         lsn = stream.position
         if data.first_position != lsn + 1:
             return None
-        on_record, crc, own = self._on_record, self._last_crc, self._producer
+        on_record, crc, own, pending = self._on_record, self._last_crc, self._producer, self._pending
         for envelope, entry_crc, body in iterate_payload(payload):
             if envelope.previous_crc != crc and crc is not None:
                 raise JournalLostError(f"LSN {envelope.lsn} does not follow the fold's LSN {lsn}")
             lsn, crc = envelope.lsn, entry_crc
             stream.position = lsn
-            if own and envelope.producer == own:
+            if pending and envelope.producer == own:
                 self._acknowledge(envelope.producer_seq)
-            on_record(envelope, _decode(envelope, body))
+            try:
+                record = decode_record(envelope.entry_type, body)
+            except WireError as error:
+                # What this version cannot read must end the fold, not be counted and passed over.
+                raise FoldError(lsn, str(error)) from error
+            on_record(envelope, record)
         assert crc is not None, "DATA with a count has entries"
         self._last_crc = crc
         if self._durable:
@@ -239,11 +244,3 @@ class JournalClient:
             oldest = self._pending.popleft()
             self._pending.appendleft(oldest._replace(appended_s=monotonic_s()))
             self.stream.say_hello()
-
-
-def _decode(envelope: Envelope, body: memoryview) -> Record:
-    """Raises: FoldError. A record that this version cannot read must end the fold, not be counted and passed over."""
-    try:
-        return decode_record(envelope.entry_type, body)
-    except WireError as error:
-        raise FoldError(envelope.lsn, str(error)) from error
