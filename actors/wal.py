@@ -21,7 +21,7 @@ import msgspec
 from actors.base import Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
-from actors.page import Activity, forget_acknowledged, known_lsn
+from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
@@ -53,8 +53,6 @@ CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
 SEALING_WAIT_S: Final = 2.0
 """At a stop, for a sealed file that is being packed; what is left is done in the next run."""
-KNOWN_BY: Final = ("risk", "order_routing", "gateway")
-"""Whose health pages prove that a record was acknowledged (design section 4)."""
 
 
 @dataclass(slots=True)

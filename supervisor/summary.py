@@ -9,12 +9,12 @@ from actors.fold import FillBooked, Fold, OrderChanged, SignalAnswered
 from protocol.orders import OrderStatus
 from protocol.records import RunEvent, decode_record
 from protocol.units import PRODUCT
-from protocol.wal.journal import JOURNAL_NAME, read_journal
+from protocol.wal.history import read_history
 from supervisor.supervision import Supervisor
 
 
 def print_summary(supervisor: Supervisor) -> None:
-    """Rows of the file, and orders, fills and profit of this run, from the journal."""
+    """Rows of the file, and orders, fills and profit of this run, from the journal (as far as `wal.keep` kept it)."""
     lines = [("rows", f"{_counter(supervisor, 'rows')}"), ("ticks", f"{_ticks(supervisor)}")]
     for key in ("rows_bad", "rows_unknown"):
         if count := _counter(supervisor, key):
@@ -59,7 +59,8 @@ def _traded(supervisor: Supervisor) -> list[tuple[str, str]]:
     refused: Counter[str] = Counter()
     realized_before: dict[int, int] = {}
     balance_before = 0
-    for envelope, _, data in read_journal(supervisor.run_dir / "wal" / JOURNAL_NAME):
+    directory = supervisor.run_dir / "wal"
+    for envelope, _, data in read_history(directory, from_lsn=supervisor.start_lsn, whole_file=True):
         changes = fold.apply(envelope, decode_record(envelope.entry_type, data))
         run = fold.run
         if run is not None and run.boot_id != supervisor.boot_id:

@@ -83,6 +83,7 @@ class Supervisor:
         self.run_record: EngineRun | None = None
         self.stop_by = ""
         self.exit_code = ExitCode.OK
+        self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
         self.failure = ""
         self.is_ready = False
         self.parked: dict[str, str] = {}
@@ -132,8 +133,7 @@ class Supervisor:
                 self._clean_up(lock)
         return self.exit_code
 
-    def _prepare_or_refuse(self, lock: RunDirLock) -> None:
-        """A run_dir that is damaged, or not ours to write, is the operator's to mend."""
+    def _prepare_or_refuse(self, lock: RunDirLock) -> None:  # a damaged run_dir is the operator's to mend
         try:
             self._prepare(lock)
         except (OSError, LatchError, RuntimeError, ValueError) as error:
@@ -466,6 +466,7 @@ class Supervisor:
         child.lsn = message.lsn
         if message.run is not None:
             self.run_record = message.run
+            self.start_lsn = self.start_lsn or message.lsn
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         for parked in self.children.values():
             if parked.phase is ChildPhase.PARKED:

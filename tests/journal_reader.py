@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgpack
+import zstandard
 
+LOOKS_MAX: Final = 100
 FIELDS: Final = {
     "POSITION_OPEN": "cause_lsn symbol_id order_id quantity price net_quantity open_cost",
     "POSITION_CLOSE": "cause_lsn symbol_id order_id quantity price net_quantity open_cost realized",
@@ -28,6 +30,7 @@ FIELDS: Final = {
     "ENGINE_RUN": "journal_id event by version config_hash boot_id halt_token balance currency leverage symbols "
     "strategies",
     "SIGNAL_REFUSED": "strategy_id signal symbol_id reason detail",
+    "CHECKPOINT": "journal_id run run_lsn producers states",
 }
 """The first fields of each record, in order."""
 TYPES: Final = {
@@ -36,6 +39,7 @@ TYPES: Final = {
     4: "ORDER_PLACE",
     5: "ORDER_CANCEL",
     6: "BALANCE_CHANGE",
+    7: "CHECKPOINT",
     8: "ORDER_UPDATE",
     9: "TRADING_STATE",
     10: "RISK_VIOLATION",
@@ -54,6 +58,7 @@ class JournalEntry(NamedTuple):
     time_us: int
     producer: int
     producer_seq: int
+    crc: int
     fields: Mapping[str, Any]
 
 
@@ -66,10 +71,36 @@ class Holding(NamedTuple):
 
 
 def read_entries(path: Path) -> list[JournalEntry]:
-    """Every whole entry, each checked against the one before; an entry that is just being written is left out."""
-    data = path.read_bytes() if path.exists() else b""
+    """Every whole entry, sealed files first, each checked against the one before, across files too; an entry that is
+    just being written is left out. A live engine may roll and pack files meanwhile: then they are read once more."""
+    for _ in range(LOOKS_MAX):
+        before = _names(path)
+        try:
+            data = b"".join(_content(path.with_name(name)) for name in before)
+        except FileNotFoundError:
+            continue
+        if _names(path) == before:
+            return _entries(data)
+    raise AssertionError(f"{path.parent} changes faster than it can be read")
+
+
+def _names(path: Path) -> list[str]:
+    """In the order of their LSNs; of a file that stands there plain and packed, the plain one."""
+    names = sorted(name.name for name in path.parent.glob("journal-*.wal*") if not name.name.endswith(".new"))
+    plain = [name for name in names if not (name.endswith(".zst") and name.removesuffix(".zst") in names)]
+    return [*plain, path.name] if path.exists() else plain
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    if not path.name.endswith(".zst"):
+        return data
+    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+
+
+def _entries(data: bytes) -> list[JournalEntry]:
     entries: list[JournalEntry] = []
-    offset, crc = 0, 0
+    offset, crc, last = 0, 0, 0
     while offset + 13 <= len(data):
         magic, kind, length, checksum = struct.unpack_from("<IBII", data, offset)
         body = data[offset + 13 : offset + 13 + length]
@@ -78,11 +109,13 @@ def read_entries(path: Path) -> list[JournalEntry]:
         assert magic == 0x48515457, f"byte {offset}: magic {magic:#x}"
         assert zlib.crc32(body) == checksum, f"byte {offset}: crc32"
         inner, lsn, durable, previous, time_us, producer, seq = struct.unpack_from("<BQQIQBQ", body)
-        assert (inner, lsn, previous) == (kind, len(entries) + 1, crc), f"byte {offset}: LSN {lsn} does not follow"
+        if not entries and TYPES[kind] == "CHECKPOINT":
+            last, crc = lsn - 1, previous  # what was before is kept no longer
+        assert (inner, lsn, previous) == (kind, last + 1, crc), f"byte {offset}: LSN {lsn} does not follow"
         values = msgpack.unpackb(body[38:], raw=False)
         fields = dict(zip(FIELDS[TYPES[kind]].split(), values, strict=False))
-        entries.append(JournalEntry(TYPES[kind], lsn, durable, time_us, producer, seq, fields))
-        offset, crc = offset + 13 + length, checksum
+        entries.append(JournalEntry(TYPES[kind], lsn, durable, time_us, producer, seq, checksum, fields))
+        offset, crc, last = offset + 13 + length, checksum, lsn
     return entries
 
 

@@ -12,6 +12,8 @@
     reserve   room on the disk that is kept for cancels and fills
     sealed    what was journal.wal before a roll: names, packing
     history   all files of a journal read as one
+    verify    all files and links verified, without a byte written
+    repair    what an operator's repair would do and lose, and doing it
 """
 
 from protocol.wal.journal import Journal

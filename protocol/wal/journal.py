@@ -30,7 +30,8 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
-from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
+from protocol.wal.history import JOURNAL_NAME
+from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.replace import COPY_BYTES, put_in_place, read_parts, write_new
 from protocol.wal.scan import JournalScan, read_journal
 from protocol.wal.sealed import NEW_SUFFIX, Content, list_sealed, sealed_path
@@ -38,7 +39,6 @@ from protocol.wal.storage import Closeable, File, RealStorage, Storage
 from protocol.wal.tail import RecentBatches, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
 
-JOURNAL_NAME: Final = "journal.wal"
 WATERMARK_NAME: Final = "watermark"
 FAILED_PREFIX: Final = f"{JOURNAL_NAME}.failed-"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -162,7 +162,7 @@ class Journal:
             self._file = file = self._storage.open(self.path)
         except FileNotFoundError:
             verdict = self._judge(Found(False, 0, 0), mark, JournalScan(Content(b""), 0), is_sealed, known_lsn_of)
-            self._remove_leftovers([])
+            self._remove_leftovers()
             return Recovery(verdict, 0, 0, 0, None)
         size = file.size()
         scan = JournalScan(file, size, length_max=self.length_max, mark_lsn=mark.lsn if mark else 0)
@@ -170,7 +170,7 @@ class Journal:
         later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
         found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
         verdict = self._judge(found, mark, scan, is_sealed, known_lsn_of)
-        self._remove_leftovers(unfinished)
+        self._remove_leftovers()
         if fresh_file:
             kept = self._move_to_fresh_file(file, scan, verdict)
             self._adopt(scan)
@@ -185,11 +185,10 @@ class Journal:
         self, found: Found, mark: Mark | None, scan: JournalScan, is_sealed: bool, known_lsn_of: Callable[[bytes], int]
     ) -> Verdict:
         """The table's verdict. Raises: WalCorruptError."""
-        known_lsn = known_lsn_of(scan.journal_id)
-        known = Known(known_lsn, sealed_exists=is_sealed)
-        if mark and scan.journal_id in (b"", mark.journal_id):
-            comparable = mark.lsn >= scan.first_lsn - 1  # an older one speaks of a sealed file
-            known = Known(max(known_lsn, mark.lsn), mark.lsn if comparable else 0, mark.crc, is_sealed)
+        known = combine_known(
+            known_lsn_of(scan.journal_id), mark,
+            journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=is_sealed,
+        )  # fmt: skip
         verdict = decide(found, known)
         if verdict.kind is Kind.CORRUPT:
             raise WalCorruptError(
@@ -198,17 +197,18 @@ class Journal:
             )  # fmt: skip
         return verdict
 
-    def _remove_leftovers(self, unfinished: list[Path]) -> None:
-        """R5: a roll that a crash cut short left a new file, or a second name of this one; it would go on growing."""
-        leftovers: list[Path] = []
-        for name in self._storage.list_names(self.path.parent):
-            path = self.path.with_name(name)
-            unnamed = name.startswith("journal") and name.endswith(NEW_SUFFIX)
-            if unnamed or (name.startswith(FAILED_PREFIX) and self._storage.is_same_file(path, self.path)):
-                leftovers.append(path)
-        for path in unfinished + leftovers:
+    def _remove_leftovers(self) -> None:
+        """R5: a roll or a repair that a crash cut short left a new file, or a second name of this one; it would go on
+        growing."""
+        leftovers = [
+            path
+            for name in self._storage.list_names(self.path.parent)
+            if name.startswith("journal") and (path := self.path.with_name(name)) != self.path
+            and (name.endswith(NEW_SUFFIX) or self._storage.is_same_file(path, self.path))
+        ]  # fmt: skip
+        for path in leftovers:
             self._storage.unlink(path)
-        if unfinished or leftovers:
+        if leftovers:
             self._storage.sync_directory(self.path.parent)
 
     def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:

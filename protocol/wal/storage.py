@@ -22,6 +22,8 @@ DIRECTORY_MODE: Final = 0o700
 """The journal holds positions and orders: nobody else's business."""
 DISK_FAILURES: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """What the disk itself says: a new name that meets one of them is a failed write, not an operator's mistake."""
+SECTOR_BYTES: Final = 512
+"""What a disk writes whole or not at all, even when the power goes."""
 
 
 class Closeable(Protocol):

@@ -17,9 +17,8 @@ from zlib import crc32
 
 import structlog
 
-from protocol.wal.storage import File, Storage
+from protocol.wal.storage import SECTOR_BYTES, File, Storage
 
-SECTOR_BYTES: Final = 512
 SLOTS: Final = 2
 SLOT: Final = struct.Struct("<4sQ16sQI")
 SLOT_CRC: Final = struct.Struct("<I")
@@ -62,6 +61,8 @@ class Watermark:
         self._storage = storage
         self._file: File | None = None
         self._sequence = 0
+        self.is_damaged = False
+        """read() found both slots written, and neither whole."""
 
     def read(self) -> Mark | None:
         """The newest whole mark, None if there is none. Writes nothing."""
@@ -76,6 +77,7 @@ class Watermark:
         if not slots:
             # One torn slot beside an empty one is a first write that power cut short; both damaged is not.
             if sum(any(sector) for sector in sectors) == SLOTS:
+                self.is_damaged = True
                 _log.warning("watermark_unreadable", file=str(self._path), advice="run `seawall wal verify`")
             return None
         self._sequence, mark = max(slots, key=lambda slot: slot[0])

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgpack
 from harness import EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import FILL
 
+CHECKPOINT_RECORDS: Final = 300
+"""So that kills fall into checkpoints and rolls too: there is one in less than a second."""
 CHILDREN: Final = ("wal", "risk", "strategy.often", "order_routing", "gateway", "market_data")
 OFTEN: Final = '''
 """Trades all the time: every `stride`th tick a market order towards flat or away from it."""
@@ -68,7 +70,12 @@ def often(**params: Any) -> Tree:
 def trading_engine(directory: Path, **sections: Any) -> EngineUnderTest:
     """The demo at 2,000 ticks a second with 80 orders a second. A death is forgotten before the next kill of the same
     child, so that no restart is put off: what is measured is the way back, not the pause before it."""
-    sections = {"strategies": [often()], "supervisor": {"restarts": 1000, "window_s": 0.2}, **sections}
+    sections = {
+        "strategies": [often()],
+        "supervisor": {"restarts": 1000, "window_s": 0.2},
+        "wal": {"checkpoint_records": CHECKPOINT_RECORDS},
+        **sections,
+    }
     return EngineUnderTest(directory, config_tree(**sections), files=FILES)
 
 
@@ -77,16 +84,25 @@ class Tail:
 
     def __init__(self, engine: EngineUnderTest) -> None:
         self._path = engine.journal_path
-        self._offset = 0
+        self._file: BinaryIO | None = None
+        self._rest = b""
         self.lsn = 0
         self.fills = 0
         self.last_place = 0
         """Market position of the newest ORDER_PLACE."""
 
     def read(self) -> Tail:
-        with open(self._path, "rb") as file:
-            file.seek(self._offset)
-            data = file.read()
+        if self._file is None:
+            self._file = open(self._path, "rb")  # noqa: SIM115 - stays open until the next roll
+        is_rolled = os.fstat(self._file.fileno()).st_ino != self._path.stat().st_ino
+        self._take(self._rest + self._file.read())
+        if is_rolled:  # after that look nothing more is written to the old one
+            self._file.close()
+            self._file, self._rest = None, b""
+            return self.read()
+        return self
+
+    def _take(self, data: bytes) -> None:
         start = 0
         while start + 13 <= len(data):
             length = int.from_bytes(data[start + 5 : start + 9], "little")
@@ -99,8 +115,7 @@ class Tail:
             elif body[0] == 4:
                 self.last_place = msgpack.unpackb(body[38:])[16]
             start += 13 + length
-        self._offset += start
-        return self
+        self._rest = data[start:]
 
     def wait_for_fills(self, what: str, count: int = 2) -> None:
         """The engine goes on: the LSN grows, and orders that were not there before are filled."""
