@@ -66,6 +66,11 @@ def run_record() -> EngineRun:
     )  # fmt: skip
 
 
+def run_entry() -> NewEntry:
+    """The first entry of a journal."""
+    return EntryType.ENGINE_RUN, FIRST_US, Producer.SUPERVISOR, 1, encode_record(run_record())
+
+
 class Trading:
     """Orders, answers and what follows from them, one record at a time; `fold` is the state after the last one."""
 
@@ -142,4 +147,4 @@ def write_journal(directory: Path, count: int) -> tuple[Path, Fold]:
     return journal.path, trading.fold
 
 
-__all__ = ["JOURNAL_ID", "EntryType", "Trading", "place_record", "run_record", "write_journal"]
+__all__ = ["JOURNAL_ID", "Trading", "place_record", "run_entry", "write_journal"]
