@@ -1,7 +1,8 @@
 """What `seawall wal export` takes out of the journal: all entries, or the trade list, or the orders.
 
     entries  one row an entry: the envelope, names for its numbers, and the fields of all record types side by side
-    fills    one row a booked fill: whose, what, at which price, what it realized and what was held after it
+    fills    one row a booked fill: whose, what, at which price, what it realized and what was held after it; `time` is
+             the journal's clock, `venue_time` the market's
     orders   one row an order when it has ended, and at the end those that are open; an order that was already open
              at the oldest kept file has no time of placing
 
@@ -95,6 +96,7 @@ def _cell(type_name: str, column: Column, value: Any) -> Any:
 class Fill(NamedTuple):
     lsn: int
     time: int
+    venue_time: int
     order_id: int
     execution_id: str
     strategy: str | None
@@ -108,10 +110,11 @@ class Fill(NamedTuple):
 
 
 FILL_COLUMNS: Final = (
-    Column("lsn", Kind.INTEGER), Column("time", Kind.TIME), Column("order_id", Kind.INTEGER),
-    Column("execution_id", Kind.TEXT), Column("strategy", Kind.TEXT), Column("symbol", Kind.TEXT),
-    Column("side", Kind.TEXT), Column("quantity", Kind.MICROS), Column("price", Kind.MICROS),
-    Column("commission", Kind.MICROS), Column("profit", Kind.PRODUCT), Column("net_quantity", Kind.MICROS),
+    Column("lsn", Kind.INTEGER), Column("time", Kind.TIME), Column("venue_time", Kind.TIME),
+    Column("order_id", Kind.INTEGER), Column("execution_id", Kind.TEXT), Column("strategy", Kind.TEXT),
+    Column("symbol", Kind.TEXT), Column("side", Kind.TEXT), Column("quantity", Kind.MICROS),
+    Column("price", Kind.MICROS), Column("commission", Kind.MICROS), Column("profit", Kind.PRODUCT),
+    Column("net_quantity", Kind.MICROS),
 )  # fmt: skip
 ORDER_COLUMNS: Final = (
     Column("order_id", Kind.INTEGER), Column("placed", Kind.TIME), Column("ended", Kind.TIME),
@@ -135,9 +138,9 @@ def fill_rows(records: Records, wanted: Filter) -> Iterator[Row]:
 def _fill_row(fold: Fold, envelope: Envelope, fill: FillBooked) -> Fill:
     place = fill.order.place
     return Fill(
-        envelope.lsn, fill.time_us, place.order_id, fill.execution_id, fold.strategy(place.strategy_id) or None,
-        fold.symbol(place.symbol_id), place.side.name, fill.quantity, fill.price, fill.commission, fill.realized,
-        fold.account.position(place.symbol_id).quantity,
+        envelope.lsn, envelope.time_us, fill.time_us, place.order_id, fill.execution_id,
+        fold.strategy(place.strategy_id) or None, fold.symbol(place.symbol_id), place.side.name, fill.quantity,
+        fill.price, fill.commission, fill.realized, fold.account.position(place.symbol_id).quantity,
     )  # fmt: skip
 
 
@@ -168,7 +171,7 @@ def _row_if_ended(
         return
     begun = placed.pop(order.order_id, None)
     if _takes(wanted, fold, envelope, order):
-        yield _order_row(fold, order, begun and begun.time_us, change.time_us)
+        yield _order_row(fold, order, begun and begun.time_us, envelope.time_us)
 
 
 def _apply_all(fold: Fold, records: Records) -> Iterator[tuple[Envelope, list[Change]]]:

@@ -6,6 +6,7 @@ no live engine. Every one finds the journal by PATH: a run_dir, a wal directory,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections import deque
@@ -17,12 +18,15 @@ from typing import Any
 import click
 
 from protocol.errors import ExitCode, SeawallError, WalCorruptError
+from protocol.wal.history import JOURNAL_NAME, first_lsn_since
 from supervisor.cli.output import Failure, note, print_json, quiet_logs
 from supervisor.cli.wal_entries import Described, Names, describe_entry, type_name
 from supervisor.cli.wal_export import ENTRY_COLUMNS, FILL_COLUMNS, ORDER_COLUMNS, entry_row, fill_rows, order_rows
 from supervisor.cli.wal_filters import Filter, filter_options
 from supervisor.cli.wal_journal import Place, Records, find_place, is_plain, read_plain, read_records, tail_lsn
+from supervisor.cli.wal_repair import repair_place
 from supervisor.cli.wal_show import show_entry
+from supervisor.cli.wal_tail import Follower, wait_for_more
 from supervisor.cli.wal_verify import verify_place
 from supervisor.cli.wal_writers import STDOUT, Column, Row, refuse_journal_file, write_rows
 
@@ -96,13 +100,17 @@ def select_entries(place: Place, wanted: Filter, last: int | None) -> Iterator[t
 
 def _records(place: Place, wanted: Filter, last: int | None) -> Records:
     """No more than must be read."""
-    first_lsn = wanted.first_lsn
-    if last is not None and wanted.is_by_lsn_alone:
-        first_lsn = max(first_lsn, min(tail_lsn(place), wanted.last_lsn) - last + 1)
-    for envelope, crc, data in read_records(place, from_lsn=first_lsn, since_us=wanted.since_us):
+    for envelope, crc, data in read_records(place, from_lsn=_begin(place, wanted, last), since_us=wanted.since_us):
         if envelope.lsn > wanted.last_lsn:
             return
         yield envelope, crc, data
+
+
+def _begin(place: Place, wanted: Filter, last: int | None) -> int:
+    """The first LSN that can be among them."""
+    if last is None or not wanted.is_by_lsn_alone:
+        return wanted.first_lsn
+    return max(wanted.first_lsn, min(tail_lsn(place), wanted.last_lsn) - last + 1)
 
 
 def describe_records(records: Records, wanted: Filter, names: Names) -> Iterator[Described]:
@@ -112,6 +120,36 @@ def describe_records(records: Records, wanted: Filter, names: Names) -> Iterator
             entry = describe_entry(envelope, crc, data)
             if wanted.takes_record(entry, names):
                 yield entry
+
+
+@wal.command()
+@wal_verb
+@filter_options
+@click.option("-n", "--last", type=click.IntRange(0), default=10, show_default=True, metavar="N")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C, over rolls and restarts.")
+def tail(path: Path, as_json: bool, wanted: Filter, last: int, follow: bool) -> None:
+    """The last entries, and with -f those that come."""
+    place = find_place(path)
+    if not follow:
+        print_entries(select_entries(place, wanted, last), as_json)
+        return
+    if place.file is not None and place.file.name != JOURNAL_NAME:
+        raise Failure(ExitCode.USAGE, f"-f follows a journal; {place.file} does not grow")
+    with contextlib.suppress(KeyboardInterrupt):
+        print_entries(follow_entries(place, wanted, last), as_json)
+
+
+def follow_entries(place: Place, wanted: Filter, last: int) -> Iterator[tuple[Described, Names]]:
+    """The last of those wanted, then each when it comes; ends when nobody reads stdout any more."""
+    names = Names()
+    begin = _begin(place, wanted, last)
+    if wanted.since_us is not None:
+        begin = max(begin, first_lsn_since(place.directory, wanted.since_us))
+    with contextlib.closing(Follower(place.directory, begin)) as follower:
+        kept = deque(describe_records(follower.read(), wanted, names), maxlen=last)
+        yield from ((entry, names) for entry in kept)
+        while wait_for_more():
+            yield from ((entry, names) for entry in describe_records(follower.read(), wanted, names))
 
 
 def describe_plain(file: Path, wanted: Filter) -> Iterator[Described]:
@@ -173,3 +211,14 @@ def export_table(place: Place, wanted: Filter, table: str) -> tuple[tuple[Column
     if table == "fills":
         return FILL_COLUMNS, fill_rows(records, wanted)
     return ORDER_COLUMNS, order_rows(records, wanted)
+
+
+@wal.command()
+@wal_verb
+@click.option("--yes", is_flag=True, help="Do it. Without it, and off a terminal, it is only shown.")
+def repair(path: Path, as_json: bool, yes: bool) -> None:
+    """Make a damaged journal one that the engine starts on, and say what is lost by that.
+
+    Only when the engine has stopped. The damaged file is kept whole beside the journal.
+    """
+    repair_place(find_place(path, may_be_missing=True), confirmed=yes, as_json=as_json)
