@@ -153,8 +153,8 @@ class Follower:
         current.close()
         is_same = scan.journal_id == self._journal_id
         from_lsn = min(self._durable_lsn, scan.tail_lsn) + 1 if is_same else 1
-        what = f"The journal was cut back behind LSN {self._lsn}" if is_same else "Another journal"
-        note(f"{what}; reading from LSN {from_lsn}.")
+        what = "The journal was cut back or replaced" if is_same else "Another journal stands there"
+        note(f"{what}: reading from LSN {from_lsn}, after LSN {self._lsn} of before.")
         self._file.close()
         self._lsn = self._crc = 0
         self._skip_below = from_lsn
