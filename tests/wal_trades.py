@@ -1,7 +1,7 @@
 """A small journal that trades, over two files: the same bytes each time, for whatever reads journals from outside.
 
-LSN 1 to 9 are sealed: a run, a filled order, a refused signal, a resting limit order. LSN 10 is the CHECKPOINT; then the
-limit order fills, a round trip is closed with a commission, trading is halted and the engine stopped.
+LSN 1 to 9 are sealed: a run, a filled order, a refused signal, a resting limit order. LSN 10 is the CHECKPOINT; then
+the limit order fills, a round trip is closed with a commission, trading is halted and the engine stopped.
 """
 
 from __future__ import annotations

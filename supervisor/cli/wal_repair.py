@@ -80,10 +80,14 @@ def _show_and_ask(place: Place, as_json: bool) -> None:
         print_json(_report(result, plan, lost, done=False))
     else:
         _print_plan(result, plan, lost)
-    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if as_json or not is_on_terminal():
         raise Failure(ExitCode.FAILURE, "nothing was changed; --yes repairs")
     if not click.confirm("Repair?", err=True):
         raise Failure(ExitCode.FAILURE, "nothing was changed")
+
+
+def is_on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 @contextlib.contextmanager
