@@ -22,8 +22,8 @@ from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, MAGIC_BYTES, BadEntry
-from protocol.wal.scan import Fields, Readable, iterate_chain
+from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, MAGIC_BYTES, BadEntry, Envelope
+from protocol.wal.scan import Readable, iterate_runs
 from protocol.wal.watermark import Mark
 
 SEARCH_BYTES: Final = 1024 * 1024
@@ -147,8 +147,8 @@ def find_later_entry(
 
 def iterate_later(
     file: Readable, size: int, bad_offset: int, bad_lsn: int, length_max: int = LENGTH_MAX
-) -> Iterator[tuple[int, Fields, memoryview]]:
-    """(offset, fields, data) of all that can still be read behind the bad place, over any number of others."""
+) -> Iterator[tuple[int, Envelope, bytes]]:
+    """(offset, envelope, record data) of all that can still be read behind the bad place, over any number of others."""
     while True:
         candidates = _candidates(file, size, bad_offset, bad_lsn, length_max)
         nothing = _Candidate(0, 0, 0, 0, 0, 0)
@@ -156,9 +156,12 @@ def iterate_later(
         if first is None:
             return
         before = (first.lsn - 1, first.previous_crc)
-        for offset, fields, data in iterate_chain(file, size, length_max, start=first.offset, before=before):
-            yield offset, fields, data
-            bad_offset, bad_lsn = offset + HEADER.size + fields[2] - 1, fields[5]
+        for offset, window, entries in iterate_runs(file, size, length_max, start=first.offset, before=before):
+            at = 0
+            for envelope, _, end in entries:
+                yield offset + at, envelope, window[at + JOURNAL_HEAD.size : end]
+                at = end
+            bad_offset, bad_lsn = offset + at - 1, entries[-1][0].lsn
 
 
 class _Candidate(NamedTuple):

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import WalError
+from protocol.wal.format import Envelope
 from protocol.wal.history import JOURNAL_NAME
 from protocol.wal.recovery import Kind, iterate_later
 from protocol.wal.replace import put_in_place, write_new
-from protocol.wal.scan import Fields
 from protocol.wal.sealed import NEW_SUFFIX, SealedFile, list_sealed, open_sealed, sealed_path
 from protocol.wal.storage import Storage
 from protocol.wal.verify import WATERMARK_NAME, Examination
@@ -117,8 +117,8 @@ def _free_name(path: Path, name: str, names: set[str]) -> Path:
     return path.with_name(next(one for number in count(1) if (one := f"{name}.{number}") not in names))
 
 
-def lost_entries(storage: Storage, examination: Examination, plan: Plan) -> Iterator[tuple[int, Fields, memoryview]]:
-    """(offset, fields, data) of what is cut off and can still be read behind the bad place."""
+def lost_entries(storage: Storage, examination: Examination, plan: Plan) -> Iterator[tuple[int, Envelope, bytes]]:
+    """(offset, envelope, record data) of what is cut off and can still be read behind the bad place."""
     bad = examination.found.bad
     if plan.action is Action.FORGET or bad is None:
         return

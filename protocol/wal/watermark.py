@@ -17,9 +17,8 @@ from zlib import crc32
 
 import structlog
 
-from protocol.wal.storage import File, Storage
+from protocol.wal.storage import SECTOR_BYTES, File, Storage
 
-SECTOR_BYTES: Final = 512
 SLOTS: Final = 2
 SLOT: Final = struct.Struct("<4sQ16sQI")
 SLOT_CRC: Final = struct.Struct("<I")

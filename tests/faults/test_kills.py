@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +21,10 @@ from crashes import (
     often,
     trading_engine,
 )
-from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, wait_for
+from harness import EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import FILL, HALTED, STOP
+from observer import Observer
+from wal_kills import assert_nothing_seen_is_lost, kill_group, kill_wal
 
 PAIRS = (
     ("wal", "risk"),
@@ -118,6 +118,23 @@ def test_a_strategy_that_is_killed_is_warmed_and_acts_on_no_tick_again(trading: 
     counters = {row["name"]: row["counters"] for row in wait_for(lambda: _statistics(trading), "statistics")}
     # Fed again with signals suppressed: that is what warming is.
     assert counters["strategy.often"]["suppressed"] > 0
+
+
+def test_what_a_consumer_has_seen_is_in_the_journal_whoever_is_killed(tmp_path: Path) -> None:
+    """The long run of this, a hundred kills of each kind, is wal_kills.py."""
+    with trading_engine(tmp_path, strategies=[often(stride=10)]) as engine, Observer(engine.run_dir) as observer:
+        told = engine.telemetry("order_update")
+        tail = Tail(engine)
+        for _ in range(3):
+            kill_wal(engine, tail, 0.0)
+        tail = kill_group(engine, 0.0)
+        kill_wal(engine, tail, 0.0)
+        kill_group(engine, 0.0)
+        wait_for(lambda: len(observer.seen) >= tail.lsn, "the consumer to have seen it")
+        halt_and_compare(engine)
+        filled = {event["order_id"] for event in told.events() if event["status"] == "Filled"}
+        assert filled
+        assert_nothing_seen_is_lost(engine, observer, filled)
 
 
 def _statistics(engine: EngineUnderTest) -> list[Tree]:
@@ -243,32 +260,3 @@ def test_a_child_past_its_limit_halts_and_stops_the_engine_in_order_with_code_10
     health = limited.ask("HEALTH")["trading_state"]
     assert (health["state"], health["by"]) == ("HALTED", "supervisor"), "an escalation is no operator's stop"
     assert wait_for(lambda: limited.records("TRADING_STATE", state=HALTED), "the halt in the journal")
-
-
-# A disk that refuses.
-
-
-def test_a_disk_that_refuses_halts_and_stops_the_engine_with_code_11(tmp_path: Path) -> None:
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed: nothing else makes fdatasync fail from outside")
-    with trading_engine(tmp_path) as engine:
-        Tail(engine).wait_for_fills("the start")
-        with subprocess.Popen(
-            [strace, "-f", "-p", str(engine.child_pid("wal")), "-e", "trace=fdatasync",
-             "-e", "inject=fdatasync:error=EIO"],
-            stderr=subprocess.PIPE, text=True,
-        ) as tracer:  # fmt: skip
-            assert tracer.stderr is not None
-            said = tracer.stderr.readline()
-            if "attached" not in said:
-                tracer.kill()
-                pytest.skip(f"strace may not attach here: {said.strip()}")
-            code = engine.wait(DEADLINE_S)
-            tracer.wait(DEADLINE_S)
-        assert code == 11
-        assert [step["step"] for step in engine.log_events("stop_step")] == list(range(1, 11))
-        reason = engine.log_events("engine_gives_up")[0]["reason"]
-        assert "journal.wal" in reason
-        assert "fdatasync failed" in reason
-        assert not engine.log_events("child_died", exit_code=-9), "nobody had to be killed"

@@ -16,7 +16,8 @@ from protocol.errors import WalCorruptError, WalError, WalLockedError, WalSyncEr
 from protocol.records import EntryType
 from protocol.wal import WriteAheadLog
 from protocol.wal.format import HEADER, MAGIC_BYTES, encode_entry
-from protocol.wal.storage import MemoryStorage, RealStorage
+from protocol.wal.log import LENGTH_FIELD
+from protocol.wal.storage import SECTOR_BYTES, MemoryStorage, RealStorage
 
 PATH = DIRECTORY / "plain.wal"
 PLACE, UPDATE, CHECKPOINT = EntryType.ORDER_PLACE, EntryType.ORDER_UPDATE, EntryType.CHECKPOINT
@@ -268,6 +269,63 @@ def test_every_bit_flip_outside_the_type_byte_is_refused_and_changes_nothing() -
                 WriteAheadLog(PATH, storage=storage).open()
             assert error.value.offset == max(start for start in starts if start <= position)
             assert {path: bytes(data) for path, data in storage.files.items()} == {PATH: bytes(damaged)}
+
+
+def holed(content: bytes, start: int, kept: int) -> bytes:
+    """What a power loss leaves of a write from `start`: of its sectors, those in the bit mask `kept`."""
+    for number, sector in enumerate(range(start - start % SECTOR_BYTES, len(content), SECTOR_BYTES)):
+        first, end = max(start, sector), min(sector + SECTOR_BYTES, len(content))
+        if not kept >> number & 1:
+            content = content[:first] + bytes(end - first) + content[end:]
+    return content
+
+
+@pytest.mark.parametrize("room", range(1, 60))
+def test_a_last_entry_with_sectors_that_never_came_to_the_disk_is_cut_wherever_it_lies_among_them(room: int) -> None:
+    """The file has its full size already: what was lost reads as zeros. `room` bytes of the entry lie before a
+    sector's end."""
+    before = [(PLACE, b"x" * (SECTOR_BYTES - HEADER.size - room))]
+    start, content = SECTOR_BYTES - room, content_of([*before, (PLACE, b"y" * 600)])
+    sectors = 3 if len(content) > 2 * SECTOR_BYTES else 2
+    for kept in range(2**sectors - 1):
+        if room in LENGTH_FIELD and kept & 1:
+            continue  # append never leaves that: see the next test
+        storage = storage_with(holed(content, start, kept))
+        log = WriteAheadLog(PATH, storage=storage)
+        log.open()
+        assert log.read_all() == before
+        assert storage.files[PATH.with_name("plain.wal.torn")] == holed(content, start, kept)[start:]
+
+
+@pytest.mark.parametrize("room", range(1, 20))
+def test_no_power_loss_within_an_append_leaves_an_empty_entry_in_its_place(room: int) -> None:
+    """With length and CRC lost, magic and type read as an entry without data: so they come to the disk last."""
+    storage = WatchedStorage()
+    log = WriteAheadLog(PATH, storage=storage)
+    log.open()
+    log.append(PLACE, b"x" * (SECTOR_BYTES - HEADER.size - room))
+    storage.calls.clear()
+    log.append(PLACE, b"data")
+    start, size = SECTOR_BYTES - room, HEADER.size + 4
+    tail_first = [f"write plain.wal 512+{size - room}", "sync plain.wal"] if room in LENGTH_FIELD else []
+    head = f"write plain.wal {start}+{room if tail_first else size}"
+    assert storage.calls == [*tail_first, head, "sync plain.wal"]
+    assert [len(data) for _, data in log.read_all()] == [499 - room, 4]
+    log.append(PLACE, b"")
+
+
+def test_a_sector_of_zeros_before_a_whole_entry_is_damage() -> None:
+    entries = [(PLACE, b"x" * 2000), (PLACE, b"y")]
+    content = holed(content_of(entries), 0, 0b11101)
+    with pytest.raises(WalCorruptError):
+        opened(content)
+
+
+def test_zeros_are_no_excuse_for_damage_if_no_sector_is_all_zeros() -> None:
+    content = bytearray(content_of([(PLACE, b"x" + bytes(400))]))
+    content[13] ^= 1
+    with pytest.raises(WalCorruptError):
+        opened(bytes(content))
 
 
 def test_data_that_contains_the_magic_or_whole_entries_is_only_data() -> None:
