@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
@@ -26,13 +27,33 @@ from protocol.wal.format import Envelope
 from supervisor.cli.output import Failure
 from supervisor.cli.wal_entries import Described, Names
 from supervisor.cli.wal_filters import Filter
-from supervisor.cli.wal_journal import Records
+from supervisor.cli.wal_journal import Place, Records, is_plain
+from supervisor.cli.wal_select import describe_records, wanted_records
 from supervisor.cli.wal_show import ENUM_FIELDS, MICROS_FIELDS, PRODUCT_FIELDS, enum_name
-from supervisor.cli.wal_writers import Column, Kind, Row
+from supervisor.cli.wal_writers import STDOUT, Column, Kind, Row, refuse_journal_file, write_rows
 
 LEFT_OUT: Final = frozenset({"run", "producers", "states"})
 """Of a CHECKPOINT: what it holds stands in the entries before it; `wal inspect -o json` shows it."""
 TIME_FIELDS: Final = frozenset({"venue_time"})
+
+
+def export_place(place: Place, wanted: Filter, target: str, form: str, table: str) -> int:
+    """How many rows of `table` stand in `target`, as `form`. Raises: Failure."""
+    if target == STDOUT and form == "parquet":
+        raise Failure(ExitCode.USAGE, "Parquet goes to a file, not to stdout")
+    if place.file is not None and is_plain(place.file):
+        raise Failure(ExitCode.USAGE, f"{place.file} is a plain log, of opaque data: there are no columns")
+    if wanted.types and table != "entries":
+        raise Failure(ExitCode.USAGE, f"--type chooses entries; --table {table} has none")
+    refuse_journal_file(Path(target))
+    records = wanted_records(place, wanted, None)
+    if table == "fills":
+        return write_rows(target, form, FILL_COLUMNS, fill_rows(records, wanted))
+    if table == "orders":
+        return write_rows(target, form, ORDER_COLUMNS, order_rows(records, wanted))
+    names = Names()
+    entries = describe_records(records, wanted, names)
+    return write_rows(target, form, ENTRY_COLUMNS, (entry_row(entry, names) for entry in entries))
 
 
 def _columns_of_records() -> Iterator[Column]:

@@ -18,7 +18,6 @@ import click
 from actors.page import KNOWN_BY, forget_acknowledged
 from protocol.errors import ConfigError, ExitCode, WalError
 from protocol.records import EntryType
-from protocol.wal.format import ENVELOPE, Envelope
 from protocol.wal.history import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.repair import Action, Plan, carry_out, lost_entries, plan_repair
@@ -120,10 +119,9 @@ def _forget_pages(place: Place) -> None:
 def _describe_lost(place: Place, result: Examination, plan: Plan) -> Iterator[tuple[Described, str]]:
     """(entry, its line) of what is cut off and can still be read."""
     names = _names_of_what_stays(place, plan)
-    for _, fields, data in lost_entries(STORAGE, result, plan):
-        envelope, record = Envelope._make(fields[4:]), bytes(data[ENVELOPE.size :])
+    for _, envelope, crc, record in lost_entries(STORAGE, result, plan):
         names.learn(envelope, record)
-        entry = describe_entry(envelope, fields[3], record)
+        entry = describe_entry(envelope, crc, record)
         yield entry, show_entry(entry, names)
 
 

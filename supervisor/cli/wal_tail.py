@@ -7,22 +7,28 @@ begins again behind what was on disk for certain, with a word about it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
 import time
+from collections import deque
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import WalCorruptError
+from protocol.errors import ExitCode, WalCorruptError
 from protocol.records import Checkpoint, EngineRun, EntryType, decode_record
-from protocol.wal.format import ENVELOPE, HEADER, BadEntry, Envelope
-from protocol.wal.history import JOURNAL_NAME, first_lsn_of, open_next
-from protocol.wal.scan import Fields, JournalScan, iterate_chain
+from protocol.wal.format import JOURNAL_HEAD, BadEntry, Envelope
+from protocol.wal.history import JOURNAL_NAME, first_lsn_of, first_lsn_since, open_next
+from protocol.wal.scan import JournalScan, iterate_runs
 from protocol.wal.sealed import Content
 from protocol.wal.storage import File, RealStorage
-from supervisor.cli.output import note
+from supervisor.cli.output import Failure, note
+from supervisor.cli.wal_entries import Described, Names
+from supervisor.cli.wal_filters import Filter
+from supervisor.cli.wal_journal import Place
+from supervisor.cli.wal_select import describe_records, first_lsn_needed
 
 LOOK_EVERY_S: Final = 0.1
 _STORAGE: Final = RealStorage()
@@ -91,23 +97,26 @@ class Follower:
         if size < self._offset:
             return None
         before = (self._lsn, self._crc) if self._lsn else None
-        chain = iterate_chain(self._file, size, start=self._offset, before=before)
+        runs = iterate_runs(self._file, size, start=self._offset, before=before)
         while True:
             try:
-                offset, fields, data = next(chain)
+                offset, window, entries = next(runs)
             except StopIteration as stop:
                 return stop.value
-            self._take(offset, fields, data)
-            if self._lsn >= self._skip_below:
-                yield Envelope._make(fields[4:]), fields[3], bytes(data[ENVELOPE.size :])
+            at = 0
+            for envelope, crc, end in entries:
+                record = window[at + JOURNAL_HEAD.size : end]
+                self._take(envelope, crc, record)
+                self._offset, at = offset + end, end
+                if self._lsn >= self._skip_below:
+                    yield envelope, crc, record
 
-    def _take(self, offset: int, fields: Fields, data: memoryview) -> None:
-        _, kind, length, self._crc, _, self._lsn, self._durable_lsn, _, _, _, _ = fields
-        self._offset = offset + HEADER.size + length
-        if kind in _BEGINS:
-            record = decode_record(kind, data[ENVELOPE.size :])
-            assert isinstance(record, EngineRun | Checkpoint)
-            self._journal_id = record.journal_id
+    def _take(self, envelope: Envelope, crc: int, record: bytes) -> None:
+        self._lsn, self._crc, self._durable_lsn = envelope.lsn, crc, envelope.durable_lsn
+        if envelope.entry_type in _BEGINS:
+            begin = decode_record(envelope.entry_type, record)
+            assert isinstance(begin, EngineRun | Checkpoint)
+            self._journal_id = begin.journal_id
 
     def _go_on(self, bad: BadEntry | None) -> bool:
         """The open file has been read to its end, and another is journal.wal: whether there is one to be read."""
@@ -171,3 +180,21 @@ def wait_for_more() -> bool:
     poller = select.poll()
     poller.register(descriptor, 0)  # no events asked for: errors are always told
     return not poller.poll(LOOK_EVERY_S * 1000)
+
+
+def follow_entries(place: Place, wanted: Filter, last: int) -> Iterator[tuple[Described, Names]]:
+    """The last of those wanted, then each when it comes; ends when nobody reads stdout any more.
+
+    Raises: Failure for a file that does not grow.
+    """
+    if place.file is not None and place.file.name != JOURNAL_NAME:
+        raise Failure(ExitCode.USAGE, f"-f follows a journal; {place.file} does not grow")
+    names = Names()
+    begin = first_lsn_needed(place, wanted, last)
+    if wanted.since_us is not None:
+        begin = max(begin, first_lsn_since(place.directory, wanted.since_us))
+    with contextlib.closing(Follower(place.directory, begin)) as follower:
+        kept = deque(describe_records(follower.read(), wanted, names), maxlen=last)
+        yield from ((entry, names) for entry in kept)
+        while wait_for_more():
+            yield from ((entry, names) for entry in describe_records(follower.read(), wanted, names))
