@@ -21,9 +21,10 @@ import structlog
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging
+from protocol.config_checks import check_config
 from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, WalError, WireError
 from protocol.records import decode_record
-from protocol.settings import Config, check_config, encode_config
+from protocol.settings import Config, encode_config
 from protocol.wal.journal import JOURNAL_NAME, read_journal
 from supervisor.summary import print_summary
 from supervisor.supervision import Supervisor

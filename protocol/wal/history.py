@@ -42,7 +42,7 @@ def read_history(
     last_lsn = last_crc = 0
     while True:
         must_follow = last_lsn + 1 if last_lsn else 0
-        file, path, is_last = _open_next(storage, directory, must_follow or from_lsn, bool(must_follow))
+        file, path, is_last = open_next(storage, directory, must_follow or from_lsn, bool(must_follow))
         try:
             for envelope, crc, data in _read_file(file, path, is_last, length_max):
                 if last_lsn and (envelope.lsn, envelope.previous_crc) != (last_lsn + 1, last_crc):
@@ -96,10 +96,13 @@ def _read_file(
         ) from error
 
 
-def _open_next(
+def open_next(
     storage: Storage, directory: Path, lsn: int, must_begin_there: bool
 ) -> tuple[File | Content, Path, bool]:
-    """(file, its path, whether it is journal.wal) of the file that has the entry `lsn`, or, at first, of the oldest."""
+    """(file, its path, whether it is journal.wal) of the file that has the entry `lsn`, or else of the oldest.
+
+    Raises: WalCorruptError if it must begin there and no file does; FileNotFoundError if there is no file at all.
+    """
     next_lsn = 0
     for _ in range(LOOKS_MAX):
         sealed = list_sealed(storage, directory)

@@ -147,8 +147,8 @@ def find_later_entry(
 
 def iterate_later(
     file: Readable, size: int, bad_offset: int, bad_lsn: int, length_max: int = LENGTH_MAX
-) -> Iterator[tuple[int, Envelope, bytes]]:
-    """(offset, envelope, record data) of all that can still be read behind the bad place, over any number of others."""
+) -> Iterator[tuple[int, Envelope, int, bytes]]:
+    """(offset, envelope, crc, record data) of all that can still be read behind the bad place, over any number more."""
     while True:
         candidates = _candidates(file, size, bad_offset, bad_lsn, length_max)
         nothing = _Candidate(0, 0, 0, 0, 0, 0)
@@ -158,8 +158,8 @@ def iterate_later(
         before = (first.lsn - 1, first.previous_crc)
         for offset, window, entries in iterate_runs(file, size, length_max, start=first.offset, before=before):
             at = 0
-            for envelope, _, end in entries:
-                yield offset + at, envelope, window[at + JOURNAL_HEAD.size : end]
+            for envelope, crc, end in entries:
+                yield offset + at, envelope, crc, window[at + JOURNAL_HEAD.size : end]
                 at = end
             bad_offset, bad_lsn = offset + at - 1, entries[-1][0].lsn
 

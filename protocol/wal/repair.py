@@ -28,13 +28,12 @@ from protocol.errors import WalError
 from protocol.wal.format import Envelope
 from protocol.wal.history import JOURNAL_NAME
 from protocol.wal.recovery import Kind, iterate_later
-from protocol.wal.replace import put_in_place, write_new
+from protocol.wal.replace import put_in_place, read_parts, write_new
 from protocol.wal.sealed import NEW_SUFFIX, SealedFile, list_sealed, open_sealed, sealed_path
 from protocol.wal.storage import Storage
 from protocol.wal.verify import WATERMARK_NAME, Examination
 from protocol.wal.watermark import Watermark
 
-COPY_BYTES: Final = 1024 * 1024
 DAMAGED: Final = f"{JOURNAL_NAME}.damaged-"
 
 
@@ -117,8 +116,10 @@ def _free_name(path: Path, name: str, names: set[str]) -> Path:
     return path.with_name(next(one for number in count(1) if (one := f"{name}.{number}") not in names))
 
 
-def lost_entries(storage: Storage, examination: Examination, plan: Plan) -> Iterator[tuple[int, Envelope, bytes]]:
-    """(offset, envelope, record data) of what is cut off and can still be read behind the bad place."""
+def lost_entries(
+    storage: Storage, examination: Examination, plan: Plan
+) -> Iterator[tuple[int, Envelope, int, bytes]]:
+    """(offset, envelope, crc, record data) of what is cut off and can still be read behind the bad place."""
     bad = examination.found.bad
     if plan.action is Action.FORGET or bad is None:
         return
@@ -158,10 +159,8 @@ def _remove_second_names(storage: Storage, path: Path) -> None:
 def _cut(storage: Storage, plan: Plan) -> None:
     new_path = plan.path.with_name(JOURNAL_NAME + NEW_SUFFIX)
     damaged = storage.open(plan.path, read_only=True)
-    starts = range(0, plan.prefix_bytes, COPY_BYTES)
-    parts = (damaged.read(start, min(COPY_BYTES, plan.prefix_bytes - start)) for start in starts)
     try:
-        write_new(storage, new_path, parts).close()
+        write_new(storage, new_path, read_parts(damaged, 0, plan.prefix_bytes)).close()
     finally:
         damaged.close()
     put_in_place(storage, new_path, plan.path, plan.keep_as)

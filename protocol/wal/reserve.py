@@ -19,8 +19,8 @@ The numbers. An order costs the journal some 420 bytes from ORDER_PLACE to BALAN
 time for an operator to make room. R / 8 (2 MB) is more than is written between two looks. Both ways back ask for more
 than the way there, so that neither the alarm nor the file comes and goes with every record.
 
-A look costs 1.5 microseconds: one every LOOK_EVERY_S at most while all is well, one before every write when it is not.
-Whoever fills the disk by more than R between two of them still makes the write fail; then that is final, as ever.
+A look costs 1.5 microseconds: one every LOOK_EVERY_S while NEAR_BYTES or more are free, one before every write when it
+is less. Whoever takes the reserve too, once it is given up, still makes a write fail; that is final, as ever.
 
 Limits: a file system that copies on write (btrfs, ZFS) may need room to give room back. Quotas are not seen until the
 reserve cannot be made; that counts as spent.
@@ -37,8 +37,9 @@ from typing import Final
 from protocol.wal.storage import FILE_MODE
 
 RESERVE_NAME: Final = "reserve"
-LOOK_EVERY_S: Final = 0.01
-"""In which a disk of 1.6 GB/s takes the default reserve: nobody fills it faster than we look."""
+NEAR_BYTES: Final = 1024 * 1024 * 1024
+LOOK_EVERY_S: Final = 0.1
+"""Nobody takes NEAR_BYTES in that time: it would need more than 10 GB/s."""
 MAKE_EVERY_S: Final = 1.0
 """Between two tries to make the file, where statvfs says that there is room and the disk says that there is none."""
 
@@ -88,7 +89,8 @@ class DiskReserve:
 
     def is_due(self, now_s: float) -> bool:
         """Whether to look before the next write."""
-        return self.reserve_bytes > 0 and (self.is_low or now_s - self._looked_s >= LOOK_EVERY_S)
+        is_near = self.is_low or self.free_bytes < NEAR_BYTES
+        return self.reserve_bytes > 0 and (is_near or now_s - self._looked_s >= LOOK_EVERY_S)
 
     def _judge(self) -> DiskState:
         if not self._is_held:

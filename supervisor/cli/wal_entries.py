@@ -18,7 +18,7 @@ from protocol.state import RISK, FoldState, StrategyState
 from protocol.units import PRODUCT_BYTES, bytes_to_product
 from protocol.wal.format import Envelope
 
-ID_FIELDS: Final = frozenset({"journal_id", "config_hash", "boot_id", "market_epoch"})
+ID_FIELDS: Final = frozenset({"journal_id", "config_hash", "boot_id", "market_epoch", "epoch"})
 """Binaries that are no products."""
 STRATEGY_STATE: Final = "strategy."
 """How the names of strategies' states in a CHECKPOINT begin."""

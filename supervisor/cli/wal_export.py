@@ -1,7 +1,8 @@
 """What `seawall wal export` takes out of the journal: all entries, or the trade list, or the orders.
 
     entries  one row an entry: the envelope, names for its numbers, and the fields of all record types side by side
-    fills    one row a booked fill: whose, what, at which price, what it realized and what was held after it
+    fills    one row a booked fill: whose, what, at which price, what it realized and what was held after it; `time` is
+             the journal's clock, `venue_time` the market's
     orders   one row an order when it has ended, and at the end those that are open; an order that was already open
              at the oldest kept file has no time of placing
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
@@ -25,13 +27,33 @@ from protocol.wal.format import Envelope
 from supervisor.cli.output import Failure
 from supervisor.cli.wal_entries import Described, Names
 from supervisor.cli.wal_filters import Filter
-from supervisor.cli.wal_journal import Records
+from supervisor.cli.wal_journal import Place, Records, is_plain
+from supervisor.cli.wal_select import describe_records, wanted_records
 from supervisor.cli.wal_show import ENUM_FIELDS, MICROS_FIELDS, PRODUCT_FIELDS, enum_name
-from supervisor.cli.wal_writers import Column, Kind, Row
+from supervisor.cli.wal_writers import STDOUT, Column, Kind, Row, refuse_journal_file, write_rows
 
 LEFT_OUT: Final = frozenset({"run", "producers", "states"})
 """Of a CHECKPOINT: what it holds stands in the entries before it; `wal inspect -o json` shows it."""
 TIME_FIELDS: Final = frozenset({"venue_time"})
+
+
+def export_place(place: Place, wanted: Filter, target: str, form: str, table: str) -> int:
+    """How many rows of `table` stand in `target`, as `form`. Raises: Failure."""
+    if target == STDOUT and form == "parquet":
+        raise Failure(ExitCode.USAGE, "Parquet goes to a file, not to stdout")
+    if place.file is not None and is_plain(place.file):
+        raise Failure(ExitCode.USAGE, f"{place.file} is a plain log, of opaque data: there are no columns")
+    if wanted.types and table != "entries":
+        raise Failure(ExitCode.USAGE, f"--type chooses entries; --table {table} has none")
+    refuse_journal_file(Path(target))
+    records = wanted_records(place, wanted, None)
+    if table == "fills":
+        return write_rows(target, form, FILL_COLUMNS, fill_rows(records, wanted))
+    if table == "orders":
+        return write_rows(target, form, ORDER_COLUMNS, order_rows(records, wanted))
+    names = Names()
+    entries = describe_records(records, wanted, names)
+    return write_rows(target, form, ENTRY_COLUMNS, (entry_row(entry, names) for entry in entries))
 
 
 def _columns_of_records() -> Iterator[Column]:
@@ -95,6 +117,7 @@ def _cell(type_name: str, column: Column, value: Any) -> Any:
 class Fill(NamedTuple):
     lsn: int
     time: int
+    venue_time: int
     order_id: int
     execution_id: str
     strategy: str | None
@@ -108,10 +131,11 @@ class Fill(NamedTuple):
 
 
 FILL_COLUMNS: Final = (
-    Column("lsn", Kind.INTEGER), Column("time", Kind.TIME), Column("order_id", Kind.INTEGER),
-    Column("execution_id", Kind.TEXT), Column("strategy", Kind.TEXT), Column("symbol", Kind.TEXT),
-    Column("side", Kind.TEXT), Column("quantity", Kind.MICROS), Column("price", Kind.MICROS),
-    Column("commission", Kind.MICROS), Column("profit", Kind.PRODUCT), Column("net_quantity", Kind.MICROS),
+    Column("lsn", Kind.INTEGER), Column("time", Kind.TIME), Column("venue_time", Kind.TIME),
+    Column("order_id", Kind.INTEGER), Column("execution_id", Kind.TEXT), Column("strategy", Kind.TEXT),
+    Column("symbol", Kind.TEXT), Column("side", Kind.TEXT), Column("quantity", Kind.MICROS),
+    Column("price", Kind.MICROS), Column("commission", Kind.MICROS), Column("profit", Kind.PRODUCT),
+    Column("net_quantity", Kind.MICROS),
 )  # fmt: skip
 ORDER_COLUMNS: Final = (
     Column("order_id", Kind.INTEGER), Column("placed", Kind.TIME), Column("ended", Kind.TIME),
@@ -135,9 +159,9 @@ def fill_rows(records: Records, wanted: Filter) -> Iterator[Row]:
 def _fill_row(fold: Fold, envelope: Envelope, fill: FillBooked) -> Fill:
     place = fill.order.place
     return Fill(
-        envelope.lsn, fill.time_us, place.order_id, fill.execution_id, fold.strategy(place.strategy_id) or None,
-        fold.symbol(place.symbol_id), place.side.name, fill.quantity, fill.price, fill.commission, fill.realized,
-        fold.account.position(place.symbol_id).quantity,
+        envelope.lsn, envelope.time_us, fill.time_us, place.order_id, fill.execution_id,
+        fold.strategy(place.strategy_id) or None, fold.symbol(place.symbol_id), place.side.name, fill.quantity,
+        fill.price, fill.commission, fill.realized, fold.account.position(place.symbol_id).quantity,
     )  # fmt: skip
 
 
@@ -168,7 +192,7 @@ def _row_if_ended(
         return
     begun = placed.pop(order.order_id, None)
     if _takes(wanted, fold, envelope, order):
-        yield _order_row(fold, order, begun and begun.time_us, change.time_us)
+        yield _order_row(fold, order, begun and begun.time_us, envelope.time_us)
 
 
 def _apply_all(fold: Fold, records: Records) -> Iterator[tuple[Envelope, list[Change]]]:

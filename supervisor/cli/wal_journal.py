@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from actors.page import KNOWN_BY, known_lsn
 from protocol.client import engine_pid
 from protocol.errors import ExitCode, WalCorruptError, WalTornTailError
 from protocol.records import EntryType
@@ -48,6 +47,8 @@ class Place:
 
     def known_lsn_of(self, journal_id: bytes) -> int:
         """The highest LSN in the health pages; 0 where there are none."""
+        from actors.page import KNOWN_BY, known_lsn  # imported late: the other verbs answer without the actors
+
         return known_lsn(self.run_dir / "pages", KNOWN_BY, journal_id) if self.run_dir else 0
 
 

@@ -6,10 +6,10 @@ no live engine. Every one finds the journal by PATH: a run_dir, a wal directory,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ import click
 
 from protocol.errors import ExitCode, SeawallError, WalCorruptError
 from supervisor.cli.output import Failure, note, print_json, quiet_logs
-from supervisor.cli.wal_entries import Described, Names, describe_entry, type_name
-from supervisor.cli.wal_export import ENTRY_COLUMNS, FILL_COLUMNS, ORDER_COLUMNS, entry_row, fill_rows, order_rows
+from supervisor.cli.wal_entries import Described, Names
 from supervisor.cli.wal_filters import Filter, filter_options
-from supervisor.cli.wal_journal import Place, Records, find_place, is_plain, read_plain, read_records, tail_lsn
+from supervisor.cli.wal_journal import find_place
+from supervisor.cli.wal_select import select_entries
 from supervisor.cli.wal_show import show_entry
-from supervisor.cli.wal_verify import verify_place
-from supervisor.cli.wal_writers import STDOUT, Column, Row, refuse_journal_file, write_rows
+from supervisor.cli.wal_tail import follow_entries
 
 Verb = Callable[..., None]
 _PATH = click.argument("path", metavar="PATH", type=click.Path(exists=True, path_type=Path))
@@ -77,50 +76,19 @@ def print_entries(entries: Iterable[tuple[Described, Names]], as_json: bool) -> 
         print_json(entry) if as_json else click.echo(show_entry(entry, names))
 
 
-def select_entries(place: Place, wanted: Filter, last: int | None) -> Iterator[tuple[Described, Names]]:
-    """(entry, the names as of then) of those wanted. Raises: Failure at a place that cannot be read, after the rest."""
-    names = Names()
-    if place.file is not None and is_plain(place.file):
-        described = describe_plain(place.file, wanted)
-    else:
-        described = describe_records(_records(place, wanted, last), wanted, names)
-    if last is None:
-        yield from ((entry, names) for entry in described)
+@wal.command()
+@wal_verb
+@filter_options
+@click.option("-n", "--last", type=click.IntRange(0), default=10, show_default=True, metavar="N")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C, over rolls and restarts.")
+def tail(path: Path, as_json: bool, wanted: Filter, last: int, follow: bool) -> None:
+    """The last entries, and with -f those that come."""
+    place = find_place(path)
+    if not follow:
+        print_entries(select_entries(place, wanted, last), as_json)
         return
-    kept: deque[Described] = deque(maxlen=last)
-    try:
-        kept.extend(described)
-    finally:
-        yield from ((entry, names) for entry in kept)
-
-
-def _records(place: Place, wanted: Filter, last: int | None) -> Records:
-    """No more than must be read."""
-    first_lsn = wanted.first_lsn
-    if last is not None and wanted.is_by_lsn_alone:
-        first_lsn = max(first_lsn, min(tail_lsn(place), wanted.last_lsn) - last + 1)
-    for envelope, crc, data in read_records(place, from_lsn=first_lsn, since_us=wanted.since_us):
-        if envelope.lsn > wanted.last_lsn:
-            return
-        yield envelope, crc, data
-
-
-def describe_records(records: Records, wanted: Filter, names: Names) -> Iterator[Described]:
-    for envelope, crc, data in records:
-        names.learn(envelope, data)
-        if wanted.takes_envelope(envelope, type_name(envelope.entry_type)):
-            entry = describe_entry(envelope, crc, data)
-            if wanted.takes_record(entry, names):
-                yield entry
-
-
-def describe_plain(file: Path, wanted: Filter) -> Iterator[Described]:
-    if wanted.needs_records or wanted.since_us is not None or wanted.until_us is not None:
-        raise Failure(ExitCode.USAGE, f"{file} is a plain log, of opaque data: --type, --lsn (number) and --last")
-    for number, entry in read_plain(file):
-        name = type_name(entry.entry_type)
-        if wanted.takes_number(number) and wanted.takes_type(name):
-            yield {"entry": number, "offset": entry.offset, "type": name, "data": entry.data.hex()}
+    with contextlib.suppress(KeyboardInterrupt):
+        print_entries(follow_entries(place, wanted, last), as_json)
 
 
 @wal.command()
@@ -128,6 +96,8 @@ def describe_plain(file: Path, wanted: Filter) -> Iterator[Described]:
 @click.option("--fold", is_flag=True, help="Fold too: derived records and checkpoints are recomputed and compared.")
 def verify(path: Path, as_json: bool, fold: bool) -> None:
     """Is every entry whole and linked, over all files? Exit code 0 clean, 160 torn, 161 corrupt."""
+    from supervisor.cli.wal_verify import verify_place  # imported late, as below: the other verbs need no fold
+
     code = verify_place(find_place(path, may_be_missing=True), fold=fold, as_json=as_json)
     raise SystemExit(int(code))
 
@@ -147,29 +117,24 @@ def export(path: Path, as_json: bool, wanted: Filter, target: str, form: str | N
     Numbers are exact: decimal strings in CSV, decimal128 in Parquet. A torn tail or damage ends the table, with the
     exit code of `verify`; what comes before it is in OUT.
     """
+    from supervisor.cli.wal_export import export_place
+
     form = form or ("parquet" if target.endswith(".parquet") else "csv")
-    if target == STDOUT and form == "parquet":
-        raise Failure(ExitCode.USAGE, "Parquet goes to a file, not to stdout")
-    refuse_journal_file(Path(target))
-    place = find_place(path)
-    if place.file is not None and is_plain(place.file):
-        raise Failure(ExitCode.USAGE, f"{place.file} is a plain log, of opaque data: there are no columns")
-    columns, rows = export_table(place, wanted, table)
-    count = write_rows(target, form, columns, rows)
-    if as_json and target != STDOUT:
+    count = export_place(find_place(path), wanted, target, form, table)
+    if as_json and target != "-":
         print_json({"path": target, "format": form, "table": table, "rows": count})
     else:
         note(f"{count} rows")
 
 
-def export_table(place: Place, wanted: Filter, table: str) -> tuple[tuple[Column, ...], Iterator[Row]]:
-    names = Names()
-    if table == "entries":
-        entries = describe_records(_records(place, wanted, None), wanted, names)
-        return ENTRY_COLUMNS, (entry_row(entry, names) for entry in entries)
-    if wanted.types:
-        raise Failure(ExitCode.USAGE, f"--type chooses entries; --table {table} has none")
-    records = _records(place, wanted, None)
-    if table == "fills":
-        return FILL_COLUMNS, fill_rows(records, wanted)
-    return ORDER_COLUMNS, order_rows(records, wanted)
+@wal.command()
+@wal_verb
+@click.option("--yes", is_flag=True, help="Do it. Without it, and off a terminal, it is only shown.")
+def repair(path: Path, as_json: bool, yes: bool) -> None:
+    """Make a damaged journal one that the engine starts on, and say what is lost by that.
+
+    Only when the engine has stopped. The damaged file is kept whole beside the journal.
+    """
+    from supervisor.cli.wal_repair import repair_place
+
+    repair_place(find_place(path, may_be_missing=True), confirmed=yes, as_json=as_json)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from crashes import (
     often,
     trading_engine,
 )
-from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, wait_for
+from harness import EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import FILL, HALTED, STOP
 from observer import Observer
 from wal_kills import assert_nothing_seen_is_lost, kill_group, kill_wal
@@ -262,32 +260,3 @@ def test_a_child_past_its_limit_halts_and_stops_the_engine_in_order_with_code_10
     health = limited.ask("HEALTH")["trading_state"]
     assert (health["state"], health["by"]) == ("HALTED", "supervisor"), "an escalation is no operator's stop"
     assert wait_for(lambda: limited.records("TRADING_STATE", state=HALTED), "the halt in the journal")
-
-
-# A disk that refuses.
-
-
-def test_a_disk_that_refuses_halts_and_stops_the_engine_with_code_11(tmp_path: Path) -> None:
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("strace is not installed: nothing else makes fdatasync fail from outside")
-    with trading_engine(tmp_path) as engine:
-        Tail(engine).wait_for_fills("the start")
-        with subprocess.Popen(
-            [strace, "-f", "-p", str(engine.child_pid("wal")), "-e", "trace=fdatasync",
-             "-e", "inject=fdatasync:error=EIO"],
-            stderr=subprocess.PIPE, text=True,
-        ) as tracer:  # fmt: skip
-            assert tracer.stderr is not None
-            said = tracer.stderr.readline()
-            if "attached" not in said:
-                tracer.kill()
-                pytest.skip(f"strace may not attach here: {said.strip()}")
-            code = engine.wait(DEADLINE_S)
-            tracer.wait(DEADLINE_S)
-        assert code == 11
-        assert [step["step"] for step in engine.log_events("stop_step")] == list(range(1, 11))
-        reason = engine.log_events("engine_gives_up")[0]["reason"]
-        assert "journal.wal" in reason
-        assert "fdatasync failed" in reason
-        assert not engine.log_events("child_died", exit_code=-9), "nobody had to be killed"

@@ -217,7 +217,7 @@ def test_a_second_repair_keeps_the_first_ones_copy() -> None:
 def lost_lsns(storage: Storage, known: int = 0) -> list[int]:
     result = examined(storage, known)
     plan = plan_repair(result, storage.list_names(DIRECTORY))
-    return [envelope.lsn for _, envelope, _ in lost_entries(storage, result, plan)]
+    return [envelope.lsn for _, envelope, _, _ in lost_entries(storage, result, plan)]
 
 
 def test_what_can_still_be_read_behind_the_bad_place_is_listed_over_several_bad_places() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import WalLockedError, WalSyncError
+from protocol.errors import WalError, WalLockedError, WalSyncError
 from protocol.wal.storage import MemoryStorage, RealStorage, Storage
 
 
@@ -90,6 +90,25 @@ def test_a_full_disk_is_a_failure_that_says_so() -> None:
     """/dev/full takes no byte and says ENOSPC, as a disk does."""
     with pytest.raises(WalSyncError, match="No space left"):
         RealStorage().open(Path("/dev/full")).write(0, b"data")
+
+
+@pytest.mark.parametrize(("number", "is_the_disk"), [(errno.ENOSPC, True), (errno.EIO, True), (errno.EACCES, False)])
+def test_a_new_name_that_the_disk_refuses_is_a_failed_write_and_one_that_is_forbidden_is_not(
+    number: int, is_the_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    storage = RealStorage()
+    for call, use in (
+        ("open", lambda: storage.open(tmp_path / "file", create=True)),
+        ("mkdir", lambda: storage.make_directory(tmp_path / "directory")),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, fail)
+            with pytest.raises(WalError) as error:
+                use()
+        assert isinstance(error.value, WalSyncError) == is_the_disk
 
 
 def test_files_and_directories_are_private(tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""What is wrong with a config although every key has the right type: each mistake with path, value and what is right.
+
+Pure; settings.py asks it of every config that is read. What only a child can check (an import, a file's rows, a port)
+is the child's.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from protocol.errors import NotRepresentableError
+from protocol.units import MICROS, decimal_to_micros
+
+if TYPE_CHECKING:
+    from protocol.settings import Config
+
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
+SYMBOL_PATTERN: Final = r"^\S{1,32}$"
+BARS_MAX_MINUTES: Final = 1440
+PORT_MAX: Final = 65_535
+
+
+def check_config(config: Config) -> list[str]:
+    """Every mistake that types alone do not show, each with path, value and what is allowed."""
+    return [
+        *_check_engine(config),
+        *_check_instruments(config),
+        *_check_market_data(config),
+        *_check_strategies(config),
+        *_check_limits(config),
+        *_check_endpoints(config),
+    ]
+
+
+def _check_engine(config: Config) -> list[str]:
+    mistakes = []
+    if not re.match(NAME_PATTERN, config.engine.name):
+        mistakes.append(f"engine.name = {config.engine.name!r}: letters, digits, - and _, 32 at most")
+    if not config.engine.run_dir:
+        mistakes.append("engine.run_dir = '': the directory for journal, pages and sockets")
+    if config.engine.mode != "paper":
+        mistakes.append(
+            f"engine.mode = {config.engine.mode!r}: this version runs 'paper'; 'live' and 'replay' come later"
+        )
+    if not 1 <= config.account.leverage <= 10_000:
+        mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
+    if not re.match(r"^[A-Z]{3,8}$", config.account.currency):
+        mistakes.append(f"account.currency = {config.account.currency!r}: a code such as USD")
+    return mistakes + _check_exact("account.balance", config.account.balance)
+
+
+def _check_exact(path: str, value: Decimal | None, *, positive: bool = False) -> list[str]:
+    if value is None:
+        return []
+    try:
+        micros = decimal_to_micros(value)
+    except NotRepresentableError as error:
+        return [f"{path} = {value}: {error}"]
+    return [f"{path} = {value}: must be above 0"] if positive and micros <= 0 else []
+
+
+def _check_instruments(config: Config) -> list[str]:
+    mistakes = [] if config.instruments else ["instruments: at least one [[instruments]] is needed"]
+    seen: set[str] = set()
+    for index, instrument in enumerate(config.instruments):
+        path = f"instruments[{index}]"
+        if not re.match(SYMBOL_PATTERN, instrument.symbol):
+            mistakes.append(f"{path}.symbol = {instrument.symbol!r}: 1 to 32 characters without white space")
+        if instrument.symbol in seen:
+            mistakes.append(f"{path}.symbol = {instrument.symbol!r}: named twice")
+        seen.add(instrument.symbol)
+        inexact = [
+            *_check_exact(f"{path}.tick_size", instrument.tick_size, positive=True),
+            *_check_exact(f"{path}.lot_size", instrument.lot_size, positive=True),
+            *_check_exact(f"{path}.multiplier", instrument.multiplier, positive=True),
+        ]
+        mistakes += inexact
+        if not inexact and instrument.lot_micros * instrument.multiplier_micros % MICROS:
+            mistakes.append(
+                f"{path}.multiplier = {instrument.multiplier}: lot_size x multiplier has digits beyond 0.000001"
+            )
+        quote = instrument.quote_currency
+        if quote not in (None, config.account.currency):
+            mistakes.append(
+                f"{path}.quote_currency = {quote!r}: this version runs {config.account.currency!r} "
+                "(the account's currency) only"
+            )
+    return mistakes
+
+
+def _check_market_data(config: Config) -> list[str]:
+    market, mistakes = config.market_data, []
+    if market.source == "csv":
+        if bool(market.path) == bool(market.files):
+            mistakes.append("market_data: a csv source needs `path`, or `files = [{ path, symbol }, ...]`, not both")
+        known = {instrument.symbol for instrument in config.instruments}
+        for file in market.all_files:
+            if file.symbol is not None and file.symbol not in known:
+                mistakes.append(
+                    f"market_data: symbol {file.symbol!r} of {file.path} is no [[instruments]]; known are "
+                    f"{', '.join(sorted(known))}"
+                )
+    if not 0 < market.rate <= 1_000_000:
+        mistakes.append(f"market_data.rate = {market.rate}: above 0, up to 1000000 ticks a second")
+    if not 0 <= market.volatility < 0.1:
+        mistakes.append(f"market_data.volatility = {market.volatility}: 0 up to 0.1")
+    if market.speed != "max" and not 0 < market.speed <= 1e9:
+        mistakes.append(f"market_data.speed = {market.speed}: \"max\" or a factor above 0")
+    if market.utc_offset_hours is not None and not -24 <= market.utc_offset_hours <= 24:
+        mistakes.append(f"market_data.utc_offset_hours = {market.utc_offset_hours}: -24 to 24")
+    for minutes in market.bars:
+        if not 1 <= minutes <= BARS_MAX_MINUTES:
+            mistakes.append(f"market_data.bars: {minutes} is no timeframe; 1 to {BARS_MAX_MINUTES} minutes")
+    if len(set(market.bars)) != len(market.bars):
+        mistakes.append(f"market_data.bars = {market.bars}: a timeframe is named twice")
+    return mistakes
+
+
+def _check_strategies(config: Config) -> list[str]:
+    mistakes: list[str] = []
+    known = {instrument.symbol for instrument in config.instruments}
+    seen: set[str] = set()
+    for index, strategy in enumerate(config.strategies):
+        path = f"strategies[{index}]"
+        if not re.match(NAME_PATTERN, strategy.name):
+            mistakes.append(f"{path}.name = {strategy.name!r}: letters, digits, - and _, 32 at most")
+        if strategy.name in seen:
+            mistakes.append(f"{path}.name = {strategy.name!r}: named twice")
+        seen.add(strategy.name)
+        if not re.match(r"^[\w.]+:\w+$", strategy.class_path):
+            mistakes.append(f"{path}.class = {strategy.class_path!r}: written module:Class")
+        for symbol in strategy.symbols:
+            if symbol not in known:
+                mistakes.append(
+                    f"{path}.symbols: {symbol!r} is no [[instruments]]; known are {', '.join(sorted(known))}"
+                )
+        if not strategy.symbols:
+            mistakes.append(f"{path}.symbols = []: at least one symbol")
+        if not 1 <= strategy.slice <= 65_536:
+            mistakes.append(f"{path}.slice = {strategy.slice}: 1 to 65536 ticks")
+    return mistakes
+
+
+def _check_limits(config: Config) -> list[str]:
+    risk, routing, supervisor = config.risk, config.order_routing, config.supervisor
+    mistakes = [
+        *_check_exact("risk.max_position_per_symbol", risk.max_position_per_symbol, positive=True),
+        *_check_exact("risk.max_drawdown", risk.max_drawdown),
+        *_check_exact("order_routing.commission_per_lot", routing.commission_per_lot),
+    ]
+    if risk.max_drawdown is not None and risk.max_drawdown >= 0:
+        mistakes.append(f"risk.max_drawdown = {risk.max_drawdown}: a loss, so below 0")
+    if routing.commission_per_lot < 0:
+        mistakes.append(f"order_routing.commission_per_lot = {routing.commission_per_lot}: 0 or more")
+    for path, value, least in (
+        ("risk.max_signal_age_ms", risk.max_signal_age_ms, 1),
+        ("wal.interval_ms", config.wal.interval_ms, 1),
+        ("wal.reserve_mb", config.wal.reserve_mb, 0),
+        ("wal.checkpoint_records", config.wal.checkpoint_records, 0),
+        ("wal.checkpoint_mb", config.wal.checkpoint_mb, 0),
+        ("gateway.account_interval_ms", config.gateway.account_interval_ms, 10),
+        ("supervisor.restarts", supervisor.restarts, 0),
+        ("supervisor.window_s", supervisor.window_s, 0.1),
+        ("supervisor.ready_timeout_s", supervisor.ready_timeout_s, 0.1),
+        ("supervisor.stop_timeout_s", supervisor.stop_timeout_s, 0.1),
+    ):
+        if value < least:
+            mistakes.append(f"{path} = {value}: at least {least}")
+    try:
+        config.wal.keep_rule  # noqa: B018
+    except ValueError:
+        mistakes.append(f'wal.keep = {config.wal.keep!r}: "all", a number of files, or an age such as "30d" or "12h"')
+    return mistakes
+
+
+_LOOPBACK: Final = re.compile(r"^tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)$")
+_TCP: Final = re.compile(r"^tcp://[^:\s]+:(\d{1,5}|\*)$|^tcp://\[[0-9a-fA-F:]+\]:(\d{1,5}|\*)$")
+
+
+def _check_endpoints(config: Config) -> list[str]:
+    """Loopback only, unless the operator says otherwise; "" turns a socket off (design section 8)."""
+    mistakes, gateway = [], config.gateway
+    seen: dict[str, str] = {}
+    for key, endpoint in (
+        ("command", gateway.command),
+        ("telemetry", gateway.telemetry),
+        ("broadcast", gateway.broadcast),
+    ):
+        path = f"gateway.{key}"
+        if not endpoint:
+            continue
+        if endpoint in seen and not endpoint.endswith(":*"):
+            mistakes.append(f"{path} = {endpoint!r}: is {seen[endpoint]}'s endpoint already")
+        seen[endpoint] = path
+        if endpoint.startswith("ipc://"):
+            continue
+        port = endpoint.rpartition(":")[2]
+        if not _TCP.match(endpoint) or (port.isdigit() and not 0 < int(port) <= PORT_MAX):
+            mistakes.append(f"{path} = {endpoint!r}: tcp://ADDRESS:PORT, ipc://PATH, or \"\" for off")
+        elif not _LOOPBACK.match(endpoint) and not gateway.allow_plaintext_bind:
+            mistakes.append(
+                f"{path} = {endpoint!r}: binds beyond loopback in plain text; set gateway.allow_plaintext_bind = true "
+                "if that is meant"
+            )
+    return mistakes
