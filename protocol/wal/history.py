@@ -44,15 +44,17 @@ def read_history(
         must_follow = last_lsn + 1 if last_lsn else 0
         file, path, is_last = open_next(storage, directory, must_follow or from_lsn, bool(must_follow))
         try:
-            for envelope, crc, data in _read_file(file, path, is_last, length_max):
-                if last_lsn and (envelope.lsn, envelope.previous_crc) != (last_lsn + 1, last_crc):
+            is_first = last_lsn > 0  # within a file its reader looks at the links
+            for entry in _read_file(file, path, is_last, length_max):
+                envelope, crc, _ = entry
+                if is_first and (envelope.lsn, envelope.previous_crc) != (last_lsn + 1, last_crc):
                     raise WalCorruptError(
                         str(path), 0, lsn=last_lsn + 1, expected=f"LSN {last_lsn + 1} after crc32 {last_crc:#010x}",
                         found=f"LSN {envelope.lsn} after {envelope.previous_crc:#010x}",
                     )  # fmt: skip
-                last_lsn, last_crc = envelope.lsn, crc
+                is_first, last_lsn, last_crc = False, envelope.lsn, crc
                 if whole_file or last_lsn >= from_lsn:
-                    yield envelope, crc, data
+                    yield entry
         finally:
             file.close()
         if is_last:

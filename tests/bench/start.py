@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 import sys
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from time import time
 from typing import Final
@@ -20,42 +19,10 @@ sys.path[:0] = [str(Path(__file__).parents[1])]  # as pytest does for its tests
 
 from harness import EngineUnderTest, config_tree, free_endpoint  # noqa: E402
 
-from actors.fold_state import take_state  # noqa: E402
-from protocol.records import EntryType, Producer, decode_record  # noqa: E402
-from protocol.settings import WalSettings  # noqa: E402
-from protocol.state import encode_state  # noqa: E402
-from protocol.wal.format import iterate_payload  # noqa: E402
-from protocol.wal.journal import Journal  # noqa: E402
 from tests.bench.report import Report, bench_directory, median, parser, surroundings  # noqa: E402
-from tests.bench.traffic import JOURNAL_ID, SYMBOLS, Trading  # noqa: E402
+from tests.bench.traffic import SYMBOLS, write_history  # noqa: E402
 
 READY_AIM_S: Final = 1.0
-CHECKPOINT_RECORDS: Final = WalSettings().checkpoint_records
-BATCH: Final = 1000
-
-
-def write_history(directory: Path, count: int) -> tuple[int, int]:
-    """(records, those behind the last checkpoint) of a journal of some `count` and half a checkpoint's distance."""
-    journal, trading = Journal(directory), Trading()
-    journal.open(lambda journal_id: 0)
-    entries, left = trading.entries(2 * count), count // CHECKPOINT_RECORDS
-    journal.create(JOURNAL_ID, next(entries))
-    while left or journal.tail_lsn - journal.first_lsn < CHECKPOINT_RECORDS // 2:
-        journal.append_batch(list(islice(entries, BATCH)))
-        if left and journal.tail_lsn - journal.first_lsn >= CHECKPOINT_RECORDS:
-            checkpoint(journal, trading)
-            left -= 1
-    journal.close()
-    return journal.tail_lsn, journal.tail_lsn - journal.first_lsn
-
-
-def checkpoint(journal: Journal, trading: Trading) -> None:
-    journal.sync()
-    lsn = journal.tail_lsn
-    journal.checkpoint(0, [("risk", lsn, encode_state(take_state(trading.fold)))])
-    envelope, _, data = next(iterate_payload(journal.read(lsn + 1, 1)[2]))
-    assert envelope.producer == Producer.WAL
-    trading.fold.apply(envelope, decode_record(EntryType.CHECKPOINT, data))
 
 
 def start_engine(directory: Path, history: Path | None) -> float:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from actors.fold import Fold
+from actors.fold_state import take_state
 from protocol.orders import OrderType, Report, Side
 from protocol.records import (
     EngineRun,
@@ -24,11 +26,14 @@ from protocol.records import (
     Record,
     RunEvent,
     SignalRefused,
+    decode_record,
     encode_record,
     entry_type_of,
 )
+from protocol.settings import WalSettings
+from protocol.state import encode_state
 from protocol.units import MICROS, product_to_bytes
-from protocol.wal.format import Envelope
+from protocol.wal.format import Envelope, iterate_payload
 from protocol.wal.journal import Journal, NewEntry
 
 JOURNAL_ID: Final = bytes(range(16))
@@ -39,10 +44,9 @@ FIRST_US: Final = 1_700_000_000_000_000
 LOT: Final = 100 * MICROS
 POSITION_MAX: Final = 5 * LOT
 COMMISSION: Final = 350_000
-BATCH: Final = 64
+CHECKPOINT_RECORDS: Final = WalSettings().checkpoint_records
+BATCH: Final = 1000
 """Entries of one group commit."""
-SYNC_EVERY: Final = 100
-"""Group commits between two syncs: what is measured is reading, so the writing need not be slow."""
 
 
 def place_record(order_id: int) -> bytes:
@@ -128,23 +132,31 @@ class Trading:
         return kind, self._time_us, producer, seq, encode_record(record)
 
 
-def write_journal(directory: Path, count: int) -> tuple[Path, Fold]:
-    """A closed journal of at least `count` entries in `directory`, and what it folds to."""
+def write_history(directory: Path, count: int) -> tuple[int, int]:
+    """A closed journal of some `count` records and half a checkpoint's distance, rolled as wal rolls it by default.
+
+    Returns (records, those behind the last checkpoint): so many does a start fold on average.
+    """
     journal, trading = Journal(directory), Trading()
     journal.open(lambda journal_id: 0)
-    entries = trading.entries(count)
+    entries, left = trading.entries(2 * count), count // CHECKPOINT_RECORDS
     journal.create(JOURNAL_ID, next(entries))
-    batch: list[NewEntry] = []
-    for number, entry in enumerate(entries):
-        batch.append(entry)
-        if len(batch) == BATCH:
-            journal.append_batch(batch)
-            batch.clear()
-        if number % (BATCH * SYNC_EVERY) == 0:
-            journal.sync()
-    journal.append_batch(batch)
+    while left or journal.tail_lsn - journal.first_lsn < CHECKPOINT_RECORDS // 2:
+        journal.append_batch(list(islice(entries, BATCH)))
+        if left and journal.tail_lsn - journal.first_lsn >= CHECKPOINT_RECORDS:
+            checkpoint(journal, trading)
+            left -= 1
     journal.close()
-    return journal.path, trading.fold
+    return journal.tail_lsn, journal.tail_lsn - journal.first_lsn
 
 
-__all__ = ["JOURNAL_ID", "Trading", "place_record", "run_entry", "write_journal"]
+def checkpoint(journal: Journal, trading: Trading) -> None:
+    """What wal does with risk's answer, and the fold with the CHECKPOINT."""
+    journal.sync()
+    lsn = journal.tail_lsn
+    journal.checkpoint(0, [("risk", lsn, encode_state(take_state(trading.fold)))])
+    envelope, _, data = next(iterate_payload(journal.read(lsn + 1, 1)[2]))
+    trading.fold.apply(envelope, decode_record(EntryType.CHECKPOINT, data))
+
+
+__all__ = ["JOURNAL_ID", "SYMBOLS", "Trading", "place_record", "run_entry", "write_history"]
