@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 import zmq
 
-from actors.base import RECEIVE_MAX, Loop, receive_all
+from actors.base import RECEIVE_MAX, Loop, receive_all, send_frames
 from actors.clock import monotonic_s
 from protocol.errors import WireError
 from protocol.messages import (
@@ -236,7 +236,7 @@ class StreamServer:
         if payload is not None:
             frames.append(payload)
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
+            send_frames(self._socket, frames)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -396,7 +396,7 @@ class StreamClient:
         if payload is not None:
             frames.append(payload)
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
+            send_frames(self._socket, frames)
         except zmq.Again:
             return False
         return True

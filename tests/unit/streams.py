@@ -180,6 +180,26 @@ class Peer:
         self.socket.close(0)
 
 
+class Lossy:
+    """A socket, but for the messages that fate takes, whole; when the losses are used up it is sound."""
+
+    def __init__(self, socket: zmq.Socket[bytes], fate: Iterator[bool]) -> None:
+        self._socket, self._fate = socket, fate
+        self._is_lost: bool | None = None
+        """The message whose first frame was sent and whose last was not."""
+
+    def send(self, frame: bytes, flags: int = 0) -> None:
+        is_lost = next(self._fate, False) if self._is_lost is None else self._is_lost
+        self._is_lost = None
+        if not is_lost:
+            self._socket.send(frame, flags)
+        if flags & zmq.SNDMORE:
+            self._is_lost = is_lost
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
 class Numbers:
     """A backlog of one item a position: 1 .. tail."""
 

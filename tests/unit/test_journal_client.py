@@ -12,7 +12,7 @@ import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streams import EPOCH, TRANSPORTS, Clock, WalUnderTest, Wire, note, open_wire, run_record, until
+from streams import EPOCH, TRANSPORTS, Clock, Lossy, WalUnderTest, Wire, note, open_wire, run_record, until
 
 from actors.journal import APPEND_MAX, PENDING_MAX, JournalClient, JournalLostError
 from actors.stream import HELLO_REPEAT_S, SILENCE_S
@@ -319,7 +319,7 @@ def test_a_payload_of_garbage_is_never_folded(payload: bytes) -> None:
 class _Silent:
     """A socket that takes everything."""
 
-    def send_multipart(self, frames: list[bytes], flags: int = 0) -> None: ...
+    def send(self, frame: bytes, flags: int = 0) -> None: ...
 
 
 # The health page (R3).
@@ -336,20 +336,6 @@ def test_the_page_says_what_is_on_disk_and_only_where_that_is_promised(
 
 
 # The real wal, pipes that lose, lives that end.
-
-
-class Lossy:
-    """A socket, but for what fate takes."""
-
-    def __init__(self, socket: zmq.Socket[bytes], fate: Iterator[bool]) -> None:
-        self._socket, self._fate = socket, fate
-
-    def send_multipart(self, frames: list[bytes], flags: int = 0) -> None:
-        if not next(self._fate, False):
-            self._socket.send_multipart(frames, flags)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._socket, name)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

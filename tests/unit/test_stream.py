@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streams import EPOCH, TRANSPORTS, Clock, Peer, Producer, Reader, Wire, open_wire, until
+from streams import EPOCH, TRANSPORTS, Clock, Lossy, Peer, Producer, Reader, Wire, open_wire, until
 
 from actors.stream import HELLO_REPEAT_S, SILENCE_S, TAIL_EVERY_S
 from protocol import messages
@@ -322,26 +321,12 @@ def test_a_pipe_that_loses_messages_loses_no_item_and_doubles_none(
     transport: str, tmp_path: Path, losses: list[bool], tail: int, credit: int
 ) -> None:
     fate = iter(losses)
-
-    class Lossy:
-        """The socket, but for what fate takes; when the losses are used up it is sound."""
-
-        def __init__(self, socket: zmq.Socket[bytes]) -> None:
-            self._socket = socket
-
-        def send_multipart(self, frames: list[bytes], flags: int = 0) -> None:
-            if not next(fate, False):
-                self._socket.send_multipart(frames, flags)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._socket, name)
-
     with pytest.MonkeyPatch.context() as patch, open_wire(transport, tmp_path) as wire:
         clock = Clock(patch)
         producer = Producer(wire.router(), tail=tail)
         reader = Reader(wire.loop(), wire.dealer("reader#1"), credit=credit)
-        producer.server._socket = Lossy(producer.server._socket)  # type: ignore[assignment]
-        reader.stream._socket = Lossy(reader.stream._socket)  # type: ignore[assignment]
+        producer.server._socket = Lossy(producer.server._socket, fate)  # type: ignore[assignment]
+        reader.stream._socket = Lossy(reader.stream._socket, fate)  # type: ignore[assignment]
         reader.loop.on_readable(reader.stream._socket._socket, reader.stream.receive)  # type: ignore[attr-defined]
         reader.loop.every(HELLO_REPEAT_S, reader.stream.check)
         reader.stream.say_hello()
