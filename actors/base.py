@@ -87,7 +87,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     config: Config
 
 
-Handler = Callable[[], None]
+Handler = Callable[[], object]
 
 
 class Loop:

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 import zmq
 
-from actors.base import Loop, receive_all
+from actors.base import RECEIVE_MAX, Loop, receive_all
 from actors.clock import monotonic_s
 from protocol.errors import WireError
 from protocol.messages import (
@@ -115,13 +115,16 @@ class StreamServer:
         self.disk_low = False
         self.counters = {"data_sent": 0, "bad_messages": 0, "stale_messages": 0, "peers_lost": 0}
 
-    def receive(self) -> None:
-        """Takes in what is queued; HELLOs and appends go to the owner."""
-        for frames in receive_all(self._socket):
+    def receive(self, limit: int = RECEIVE_MAX) -> bool:
+        """Takes in what is queued, up to `limit` messages, and says whether that was all; HELLOs and appends go to the
+        owner."""
+        messages = receive_all(self._socket, limit)
+        for frames in messages:
             try:
                 self._take(frames)
             except WireError:
                 self.counters["bad_messages"] += 1
+        return len(messages) < limit
 
     def _take(self, frames: list[bytes]) -> None:
         if len(frames) < 2:

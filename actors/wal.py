@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, NoReturn
 
 import msgspec
 
-from actors.base import Actor, Place
+from actors.base import RECEIVE_MAX, Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
@@ -49,10 +50,16 @@ APPENDABLE: Final = {
     Producer.GATEWAY: frozenset({EntryType.TRADING_STATE}),
 }  # fmt: skip
 """What each producer may append; ENGINE_RUN is written by wal itself."""
+BATCH_RECORDS_MAX: Final = 8192
+"""Of one group commit; more waits in the pipe for the next. A sync is paid for many times over by then, and a batch
+that grows with the load would make everybody wait for all of it, and wal's memory the producers' to fill."""
+RECEIVE_STEP: Final = 16
+"""Messages taken in before the batch is looked at again."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
 SEALING_WAIT_S: Final = 2.0
 """At a stop, for a sealed file that is being packed; what is left is done in the next run."""
+_entry_type = itemgetter(0)
 
 
 @dataclass(slots=True)
@@ -115,7 +122,7 @@ class Wal(Actor):
         socket = self.bind(JOURNAL)
         self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, self.checkpoints.take)
         self._tell_disk()
-        self.loop.on_readable(socket, self.server.receive)
+        self.loop.on_readable(socket, self._receive)
         self.loop.after_turn(self._commit)
         self.tell(Ready(self.journal.tail_lsn, run))
 
@@ -215,6 +222,13 @@ class Wal(Actor):
     def _on_hello(self, consumer: Consumer, hello: Hello) -> None:
         self.hellos.append((consumer, hello))
 
+    def _receive(self) -> None:
+        """Takes in what is queued, as long as one group commit may hold it; what waits for a checkpoint has waited."""
+        for _ in range(RECEIVE_MAX // RECEIVE_STEP):
+            is_all = self.server.receive(RECEIVE_STEP)
+            if is_all or (len(self.batch) >= BATCH_RECORDS_MAX and self.checkpoints.attempt is None):
+                return
+
     def _on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
         """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME."""
         if append.incarnation != consumer.incarnation or consumer.producer not in APPENDABLE:
@@ -225,21 +239,20 @@ class Wal(Actor):
         if seq > last + 1:
             self.counters["dropped_gap"] += append.count
             return
-        records = list(decode_append(payload))
+        records = decode_append(payload)
         length_max = self.journal.length_max - ENVELOPE.size
         # One peer's mistake must not end the journal of all.
-        allowed = APPENDABLE[Producer(producer)]
-        if any(kind not in allowed or len(data) > length_max for kind, _, data in records):
-            raise WireError("a record that is not this producer's to append, or beyond the limit")
-        batch_append = self.batch.append
-        for kind, time_us, data in records:
-            if seq == last + 1:
-                batch_append((kind, time_us, producer, seq, data))
-                last = seq
-            else:
-                self.counters["duplicates"] += 1
-            seq += 1
-        self.last_seq[producer] = last
+        if not set(map(_entry_type, records)) <= APPENDABLE[Producer(producer)]:
+            raise WireError("a record that is not this producer's to append")
+        if len(payload) > length_max and any(len(data) > length_max for _, _, data in records):
+            raise WireError("a record beyond the limit")
+        if seq <= last:
+            known = last + 1 - seq
+            self.counters["duplicates"] += min(known, len(records))
+            del records[:known]
+        numbered = enumerate(records, last + 1)
+        self.batch += [(kind, time_us, producer, seq, data) for seq, (kind, time_us, data) in numbered]
+        self.last_seq[producer] = last + len(records)
 
     def _commit(self) -> None:
         """The group commit: one write, one sync, then release; then HELLOs, whose snapshot is durable (J1, J2).

@@ -48,19 +48,19 @@ def encode_append(records: Iterable[tuple[int, int, bytes]]) -> bytes:
     return b"".join([pack(kind, time_us, len(data)) + data for kind, time_us, data in records])
 
 
-def decode_append(payload: bytes | memoryview) -> Iterator[tuple[int, int, bytes]]:
+def decode_append(payload: bytes) -> list[tuple[int, int, bytes]]:
     """The inverse of encode_append. Raises: WireError if the payload ends within a record."""
-    view = memoryview(payload)
-    offset, size = 0, len(view)
-    while offset < size:
-        if size - offset < APPEND_HEAD.size:
-            raise WireError("APPEND ends within a record's head")
-        kind, time_us, length = APPEND_HEAD.unpack_from(view, offset)
-        offset += APPEND_HEAD.size
-        if offset + length > size:
-            raise WireError("APPEND ends within a record")
-        yield kind, time_us, bytes(view[offset : offset + length])
-        offset += length
+    unpack, head_size, size = APPEND_HEAD.unpack_from, APPEND_HEAD.size, len(payload)
+    records: list[tuple[int, int, bytes]] = []
+    add, offset = records.append, 0
+    while offset + head_size <= size:
+        kind, time_us, length = unpack(payload, offset)
+        start = offset + head_size
+        offset = start + length
+        add((kind, time_us, payload[start:offset]))
+    if offset != size:
+        raise WireError("APPEND ends within a record" if offset > size else "APPEND ends within a record's head")
+    return records
 
 
 def encode_market(kind: MarketKind, count: int, records: bytes, volumes: bytes = b"") -> bytes:

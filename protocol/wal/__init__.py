@@ -6,7 +6,8 @@
     watermark what is known to be on disk, in two slots
     log       WriteAheadLog: data opaque, every append durable when it returns
     scan      reading a journal and verifying its chain; the read-only reader
-    tail      recent batches, the sparse index, sealed entries: serving consumers
+    batch     records become entries: the bytes of a group commit
+    tail      recent segments, the sparse index, sealed entries: serving consumers
     journal   Journal: LSNs, chain, group commit, recovery, checkpoint and roll
     replace   one file in the place of another, crash by crash
     reserve   room on the disk that is kept for cancels and fills

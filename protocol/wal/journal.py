@@ -23,30 +23,28 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Final
-from zlib import crc32
 
 import structlog
 
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
-from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
+from protocol.wal.batch import Chain, NewEntry, Segment
+from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, encode_entry
 from protocol.wal.history import JOURNAL_NAME
 from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.replace import COPY_BYTES, put_in_place, read_parts, write_new
 from protocol.wal.scan import JournalScan, read_journal
 from protocol.wal.sealed import NEW_SUFFIX, Content, list_sealed, sealed_path
 from protocol.wal.storage import Closeable, File, RealStorage, Storage
-from protocol.wal.tail import RecentBatches, SealedEntries, SparseIndex, cut_entries
+from protocol.wal.tail import RecentSegments, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
 
 WATERMARK_NAME: Final = "watermark"
 FAILED_PREFIX: Final = f"{JOURNAL_NAME}.failed-"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Of recent batches kept in memory for consumers that follow closely: seconds of a busy journal."""
+"""Of recent segments kept in memory for consumers that follow closely: seconds of a busy journal."""
 SYNC_MODES: Final = ("always", "interval", "off")
 
-NewEntry = tuple[int, int, int, int, bytes]
-"""(entry type, time_us, producer, producer_seq, record data)."""
 _ENGINE_RUN: Final = int(EntryType.ENGINE_RUN)
 _log = structlog.get_logger(__name__)
 
@@ -99,7 +97,7 @@ class Journal:
         """Equal to tail_lsn with last_run.event STOP: nothing follows the stop (H3)."""
         self._storage = storage or RealStorage()
         self._watermark = Watermark(directory / WATERMARK_NAME, self._storage)
-        self._recent = RecentBatches(recent_bytes_max)
+        self._recent = RecentSegments(recent_bytes_max)
         self._index = SparseIndex([], [])
         self._sealed = SealedEntries(self._storage, directory)
         self._file: File | None = None
@@ -301,39 +299,28 @@ class Journal:
         cases nothing was written), WalSyncError if the write failed, for good.
         """
         file = self._writable()
-        pack_envelope, pack_header, magic, engine_run = ENVELOPE.pack, HEADER.pack, MAGIC, _ENGINE_RUN
-        lsn, crc, durable_lsn, length_max = self.tail_lsn, self.last_crc, self.durable_lsn, self.length_max
-        run, run_lsn = self.last_run, self.last_run_lsn
-        sequence: dict[int, int] = {}
-        parts: list[bytes] = []
-        add = parts.append
-        for entry_type, time_us, producer, producer_seq, data in records:
-            lsn += 1
-            body = pack_envelope(entry_type, lsn, durable_lsn, crc, time_us, producer, producer_seq) + data
-            length = len(body)
-            if length > length_max:
-                raise WalError(f"{self.path}: a record of {length} bytes; the limit is {length_max}")
-            crc = crc32(body)
-            add(pack_header(magic, entry_type, length, crc))
-            add(body)
-            sequence[producer] = producer_seq
-            if entry_type == engine_run:
-                run, run_lsn = _decode_run(data), lsn
-        if parts:
-            self._write(file, b"".join(parts), lsn)
-            self.tail_lsn, self.last_crc = lsn, crc
-            self.last_run, self.last_run_lsn = run, run_lsn
-            self.last_producer_seq.update(sequence)
-
-    def _write(self, file: File, payload: bytes, last_lsn: int) -> None:
+        chain = Chain(self.tail_lsn, self.last_crc, self.durable_lsn, self.length_max, {})
         try:
-            file.write(self._end, payload)
+            segments = list(chain.extend(records))
+        except WalError as error:
+            raise WalError(f"{self.path}: {error}") from error
+        run = _decode_run(chain.run[1]) if chain.run else self.last_run
+        if segments:
+            self._write(file, segments)
+            self.tail_lsn, self.last_crc = chain.lsn, chain.crc
+            self.last_run, self.last_run_lsn = run, chain.run[0] if chain.run else self.last_run_lsn
+            self.last_producer_seq.update(chain.producer_seq)
+
+    def _write(self, file: File, segments: list[Segment]) -> None:
+        try:
+            file.write(self._end, b"".join([segment.payload for segment in segments]))
         except WalSyncError as error:
             self._fail(error)
             raise
-        self._index.add(self.tail_lsn + 1, self._end)
-        self._recent.add(self.tail_lsn + 1, last_lsn, payload)
-        self._end += len(payload)
+        for segment in segments:
+            self._index.add(segment.first_lsn, self._end)
+            self._recent.add(segment)
+            self._end += len(segment.payload)
 
     def sync(self) -> None:
         """Everything appended is on disk: durable_lsn is tail_lsn. Raises: WalSyncError, for good."""
@@ -401,7 +388,7 @@ class Journal:
         self.first_lsn = self.tail_lsn = self.durable_lsn = self.tail_lsn + 1
         self.last_crc = self._durable_crc = HEADER.unpack_from(payload)[3]
         self._index = SparseIndex([self.tail_lsn], [0])
-        self._recent.add(self.tail_lsn, self.tail_lsn, payload)
+        self._recent.add(Segment(self.tail_lsn, self.tail_lsn, payload))
         self.last_producer_seq.update(record.producers)
         self.checkpoint_states = _states_by_name(record)
 

@@ -1,4 +1,4 @@
-"""Where entries are found again: recent batches in memory, older ones through a sparse index of the file, and
+"""Where entries are found again: recent segments in memory, older ones through a sparse index of the file, and
 what lies before the last roll in sealed files.
 
 Owns bounded memory for serving consumers. Works on bytes that wal has itself written or verified: steps from
@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from protocol.errors import WalError
+from protocol.wal.batch import Segment
 from protocol.wal.format import HEADER, BadEntry, decode_envelope, iterate_entries
 from protocol.wal.scan import INDEX_EVERY, Readable
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
@@ -43,40 +44,45 @@ def cut_entries(payload: bytes, start: int, count_max: int, bytes_max: int) -> t
     return count, end
 
 
-class RecentBatches:
-    """The last batches, whole, up to `bytes_max` together (the newest always)."""
+class RecentSegments:
+    """The last segments, whole, up to `bytes_max` together (the newest always)."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._batches: deque[tuple[int, int, bytes]] = deque()
+        self._segments: deque[Segment] = deque()
 
-    def add(self, first_lsn: int, last_lsn: int, payload: bytes) -> None:
-        batches = self._batches
-        batches.append((first_lsn, last_lsn, payload))
-        self._bytes += len(payload)
-        while self._bytes > self._bytes_max and len(batches) > 1:
-            self._bytes -= len(batches.popleft()[2])
+    def add(self, segment: Segment) -> None:
+        segments = self._segments
+        segments.append(segment)
+        self._bytes += len(segment.payload)
+        while self._bytes > self._bytes_max and len(segments) > 1:
+            self._bytes -= len(segments.popleft().payload)
 
     def read(self, from_lsn: int, to_lsn: int, bytes_max: int) -> tuple[int, bytes] | None:
-        """(count, entries) from `from_lsn`, or None if that is no longer, or not yet, here."""
-        batches = self._batches
-        if not batches or not batches[0][0] <= from_lsn <= batches[-1][1]:
+        """(count, entries) from `from_lsn`, or None if that is no longer, or not yet, here.
+
+        Whole segments as far as they fit; only one that must be is cut, for that means stepping through it.
+        """
+        segments = self._segments
+        if not segments or not segments[0].first_lsn <= from_lsn <= segments[-1].last_lsn:
             return None
-        parts: list[bytes] = []
-        number, lsn, room = bisect_right(batches, from_lsn, key=_first_lsn) - 1, from_lsn, bytes_max
-        while number < len(batches) and lsn <= to_lsn:
-            first_lsn, last_lsn, payload = batches[number]
-            if lsn > first_lsn or last_lsn > to_lsn or len(payload) > room:
+        number = len(segments) - 1  # nearly always: who follows closely wants the newest
+        if from_lsn < segments[number].first_lsn:
+            number = bisect_right(segments, from_lsn, key=_first_lsn) - 1
+        lsn, room, parts = from_lsn, bytes_max, list[bytes]()
+        while number < len(segments) and lsn <= to_lsn:
+            first_lsn, last_lsn, payload = segments[number]
+            if lsn > first_lsn or last_lsn > to_lsn or (len(payload) > room and not parts):
                 payload, last_lsn = _part_of(payload, first_lsn, lsn, min(last_lsn, to_lsn), room)
-                if parts and len(payload) > room:
-                    break
+            if len(payload) > room and parts:
+                break
             parts.append(payload)
             room -= len(payload)
-            if last_lsn < batches[number][1]:
-                lsn = last_lsn + 1
+            lsn = last_lsn + 1
+            if last_lsn < segments[number].last_lsn:
                 break
-            number, lsn = number + 1, last_lsn + 1
+            number += 1
         return lsn - from_lsn, b"".join(parts)
 
 
@@ -94,7 +100,7 @@ class SparseIndex:
         self._lsns, self._offsets = lsns, offsets
 
     def add(self, lsn: int, offset: int) -> None:
-        """A batch begins here; kept if the last point is far enough behind."""
+        """A segment begins here; kept if the last point is far enough behind."""
         if not self._lsns or lsn - self._lsns[-1] >= INDEX_EVERY:
             self._lsns.append(lsn)
             self._offsets.append(offset)

@@ -131,8 +131,8 @@ class WalProcess:
     def _close(self) -> None:
         if not self.stopped.lsn:
             self._life.send_signal(signal.SIGKILL)
-        if self._life.pidfd is not None:
-            select.select([self._life.pidfd], [], [])
+        assert self._life.pidfd is not None, "closed once"
+        select.select([self._life.pidfd], [], [])
         self._life.exit_code()  # reaps it
         self._life.close()
         self._control.close(0)

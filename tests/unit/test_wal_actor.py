@@ -234,6 +234,24 @@ def test_many_appends_of_one_turn_share_one_write_and_one_sync(wire: Wire, clock
     wal.die()
 
 
+def test_what_is_more_than_one_group_commit_holds_waits_for_the_next(
+    wire: Wire, wal: WalUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.wal.BATCH_RECORDS_MAX", 3)
+    monkeypatch.setattr("actors.wal.RECEIVE_STEP", 1)
+    sizes: list[int] = []
+    append = wal.journal.append_batch
+    monkeypatch.setattr(wal.journal, "append_batch", lambda batch: (sizes.append(len(batch)), append(batch)))
+    peer = risk(wire)
+    peer.hello()
+    welcome(peer, wal)
+    for first in range(1, 13, 2):
+        peer.append(first, notes_payload([first, first + 1]), 2)
+    until(lambda: tail_notes(peer)[-1:] == [12], wal.turn)
+    assert wal.notes() == list(range(1, 13))
+    assert max(sizes) <= 4, "one message beyond the bound at most"
+
+
 def test_a_failed_sync_halts_trading_and_acknowledges_nothing(wire: Wire, clock: Clock) -> None:
     storage = WatchedStorage()
     wal = WalUnderTest(wire)

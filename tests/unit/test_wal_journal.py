@@ -323,10 +323,11 @@ def test_a_second_writer_in_another_process_is_refused(tmp_path: Path) -> None:
 def test_every_position_and_size_gives_whole_entries_in_order_within_the_limits(recent_bytes_max: int) -> None:
     storage = MemoryStorage()
     journal = created(storage, recent_bytes_max=recent_bytes_max)
-    lsn = 1
+    lsn, ends = 1, {1}
     for size in (3, 1, 4, 1, 5, 9, 2, 6):
         journal.append_batch([entry(lsn + step + 1) for step in range(size)])
         lsn += size
+        ends.add(lsn)
         journal.sync()
     content = bytes(storage.files[JOURNAL])
     sizes = {envelope.lsn: HEADER.size + ENVELOPE.size + len(data) for envelope, _, data in all_of(storage)}
@@ -339,9 +340,10 @@ def test_every_position_and_size_gives_whole_entries_in_order_within_the_limits(
                 assert content[start : start + len(payload)] == payload
                 assert 1 <= count <= to_lsn - from_lsn + 1
                 assert len(payload) <= bytes_max or count == 1
-                # As many as fit: in memory a batch, in the file the limit, may end it sooner only at a boundary.
+                # As many as fit; only where the next batch would have to be cut it may end sooner, in memory.
                 following = sizes.get(from_lsn + count, 1 << 30)
-                assert from_lsn + count > min(to_lsn, lsn) or len(payload) + following > bytes_max
+                is_full = from_lsn + count > min(to_lsn, lsn) or len(payload) + following > bytes_max
+                assert is_full or (recent_bytes_max and from_lsn + count - 1 in ends)
 
 
 def test_position_0_means_the_first_entry_and_the_tail_has_nothing_behind_it() -> None:
@@ -350,15 +352,20 @@ def test_position_0_means_the_first_entry_and_the_tail_has_nothing_behind_it() -
     assert journal.read(ENTRIES + 1, 1000) == (ENTRIES + 1, 0, b"")
 
 
-def test_entries_are_found_far_from_the_points_of_the_index() -> None:
+@pytest.mark.parametrize("recent_bytes_max", [0, 60_000, 1 << 20], ids=["file", "file and memory", "memory"])
+def test_entries_are_found_far_from_the_points_of_the_index(recent_bytes_max: int) -> None:
     storage = MemoryStorage()
-    journal = created(storage, recent_bytes_max=0)
+    journal = created(storage, recent_bytes_max=recent_bytes_max)
     journal.append_batch([entry(number) for number in range(2, 1500)])
     journal.append_batch([entry(number) for number in range(1500, 3000)])
-    journal.close()
-    again = opened(storage)
-    for lsn in (1, 2, 511, 512, 513, 1025, 1499, 1500, 2048, 2999):
-        assert lsns_of(again.read(lsn, 1)[2]) == [lsn]
+    journal.sync()
+    if not recent_bytes_max:  # as a new life finds them
+        journal.close()
+        journal = opened(storage)
+    for lsn in (1, 2, 511, 512, 513, 514, 1025, 1499, 1500, 2011, 2012, 2048, 2999):
+        assert lsns_of(journal.read(lsn, 1)[2]) == [lsn]
+        _, count, payload = journal.read(lsn, 1 << 20)
+        assert lsns_of(payload) == list(range(lsn, lsn + count))
 
 
 # The read-only reader.
