@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from gateways import held_lock
 
+from protocol.wal.verify import Examination
+from supervisor.cli import wal_journal
 from supervisor.cli.main import main
 
 TIME_US = 1_577_836_800_000_001
@@ -149,6 +151,31 @@ def test_a_live_engines_half_written_entry_is_no_damage(tmp_path: Path) -> None:
         result = inspect(tmp_path)
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 4)
     assert "LSN 4" in result.stderr
+
+
+def test_a_live_engines_damage_in_the_middle_is_damage_though_it_looks_like_an_end(tmp_path: Path) -> None:
+    """A flip made a length too long: the file seems to end within that entry."""
+    entries = _journal()
+    entries[2] = entries[2][:7] + b"\x01" + entries[2][8:]
+    _write(tmp_path, b"".join(entries))
+    with held_lock(tmp_path, "1"):
+        result = inspect(tmp_path)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (161, 2)
+
+
+def test_a_journal_that_is_whole_again_by_now_is_to_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _write(tmp_path, _middle_data_bad(_journal()))
+    examine = wal_journal.examine
+
+    def mended(place: wal_journal.Place) -> Examination:
+        path.write_bytes(b"".join(_journal()))
+        return examine(place)
+
+    monkeypatch.setattr(wal_journal, "examine", mended)
+    result = inspect(tmp_path)
+    assert (result.exit_code, "read it again" in result.stderr) == (1, True)
 
 
 def test_a_plain_log_is_shown_with_its_opaque_data(tmp_path: Path) -> None:
