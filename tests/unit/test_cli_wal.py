@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import msgpack
 import pytest
 from click.testing import CliRunner, Result
 from gateways import held_lock
+from harness import ROOT
 
 from protocol.wal.verify import Examination
 from supervisor.cli import wal_journal
@@ -191,3 +195,16 @@ def test_a_plain_log_is_shown_with_its_opaque_data(tmp_path: Path) -> None:
     assert (inspect(path).exit_code, len(inspect(path).stdout.splitlines())) == (160, 2)
     path.write_bytes(content[:-1] + b"\xff")
     assert inspect(path).exit_code == 161
+
+
+@pytest.mark.parametrize("verb", [["inspect"], ["tail"], ["verify"], ["tail", "-f"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_ends_it_quietly(verb: list[str], tmp_path: Path) -> None:
+    _write(tmp_path, b"".join(_journal()))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.cli.main", "wal", *verb, str(tmp_path)],
+        stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
