@@ -79,7 +79,7 @@ class WalCorruptError(WalError):
         where = f"{file} at byte {offset}" + ("" if lsn is None else f" (LSN {lsn})")
         super().__init__(
             f"{where}: expected {expected}, found {found}. Nothing was changed. "
-            "Keep a copy of the directory and look at it with `seawall wal inspect`."
+            "Keep a copy of the directory; `seawall wal verify` says more, `seawall wal repair` what mending costs."
         )
 
 

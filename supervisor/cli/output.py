@@ -73,7 +73,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in listed:
         # Text, not str: a reason or a symbol in square brackets is no markup.
         table.add_row(*(Text(show_number(cell) if isinstance(cell, int | float) else str(cell)) for cell in row))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as text:  # for rich makes of a closed pipe an exit of its own
+        console.print(table)
+    click.echo(text.get(), nl=False)
 
 
 def show_number(value: float) -> str:

@@ -26,6 +26,9 @@ TEACHING: Final = frozenset({EntryType.ENGINE_RUN, EntryType.CHECKPOINT, EntryTy
 """The types from which Names learns."""
 
 Described = dict[str, Any]
+_TYPE_NAMES: Final = {int(kind): kind.name for kind in EntryType}
+_PRODUCER_NAMES: Final = {int(producer): producer.name.lower() for producer in Producer}
+_SAID_AS_IT_IS: Final = frozenset({int, str, bool})
 _STRUCTS: Final[dict[int, type[msgspec.Struct]]] = {int(kind): record for kind, record in RECORD_TYPES.items()}
 
 
@@ -44,7 +47,7 @@ def describe_entry(envelope: Envelope, crc: int, data: bytes) -> Described:
 
 
 def type_name(number: int) -> str:
-    return EntryType(number).name if number in EntryType.__members__.values() else str(number)
+    return _TYPE_NAMES.get(number) or str(number)
 
 
 def decode_fields(entry_type: int, data: bytes) -> Described | str:
@@ -67,7 +70,10 @@ def _unpack(data: bytes) -> Any:
 
 def _named(struct: type[msgspec.Struct] | None, values: Sequence[Any]) -> Described:
     fields = _fields(struct) if struct else ()
-    named = {name: _typed(name, kind, value) for (name, kind), value in zip(fields, values, strict=False)}
+    named = {
+        name: value if type(value) in _SAID_AS_IT_IS else _typed(name, kind, value)
+        for (name, kind), value in zip(fields, values, strict=False)
+    }
     for index in range(len(fields), len(values)):
         named[f"field_{index}"] = _plain(values[index])
     return named
@@ -197,7 +203,7 @@ class Names:
         index = number - FIRST_STRATEGY
         if 0 <= index < len(self.strategies):
             return str(self.strategies[index])
-        return Producer(number).name.lower() if number in Producer.__members__.values() else f"#{number}"
+        return _PRODUCER_NAMES.get(number) or f"#{number}"
 
     def symbol_of(self, record: Any) -> str:
         """Of whatever record: by its symbol_id, or by its order. "" if it has neither."""

@@ -134,13 +134,14 @@ def _ending(place: Place, read: Callable[[], Records]) -> Records:
         for envelope, crc, data in read():
             lsn = envelope.lsn
             yield envelope, crc, data
-    except WalTornTailError as error:
-        if place.is_live:
-            note(f"Read up to LSN {lsn}; the running engine is writing the next entry.")
-            return
-        raise fail_at(error, examine(place).verdict.kind) from error
-    except WalCorruptError as error:
-        raise fail_at(error, examine(place).kind) from error
+    except (WalTornTailError, WalCorruptError) as error:
+        result = examine(place)
+        if result.kind is not Kind.CLEAN:
+            raise fail_at(error, result.kind) from error
+        if isinstance(error, WalCorruptError):
+            reason = f"it changed while it was read, and is whole now; read it again ({error})"
+            raise Failure(ExitCode.FAILURE, reason) from error
+        note(f"Read up to LSN {lsn}; the running engine is writing the next entry.")
 
 
 def fail_at(error: WalTornTailError | WalCorruptError, kind: Kind) -> Failure:

@@ -35,6 +35,7 @@ ENUM_FIELDS: Final[dict[str, type[IntEnum]]] = {
     "state": TradingMode,
     "event": RunEvent,
 }
+_ENUM_NAMES: Final = {key: {int(one): one.name for one in enum} for key, enum in ENUM_FIELDS.items()}
 PLAIN_SHOWN_BYTES: Final = 32
 """Of an entry of a plain log; JSON has them all."""
 
@@ -73,8 +74,8 @@ def _show_field(type_name: str, key: str, value: Any, names: Names) -> str:
 
 def enum_name(key: str, value: Any) -> str | None:
     """`BUY` for side 0; None if the field is none of a closed set, or the value none of its."""
-    enum = ENUM_FIELDS.get(key)
-    return enum(value).name if enum and value in enum.__members__.values() else None
+    names = _ENUM_NAMES.get(key)
+    return names.get(value) if names else None
 
 
 def _show_checkpoint(record: Described, names: Names) -> str:

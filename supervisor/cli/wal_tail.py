@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import ExitCode, WalCorruptError
+from protocol.errors import ExitCode, WalCorruptError, WireError
 from protocol.records import Checkpoint, EngineRun, EntryType, decode_record
 from protocol.wal.format import JOURNAL_HEAD, BadEntry, Envelope
 from protocol.wal.history import JOURNAL_NAME, first_lsn_of, first_lsn_since, open_next
@@ -114,9 +114,10 @@ class Follower:
     def _take(self, envelope: Envelope, crc: int, record: bytes) -> None:
         self._lsn, self._crc, self._durable_lsn = envelope.lsn, crc, envelope.durable_lsn
         if envelope.entry_type in _BEGINS:
-            begin = decode_record(envelope.entry_type, record)
-            assert isinstance(begin, EngineRun | Checkpoint)
-            self._journal_id = begin.journal_id
+            with contextlib.suppress(WireError):  # of a newer version: it is shown, and the id is known already
+                begin = decode_record(envelope.entry_type, record)
+                assert isinstance(begin, EngineRun | Checkpoint)
+                self._journal_id = begin.journal_id
 
     def _go_on(self, bad: BadEntry | None) -> bool:
         """The open file has been read to its end, and another is journal.wal: whether there is one to be read."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,10 @@ import msgpack
 import pytest
 from click.testing import CliRunner, Result
 from gateways import held_lock
+from harness import ROOT
 
+from protocol.wal.verify import Examination
+from supervisor.cli import wal_journal
 from supervisor.cli.main import main
 
 TIME_US = 1_577_836_800_000_001
@@ -151,6 +157,31 @@ def test_a_live_engines_half_written_entry_is_no_damage(tmp_path: Path) -> None:
     assert "LSN 4" in result.stderr
 
 
+def test_a_live_engines_damage_in_the_middle_is_damage_though_it_looks_like_an_end(tmp_path: Path) -> None:
+    """A flip made a length too long: the file seems to end within that entry."""
+    entries = _journal()
+    entries[2] = entries[2][:7] + b"\x01" + entries[2][8:]
+    _write(tmp_path, b"".join(entries))
+    with held_lock(tmp_path, "1"):
+        result = inspect(tmp_path)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (161, 2)
+
+
+def test_a_journal_that_is_whole_again_by_now_is_to_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _write(tmp_path, _middle_data_bad(_journal()))
+    examine = wal_journal.examine
+
+    def mended(place: wal_journal.Place) -> Examination:
+        path.write_bytes(b"".join(_journal()))
+        return examine(place)
+
+    monkeypatch.setattr(wal_journal, "examine", mended)
+    result = inspect(tmp_path)
+    assert (result.exit_code, "read it again" in result.stderr) == (1, True)
+
+
 def test_a_plain_log_is_shown_with_its_opaque_data(tmp_path: Path) -> None:
     path = tmp_path / "plain.wal"
     data = [b"", b"hello", bytes(100)]
@@ -164,3 +195,16 @@ def test_a_plain_log_is_shown_with_its_opaque_data(tmp_path: Path) -> None:
     assert (inspect(path).exit_code, len(inspect(path).stdout.splitlines())) == (160, 2)
     path.write_bytes(content[:-1] + b"\xff")
     assert inspect(path).exit_code == 161
+
+
+@pytest.mark.parametrize("verb", [["inspect"], ["tail"], ["verify"], ["tail", "-f"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_ends_it_quietly(verb: list[str], tmp_path: Path) -> None:
+    _write(tmp_path, b"".join(_journal()))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.cli.main", "wal", *verb, str(tmp_path)],
+        stdout=writer, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -8,12 +8,15 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from protocol import commands, messages
+from protocol.errors import WalError
 from protocol.pipeline import PIPES
 from protocol.records import RECORD_TYPES, EntryType, Producer
 from protocol.telemetry import Telemetry
 from protocol.topics import Topic
+from supervisor.cli.main import main
 
 TEXT = (Path(__file__).parents[2] / "protocol" / "README.md").read_text(encoding="utf-8")
 
@@ -127,3 +130,23 @@ def test_every_message_of_every_pipe_stands_in_the_readme_by_tag_and_name() -> N
         pipe.name: [f"{tags[message]} {message}" for message in pipe.messages] for pipe in PIPES.values()
     }
     assert {message for pipe in PIPES.values() for message in pipe.messages} == set(tags)
+
+
+def test_the_readmes_plain_log_remembers_what_a_crash_left_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", _section("The plain log"), re.DOTALL)
+    for told in ("2 41\n", "undone: ORDER_PLACE buy 100 EURUSD\n2 41\n"):
+        exec(compile(example, "protocol/README.md", "exec"), {})
+        assert capsys.readouterr().out == told
+    for words, shown in ((["inspect"], b"buy 100 EURUSD".hex()), (["verify"], "verdict    clean")):
+        result = CliRunner().invoke(main, ["wal", *words, "todo.wal"])
+        assert result.exit_code == 0
+        assert shown in result.stdout
+
+
+def test_the_readme_names_every_error_of_the_plain_log() -> None:
+    documented = {row[0] for row in _rows(_section("The plain log"))}
+    kinds = {"WalError", *(kind.__name__ for kind in WalError.__subclasses__())}
+    assert documented == kinds - {"FoldError", "WalTornTailError", "NothingToRepairError"}, "those are the journal's"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from wal_trades import write_trades
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -48,3 +52,23 @@ def test_the_readmes_strategy_trades_over_the_readmes_csv_config(tmp_path: Path)
     summary = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
     assert summary["rows"] == "2000"
     assert int(summary["fills"]) > 10
+
+
+@pytest.mark.parametrize("line", block("sh", "wal repair").splitlines())
+def test_the_readmes_journal_commands_run_as_they_stand(line: str, tmp_path: Path) -> None:
+    write_trades(tmp_path / "run" / "demo")
+    words = shlex.split(line, comments=True)
+    follows = "-f" in words
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.cli.main", *(word for word in words[1:] if word != "-f")],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    clean = 1 if "repair" in words else 0
+    assert (done.returncode, words[:2]) == (clean, ["seawall", "wal"]), done.stderr
+    assert not follows or len(done.stdout.splitlines()) == 10
+    assert "export" not in words or (tmp_path / "fills.csv").read_text().count("\n") == 4

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import pytest
+from simulated_disk import Fault, ProcessDied, SimulatedDisk
 from test_wal_history import three_files
 from test_wal_recovery import offsets_of
 from test_wal_roll import opened
@@ -56,6 +58,11 @@ def without_journal(content: bytes | None = None) -> MemoryStorage:
     return storage
 
 
+def packed(storage: MemoryStorage) -> MemoryStorage:
+    pack_sealed(storage, list_sealed(storage, DIRECTORY)[-1])
+    return storage
+
+
 def examined(storage: Storage, known: int = 0) -> Examination:
     return check_journal(storage, DIRECTORY, knows(known))
 
@@ -73,6 +80,7 @@ CASES = [
     (Row.MISSING, without_journal, 17, Action.REOPEN, 16),
     (Row.MISSING, lambda: without_journal(b""), 0, Action.REOPEN, 16),
     (Row.MISSING, lambda: without_journal(b"\0" * 99), 17, Action.REOPEN, 16),
+    (Row.MISSING, lambda: packed(without_journal()), 0, Action.REOPEN, 16),
 ]
 IDS = [f"{row}-{number}" for number, (row, *_) in enumerate(CASES)]
 Case = tuple[Row, Callable[[], MemoryStorage], int, Action, int]
@@ -149,6 +157,47 @@ def crash_at(number: int, storage: MemoryStorage, known: int) -> tuple[MemorySto
     except WalSyncError:
         return storage, pages
     return None
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_after_power_losses_at_any_steps_it_comes_to_the_same(case: Case) -> None:
+    """Each repair, and each start in between, may die at any call and lose what was not synced."""
+    _, make, known, _, tail_lsn = case
+    history = [entry for entry in readable(make()) if entry[0].lsn <= tail_lsn]
+    losses = 0
+    for seed in range(300):
+        random = Random(seed)
+        disk, pages = on_disk(make(), random), [known]
+        while random.randrange(4):
+            disk.fail_at(1 + random.randrange(80), Fault.DEATH)
+            try:
+                repair_and_start(disk, pages)
+                disk.disarm()
+                break
+            except ProcessDied:
+                losses += 1
+                disk = disk.crash()
+        repair_and_start(disk, pages)
+        assert (examined(disk, pages[0]).kind, readable(disk)) == (Kind.CLEAN, history), seed
+        disk = disk.crash()
+        assert (examined(disk, pages[0]).kind, readable(disk)) == (Kind.CLEAN, history), seed
+    assert losses > 50
+
+
+def on_disk(storage: MemoryStorage, random: Random) -> SimulatedDisk:
+    disk = SimulatedDisk(random.randrange, whole_sectors=True)
+    for path, content in storage.files.items():
+        file = disk.open(path, create=True)
+        file.write(0, bytes(content))
+        file.sync()
+    disk.sync_directory(DIRECTORY)
+    return disk
+
+
+def repair_and_start(disk: SimulatedDisk, pages: list[int]) -> None:
+    with suppress(NothingToRepairError):
+        carry_out(disk, plan_of(disk, pages[0]), lambda: pages.__setitem__(0, 0))
+    opened(disk, known=pages[0])._release()
 
 
 def forget(storage: Crashing, pages: list[int]) -> None:
