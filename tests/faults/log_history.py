@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import pytest
-from history import ATTEMPTS_MAX, DIRECTORY, Counts, History
+from history import ATTEMPTS_MAX, DIRECTORY, Counts, History, must_refuse
 from simulated_disk import Choose, ProcessDied
 
 from protocol.errors import WalError, WalSyncError
@@ -86,28 +85,27 @@ class LogHistory(History):
         self.arm(STEP_CALLS)
         try:
             action()
-        except ProcessDied:
-            self.counts.deaths += 1
+        except ProcessDied as where:
+            self.died(where)
             self._next_life([self.entries, after])
-        except WalSyncError:
-            self.counts.failures += 1
-            self._refuses_everything()
+        except WalSyncError as error:
+            self.failed(error)
+            self._refuses_everything(str(error))
             self.log.close()
             self._next_life([self.entries, after])
-        except WalError:  # it could not be read, or no new file be made: nothing has happened
-            self.counts.failures += 1
+        except WalError as error:  # it could not be read, or no new file be made: nothing has happened
+            self.failed(error)
         else:
             self.entries = after
         self.disk.disarm()
 
-    def _refuses_everything(self) -> None:
+    def _refuses_everything(self, after: str) -> None:
         calls = self.disk.calls
         for action in (
             lambda: self.log.append(EntryType.ORDER_PLACE, b"more"), self.log.mark_checkpoint,
             self.log.truncate_to_checkpoint, self.log.clear,
         ):  # fmt: skip
-            with pytest.raises(WalSyncError):
-                action()
+            must_refuse(action, after)
         assert self.disk.calls == calls
 
     def _next_life(self, possible: list[Entries]) -> None:
@@ -123,18 +121,15 @@ class LogHistory(History):
                 self.arm(OPEN_CALLS)
             try:
                 self._open_once(truncate)
-            except ProcessDied:
-                self.counts.deaths += 1
+            except ProcessDied as where:
+                self.died(where)
                 self.end_process()
-            except WalSyncError:
-                self.counts.failures += 1
-                with pytest.raises(WalSyncError):
-                    self.log.open()
+            except WalSyncError as error:
+                self.failed(error)
+                must_refuse(self.log.open, str(error))
                 self.end_process()
             except WalError as error:
-                if "simulated" not in str(error):
-                    raise
-                self.counts.failures += 1
+                self.failed(error)
             else:
                 break
         self.disk.disarm()
