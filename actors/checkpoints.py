@@ -54,10 +54,10 @@ class Checkpoints:
         self.counters = {"checkpoints": 0, "checkpoints_dropped": 0}
 
     def is_due(self, records: int, size: int, now_s: float) -> bool:
-        """`records` and `size` of the journal's file."""
+        """`records` behind the first of the journal's file, and its `size`."""
         if self.attempt is not None or now_s < self._not_before_s:
             return False
-        return bool((self._records_max and records > self._records_max) or (self._bytes_max and size > self._bytes_max))
+        return 0 < self._records_max <= records or 0 < self._bytes_max <= size
 
     def begin(self, consumers: Iterable[Consumer], tail_lsn: int, now_s: float) -> list[Consumer]:
         """Who is to be told the barrier of the attempt that begins; none while risk has not been sent everything."""

@@ -60,6 +60,8 @@ class CheckInput:
     mode: TradingMode
     signal_age_us: int
     limits: RiskLimits
+    disk_low: bool = False
+    """The journal's disk is nearly full (protocol/wal/reserve.py)."""
     owner: int | None = None
     """Of the order that a cancel names: its strategy's id; None if there is no such order."""
 
@@ -153,6 +155,13 @@ def _halted(given: CheckInput, wish: Wish) -> str | None:
     return "trading is halted" if given.halted or given.mode == TradingMode.HALTED else None
 
 
+def _disk_nearly_full(given: CheckInput, wish: Wish) -> str | None:
+    """What reduces a position still passes, and with cancels and fills has what room there is."""
+    if not given.disk_low or _reduces(given, wish):
+        return None
+    return "the journal's disk is nearly full: only cancels, and what reduces a position"
+
+
 def _unknown_symbol(given: CheckInput, wish: Wish) -> str | None:
     return f"symbol id {given.intent.symbol_id} is not configured" if given.instrument is None else None
 
@@ -214,13 +223,16 @@ def _instrument(given: CheckInput) -> InstrumentLimits:
 
 def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
     """REDUCING lets through only what, with all open orders of its side filled, stays between here and flat."""
-    if given.mode != TradingMode.REDUCING:
-        return None
-    long = given.position > 0
-    side, taken = (Side.SELL, given.open_sell) if long else (Side.BUY, given.open_buy)
-    if given.position and wish.side == side and taken + wish.quantity <= abs(given.position):
+    if given.mode != TradingMode.REDUCING or _reduces(given, wish):
         return None
     return f"only what reduces the position of {shown(given.position)}, open orders counted"
+
+
+def _reduces(given: CheckInput, wish: Wish) -> bool:
+    """With all open orders of its side filled, the order leaves the position between where it is and flat."""
+    long = given.position > 0
+    side, taken = (Side.SELL, given.open_sell) if long else (Side.BUY, given.open_buy)
+    return given.position != 0 and wish.side == side and taken + wish.quantity <= abs(given.position)
 
 
 def _max_position(given: CheckInput, wish: Wish) -> str | None:
@@ -235,6 +247,7 @@ def _max_position(given: CheckInput, wish: Wish) -> str | None:
 
 CHECKS: Final[tuple[Check, ...]] = (
     Check("trading_halted", _halted, ""),
+    Check("disk_nearly_full", _disk_nearly_full, "wal.reserve_mb"),
     Check("unknown_symbol", _unknown_symbol, "instruments.symbol"),
     Check("unsupported", _unsupported, ""),
     Check("stale_signal", _stale, "risk.max_signal_age_ms"),

@@ -20,7 +20,7 @@ is part of the fold (F2), never pending.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -30,7 +30,7 @@ from actors.fold_state import put_state, take_state
 from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
 from protocol.errors import FoldError, NotRepresentableError, WireError
-from protocol.orders import OrderStatus, Report, TradingMode
+from protocol.orders import OrderStatus, Report, Side, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
     BalanceChange,
@@ -58,9 +58,12 @@ ANSWERED_MAX: Final = 4096
 a strategy may have waiting for an answer."""
 OPERATOR: Final = "operator"
 """ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
+_FILL: Final = Report.FILL
+_NEW: Final = OrderStatus.NEW
+_ZERO: Final = product_to_bytes(0)
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """Base of what a record changed."""
 
 
@@ -179,7 +182,7 @@ class Fold:
         """Realized product by symbol id from which max_drawdown counts."""
         self.owed: deque[Record] = deque()
         self.halt_tokens: set[int] = set()
-        self.answered: dict[int, dict[int, None]] = {}
+        self.answered: defaultdict[int, deque[int]] = defaultdict(lambda: deque(maxlen=ANSWERED_MAX))
         """By strategy id: the newest ANSWERED_MAX signal numbers that were answered, oldest first."""
         # Any: each handler takes the record type that it stands beside.
         self._handlers: Final[dict[type[Record], Callable[[Envelope, Any], list[Change]]]] = {
@@ -268,6 +271,10 @@ class Fold:
                 if self.account.position(symbol_id).quantity)  # fmt: skip
         return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
 
+    def may_reduce(self, symbol_id: int, side: Side) -> bool:
+        """Whether an order of this side can reduce the position; how far, is risk's to say."""
+        return self.account.position(symbol_id).quantity * side.sign < 0
+
     def position_view(self, symbol_id: int) -> PositionView:
         position: Position = self.account.position(symbol_id)
         multiplier = self.multipliers[symbol_id]
@@ -352,10 +359,10 @@ class Fold:
         order = self.tracker.add(record)
         if order is None:
             raise FoldError(envelope.lsn, f"order id {record.order_id} is used twice: {record}")
-        changed = OrderChanged(order, OrderStatus.NEW, envelope.time_us)
+        changed = OrderChanged(order, _NEW, envelope.time_us)
         if record.strategy_id < FIRST_STRATEGY:
             return [changed]
-        self._answer(record.strategy_id, record.signal)
+        self.answered[record.strategy_id].append(record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
@@ -365,70 +372,64 @@ class Fold:
         requested = CancelRequested(record.order_id, record.by)
         if record.strategy_id < FIRST_STRATEGY:
             return [requested]
-        self._answer(record.strategy_id, record.signal)
+        self.answered[record.strategy_id].append(record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
 
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
         verdict = self.tracker.examine(record)
         if type(verdict) is Advance:
-            return self._advance(envelope, record, verdict)
+            if record.report is _FILL:
+                return self._fill(envelope, record, verdict)
+            previous = verdict.order.status
+            self.tracker.commit(verdict, record)
+            return [OrderChanged(verdict.order, previous, record.venue_time or envelope.time_us)]
         if type(verdict) is Duplicate:
             return [DuplicateExecution(verdict.order_id, verdict.execution_id)]
         assert type(verdict) is Impossible
         return [ImpossibleReport(verdict.order_id, verdict.reason)]
 
-    def _advance(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
-        order, previous = verdict.order, verdict.order.status
-        time_us = record.venue_time or envelope.time_us
-        if record.report != Report.FILL:
-            self.tracker.commit(verdict, record)
-            return [OrderChanged(order, previous, time_us)]
+    def _fill(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
+        order, account, price, quantity = verdict.order, self.account, record.price, record.quantity
         if record.conversion_rate != MICROS:
             # The config allows the account's currency only; a rate that nobody checked moves no money.
             return [ImpossibleReport(order.order_id, "conversion_rate")]
-        symbol_id, commission = order.symbol_id, record.commission * MICROS
-        before, multiplier = self.account.position(symbol_id), self.multipliers[symbol_id]
+        symbol_id, previous, commission = order.symbol_id, order.status, record.commission * MICROS
+        before, multiplier = account.position(symbol_id), self.multipliers[symbol_id]
         try:
-            effect = apply_fill(before, order.side, record.price, record.quantity, multiplier)
-            derived = self._derive(envelope.lsn, order, record.price, effect, commission)
+            effect = apply_fill(before, order.side, price, quantity, multiplier)
+            balance = account.balance_after(effect, commission)
         except NotRepresentableError:
             return [ImpossibleReport(order.order_id, "not_representable")]
         self.tracker.commit(verdict, record)
-        self.account.book(symbol_id, effect, commission)
-        self.owed.extend(derived)
+        account.book(symbol_id, effect, commission)
+        self._owe(envelope.lsn, order, price, effect, commission, balance)
         if not before.quantity or (effect.opened and effect.closed):
             self.opened_at[symbol_id] = multiplier
+        time_us = record.venue_time or envelope.time_us
         return [
             OrderChanged(order, previous, time_us),
-            FillBooked(
-                order, record.execution_id, record.price, record.quantity, record.commission, effect.realized, time_us
-            ),
+            FillBooked(order, record.execution_id, price, quantity, record.commission, effect.realized, time_us),
             PositionChanged(symbol_id, time_us),
         ]
 
-    def _derive(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int) -> list[Record]:
-        """What the journal must say next of this fill. Nothing moves; raises NotRepresentableError."""
-        derived: list[Record] = []
-        symbol_id, order_id, after = order.symbol_id, order.order_id, effect.position
-        cost = product_to_bytes(after.cost)
+    def _owe(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int, balance: int) -> None:
+        """What the journal must say next of this fill is queued. All of it is known to be representable."""
+        owe, symbol_id, order_id, after = self.owed.append, order.symbol_id, order.order_id, effect.position
+        cost, realized = product_to_bytes(after.cost), product_to_bytes(effect.realized)
         if effect.closed:
-            kept = (0, product_to_bytes(0)) if effect.opened else (after.quantity, cost)
-            realized = product_to_bytes(effect.realized)
-            derived.append(PositionClose(lsn, symbol_id, order_id, effect.closed, price, *kept, realized))
+            quantity, kept = (0, _ZERO) if effect.opened else (after.quantity, cost)
+            owe(PositionClose(lsn, symbol_id, order_id, effect.closed, price, quantity, kept, realized))
         if effect.opened:
-            derived.append(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
-        balance = self.account.balance_after(effect, commission)
+            owe(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
         if effect.realized or commission:
-            profit, paid = product_to_bytes(effect.realized), product_to_bytes(commission)
-            derived.append(BalanceChange(lsn, order_id, profit, paid, product_to_bytes(balance)))
-        return derived
+            owe(BalanceChange(lsn, order_id, realized, product_to_bytes(commission), product_to_bytes(balance)))
 
     def _derived(self, envelope: Envelope, record: Record) -> list[Change]:
         if not self.owed:
             raise FoldError(envelope.lsn, f"expected no derived record, found {record}")
-        if record != self.owed[0]:
-            raise FoldError(envelope.lsn, f"expected {self.owed[0]}, found {record}")
-        self.owed.popleft()
+        expected = self.owed.popleft()
+        if record != expected:
+            raise FoldError(envelope.lsn, f"expected {expected}, found {record}")
         return []
 
     def _trading_state(self, envelope: Envelope, record: TradingState) -> list[Change]:
@@ -449,14 +450,8 @@ class Fold:
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
-        self._answer(record.strategy_id, record.signal)
+        self.answered[record.strategy_id].append(record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]
-
-    def _answer(self, strategy_id: int, signal: int) -> None:
-        numbers = self.answered.setdefault(strategy_id, {})
-        numbers[signal] = None
-        if len(numbers) > ANSWERED_MAX:
-            del numbers[next(iter(numbers))]
 
 
 def _difference(mine: FoldState, theirs: FoldState) -> str:

@@ -78,14 +78,14 @@ def put_state(fold: Fold, state: FoldState) -> None:
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
     fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
     for strategy_id, numbers in state.answered:
-        fold.answered[strategy_id] = dict.fromkeys(numbers)
+        fold.answered[strategy_id].extend(numbers)
     for row in state.orders:
         fold.tracker.restore(_order(row), row.execution_ids)
     fold.tracker.highest_id = state.highest_order_id
 
 
 def _order(row: OrderState) -> Order:
-    order = Order(row.place)
+    order = Order.of(row.place)
     order.status, order.reason = row.status, row.reason
     order.filled, order.fills, order.fill_product = row.filled, row.fills, bytes_to_product(row.fill_product)
     order.cancel_requested = row.cancel_requested

@@ -114,6 +114,11 @@ class JournalClient:
         return self.stream.epoch
 
     @property
+    def disk_low(self) -> bool:
+        """The journal's disk is nearly full: nothing new may be begun, what is under way is ended."""
+        return self.stream.disk_low
+
+    @property
     def pending_count(self) -> int:
         return len(self._pending)
 

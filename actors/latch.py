@@ -13,6 +13,8 @@ page is created once and changed in place (H5). Shared by gateway, risk, order_r
           6  cleared: the token of the last ENGINE_RUN(stop, by operator); a hint, the journal's fold says it (H2)
           7  halted at, microseconds since the epoch
        8, 9  boot id of the engine's run
+         10  journal_failed: when a write or sync of the journal failed, microseconds since the epoch; 0 if none did, or
+             if the journal has gone on in a new file since. wal only
     byte  512  who halted, UTF-8, NUL-padded, 64 bytes     } both written before the halt word: who sees the
     byte 1024  why, UTF-8, NUL-padded, 512 bytes           } token sees who and why
 
@@ -53,6 +55,7 @@ QUIET_POLL_S: Final = 0.0002
 """Between two looks at send_end; a send takes some tens of microseconds."""
 
 _MAGIC, _HALT, _SEND_BEGIN, _SEND_END, _PID, _START, _CLEARED, _SINCE, _BOOT = range(9)
+_JOURNAL_FAILED: Final = 10
 _BOOT_BYTES: Final = slice(_BOOT * 8, _BOOT * 8 + BOOT_ID_BYTES)
 
 
@@ -151,6 +154,22 @@ class Latch:
 
     def set_boot_id(self, boot_id: bytes) -> None:
         self._page.bytes[_BOOT_BYTES] = boot_id.ljust(BOOT_ID_BYTES, b"\0")[:BOOT_ID_BYTES]
+
+    # The journal's failure: wal's side.
+
+    @property
+    def journal_failed_us(self) -> int:
+        """When the journal's file failed that must not be written again; 0 if there is none."""
+        return self._words[_JOURNAL_FAILED]
+
+    def note_journal_failure(self) -> None:
+        """The next wal, of whatever start, copies the journal before it writes; on disk only after a sync."""
+        self._words[_JOURNAL_FAILED] = time.time_ns() // 1000
+
+    def forget_journal_failure(self) -> None:
+        """The journal has gone on in a new file, and that is on disk. Raises: OSError."""
+        self._words[_JOURNAL_FAILED] = 0
+        self._page.sync()
 
     # HALT: the gateway's side, and anyone's.
 

@@ -15,15 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from protocol.errors import NotRepresentableError
 from protocol.orders import Side
 from protocol.units import MICROS, MICROS_MAX, PRODUCT, divide_half_even, divide_toward_zero
 
 PRODUCT_MAX: Final = 2**127 - 1
 """What 16 signed bytes hold, the width of a product in records."""
+PRODUCT_MIN: Final = -PRODUCT_MAX
+_BUY: Final = Side.BUY
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """`quantity` in signed micros; `cost` is the product paid for it, of the sign of the quantity."""
 
     quantity: int
@@ -33,7 +37,7 @@ class Position(NamedTuple):
 FLAT: Final = Position(0, 0)
 
 
-class FillEffect(NamedTuple):
+class FillEffect(msgspec.Struct, frozen=True, gc=False):
     """What one fill did. A reversal through zero is a close and then an open: both quantities are nonzero."""
 
     opened: int
@@ -51,18 +55,16 @@ def apply_fill(position: Position, side: Side, price: int, quantity: int, multip
 
     Raises: NotRepresentableError if a cost is not exact in 1e-12 or outgrows its record's field.
     """
-    change = quantity if side == Side.BUY else -quantity
-    held, cost = position
+    change = quantity if side == _BUY else -quantity
+    held, cost = position.quantity, position.cost
     if held == 0 or (held > 0) == (change > 0):
-        return _checked(FillEffect(change, 0, 0, Position(held + change, cost + fill_cost(price, change, multiplier))))
-    if abs(change) <= abs(held):
-        closed, opened = change, 0
-    else:
-        closed, opened = -held, change + held
-    share = divide_toward_zero(cost * abs(closed), abs(held))
-    realized = -fill_cost(price, closed, multiplier) - share
-    left = Position(opened, fill_cost(price, opened, multiplier)) if opened else Position(held + closed, cost - share)
-    return _checked(FillEffect(opened, closed, realized, left))
+        return _effect(change, 0, 0, held + change, cost + fill_cost(price, change, multiplier))
+    if abs(change) < abs(held):
+        share = divide_toward_zero(cost * abs(change), abs(held))
+        return _effect(0, change, -fill_cost(price, change, multiplier) - share, held + change, cost - share)
+    realized = -fill_cost(price, -held, multiplier) - cost
+    opened = change + held
+    return _effect(opened, -held, realized, opened, fill_cost(price, opened, multiplier))
 
 
 def fill_cost(price: int, quantity: int, multiplier: int) -> int:
@@ -71,23 +73,26 @@ def fill_cost(price: int, quantity: int, multiplier: int) -> int:
     Raises: NotRepresentableError if it has digits beyond 1e-12. The config allows only lot sizes and
     multipliers whose product is exact, so such a quantity is not a multiple of its lot.
     """
+    if multiplier == MICROS:
+        return price * quantity
     cost, rest = divmod(price * quantity * multiplier, MICROS)
     if rest:
         raise NotRepresentableError(f"price {price} x quantity {quantity} x multiplier {multiplier}: finer than 1e-12")
     return cost
 
 
-def _checked(effect: FillEffect) -> FillEffect:
-    if abs(effect.position.quantity) > MICROS_MAX:
-        raise NotRepresentableError(f"a position of {effect.position.quantity} micros outgrows 64 bits")
-    check_product(effect.position.cost)
-    check_product(effect.realized)
-    return effect
+def _effect(opened: int, closed: int, realized: int, quantity: int, cost: int) -> FillEffect:
+    """The effect that leaves `quantity` at `cost`. Raises: NotRepresentableError if its records could not hold it."""
+    if abs(quantity) > MICROS_MAX:
+        raise NotRepresentableError(f"a position of {quantity} micros outgrows 64 bits")
+    if not (PRODUCT_MIN <= cost <= PRODUCT_MAX and PRODUCT_MIN <= realized <= PRODUCT_MAX):
+        raise NotRepresentableError(f"a cost of {cost} or a profit of {realized} outgrows 16 bytes")
+    return FillEffect(opened, closed, realized, Position(quantity, cost))
 
 
 def check_product(product: int) -> int:
     """`product` itself. Raises: NotRepresentableError if it outgrows its 16 bytes."""
-    if not -PRODUCT_MAX <= product <= PRODUCT_MAX:
+    if not PRODUCT_MIN <= product <= PRODUCT_MAX:
         raise NotRepresentableError(f"the product {product} outgrows 16 bytes")
     return product
 
@@ -198,7 +203,8 @@ def value_account(
     micros by symbol id.
     """
     profit = exposure = 0
-    for symbol_id, (quantity, cost) in account.positions.items():
+    for symbol_id, position in account.positions.items():
+        quantity, cost = position.quantity, position.cost
         if not quantity:
             continue
         mark = marks.get(symbol_id)

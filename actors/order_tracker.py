@@ -10,6 +10,7 @@ ids with them, because a venue may repeat them after any restart (F3): until `fo
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,36 +23,38 @@ from protocol.units import MICROS, divide_half_even
 _FILL: Final = Report.FILL
 
 
-class Order:
+class Order(msgspec.Struct, eq=False, gc=False):
     """One order as the journal tells it. Quantities and prices in micros; changed by the tracker alone."""
 
-    __slots__ = (
-        "cancel_requested", "fill_product", "filled", "fills", "limit_price", "order_id", "order_type", "place",
-        "quantity", "reason", "reduce_only", "side", "signal", "status", "strategy_id", "symbol_id",
-    )  # fmt: skip
+    place: OrderPlace
+    """As it was approved, for whoever must compare or send it."""
+    order_id: int
+    strategy_id: int
+    signal: int
+    symbol_id: int
+    side: Side
+    order_type: OrderType
+    quantity: int
+    limit_price: int
+    reduce_only: bool
+    status: OrderStatus = OrderStatus.NEW
+    reason: str = ""
+    """The reason of the last report that gave one."""
+    filled: int = 0
+    fills: int = 0
+    """Executions booked."""
+    fill_product: int = 0
+    """Sum of price x quantity over its fills."""
+    cancel_requested: bool = False
+    """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
 
-    def __init__(self, place: OrderPlace) -> None:
-        self.place = place
-        """As it was approved, for whoever must compare or send it."""
-        self.order_id: int = place.order_id
-        self.strategy_id: int = place.strategy_id
-        self.signal: int = place.signal
-        self.symbol_id: int = place.symbol_id
-        self.side: Side = place.side
-        self.order_type: OrderType = place.order_type
-        self.quantity: int = place.quantity
-        self.limit_price: int = place.limit_price
-        self.reduce_only: bool = place.reduce_only
-        self.status = OrderStatus.NEW
-        self.reason = ""
-        """The reason of the last report that gave one."""
-        self.filled = 0
-        self.fills = 0
-        """Executions booked."""
-        self.fill_product = 0
-        """Sum of price x quantity over its fills."""
-        self.cancel_requested = False
-        """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
+    @classmethod
+    def of(cls, place: OrderPlace) -> Order:
+        """The order as it is when it has been approved, and nothing was heard of it."""
+        return cls(
+            place, place.order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
+            place.quantity, place.limit_price, place.reduce_only,
+        )  # fmt: skip
 
     @property
     def is_open(self) -> bool:
@@ -87,7 +90,7 @@ class Order:
         )
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """Base of what a report amounts to."""
 
 
@@ -118,8 +121,8 @@ class OrderTracker:
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
-        self._open_by_symbol: dict[int, dict[int, Order]] = {}
-        self._open_by_strategy: dict[int, dict[int, Order]] = {}
+        self._open_by_symbol: defaultdict[int, dict[int, Order]] = defaultdict(dict)
+        self._open_by_strategy: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self.execution_ids: dict[str, int] = {}
         """Order id by execution id, in the order in which they were booked."""
         self.highest_id = 0
@@ -147,12 +150,14 @@ class OrderTracker:
 
     def add(self, place: OrderPlace) -> Order | None:
         """The new order, in the tables; None if its id was used before (and then nothing has changed)."""
-        if place.order_id in self.orders:
+        order_id = place.order_id
+        if order_id in self.orders:
             return None
-        order = self.orders[place.order_id] = Order(place)
-        self.highest_id = max(
-            self.highest_id, place.order_id, place.stop_loss_order_id, place.take_profit_order_id
-        )
+        order = self.orders[order_id] = Order.of(place)
+        if order_id > self.highest_id:
+            self.highest_id = order_id
+        if place.stop_loss_order_id or place.take_profit_order_id:
+            self.highest_id = max(self.highest_id, place.stop_loss_order_id, place.take_profit_order_id)
         self._open(order)
         return order
 
@@ -168,7 +173,8 @@ class OrderTracker:
         order = self.orders.get(update.order_id)
         if order is None:
             return Impossible(update.order_id, "unknown_order")
-        if update.report == _FILL:
+        report = update.report
+        if report is _FILL:
             if update.execution_id in self.execution_ids:
                 return Duplicate(update.order_id, update.execution_id)
             if not update.execution_id:
@@ -176,27 +182,27 @@ class OrderTracker:
                 return Impossible(update.order_id, "fill_without_execution_id")
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
-        status = advance(
-            order.status, update.report, quantity=order.quantity, filled=order.filled, fill_quantity=update.quantity
-        )
+        status = advance(order.status, report, order.quantity, order.filled, update.quantity)
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
         return Advance(order, status)
 
     def commit(self, verdict: Advance, update: OrderUpdate) -> None:
         """The report that `verdict` was about is in the tables."""
-        order, was_open = verdict.order, verdict.order.is_open
-        order.status = verdict.status
+        order, status = verdict.order, verdict.status
+        was_final, is_final = order.status in FINAL_STATUSES, status in FINAL_STATUSES
+        order.status = status
         if update.reason:
             order.reason = update.reason
-        if update.report == _FILL:
+        if update.report is _FILL:
+            quantity = update.quantity
             self.execution_ids[update.execution_id] = order.order_id
-            order.filled += update.quantity
+            order.filled += quantity
             order.fills += 1
-            order.fill_product += update.price * update.quantity
-        if was_open and not order.is_open:
+            order.fill_product += update.price * quantity
+        if is_final and not was_final:
             self._close(order)
-        elif order.is_open and not was_open:
+        elif was_final and not is_final:
             self._open(order)
 
     def restore(self, order: Order, execution_ids: Iterable[str]) -> None:
@@ -211,14 +217,16 @@ class OrderTracker:
         self.execution_ids = {key: order_id for key, order_id in self.execution_ids.items() if order_id in self.orders}
 
     def _open(self, order: Order) -> None:
-        self.open_orders[order.order_id] = order
-        self._open_by_symbol.setdefault(order.symbol_id, {})[order.order_id] = order
-        self._open_by_strategy.setdefault(order.strategy_id, {})[order.order_id] = order
+        order_id = order.order_id
+        self.open_orders[order_id] = order
+        self._open_by_symbol[order.symbol_id][order_id] = order
+        self._open_by_strategy[order.strategy_id][order_id] = order
 
     def _close(self, order: Order) -> None:
-        del self.open_orders[order.order_id]
-        del self._open_by_symbol[order.symbol_id][order.order_id]
-        del self._open_by_strategy[order.strategy_id][order.order_id]
+        order_id = order.order_id
+        del self.open_orders[order_id]
+        del self._open_by_symbol[order.symbol_id][order_id]
+        del self._open_by_strategy[order.strategy_id][order_id]
 
 
 def _why_impossible(order: Order, update: OrderUpdate) -> str:

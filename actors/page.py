@@ -38,6 +38,8 @@ SLOT_BYTES: Final = SLOT.size + SLOT_CRC.size
 MARKET_POSITION_WORD: Final = 2 * SECTOR_BYTES // 8
 MARKET_EPOCH: Final = slice(2 * SECTOR_BYTES + 8, 2 * SECTOR_BYTES + 24)
 EPOCH_BYTES: Final = 16
+KNOWN_BY: Final = ("risk", "order_routing", "gateway")
+"""Whose pages prove that a record was acknowledged (design section 4)."""
 READ_TRIES: Final = 3
 """Of epoch and position together; an epoch changes once in a life."""
 

@@ -278,6 +278,7 @@ class Risk(FoldingActor):
             mode=self.fold.trading.mode,
             signal_age_us=now_us() - intent.sent_us,
             limits=self.limits,
+            disk_low=self.journal.disk_low,
             owner=self._owner(intent.order_id),
         )
 

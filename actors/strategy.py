@@ -10,16 +10,16 @@ A file brings its own clock: after a signal the feed waits here until the answer
 ahead of what it has asked for (what the order meets is order_routing's tick, at most feed.py's window later). A live
 feed waits for nobody.
 
-A new life without saved state is warmed: the feed is run through from the first tick that there still is, with
-signals suppressed up to where the former life had come (a file) or to the head (a live feed). One with saved state
-begins at the checkpoint that it is of (F5): `load`, `on_start`, then what the journal has told since, then the ticks
-since; signals are suppressed up to where the former life had come.
+A new life without saved state is warmed: fed from the first tick that there still is, signals suppressed up to where
+the former life had come (a file) or to the head (a live feed). One with saved state begins at the checkpoint that it is
+of (F5): `load`, `on_start`, what the journal has told since, the ticks since, signals suppressed likewise.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -167,7 +167,10 @@ class StrategyActor(FoldingActor):
         saved = self.feed.call(self.strategy.save)
         if saved is None:
             return b""
-        return encode_state(StrategyState(self.market.epoch, self.feed.saved_position, saved))
+        try:
+            return encode_state(StrategyState(self.feed.take_state(self.market.epoch), saved))
+        except TypeError as error:
+            raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
 
     def _load_state(self, lsn: int, record: Checkpoint) -> None:
         """The checkpoint from which this fold begins may hold this strategy's state as of then."""
@@ -176,9 +179,9 @@ class StrategyActor(FoldingActor):
             return
         state = decode_strategy_state(found[1])
         self.is_warmed = False
-        if state.market_epoch and state.market_epoch == self.former_epoch:
-            self.market.resume(state.market_epoch, state.market_position)
-            self.feed.position = state.market_position
+        if state.feed.epoch and state.feed.epoch == self.former_epoch:
+            self.market.resume(state.feed.epoch, state.feed.chunk)
+            self.feed.resume(state.feed)
             self.suppressed_to = self.former_position
         self.feed.call(self.strategy.load, state.saved)
         self._start()
@@ -225,11 +228,10 @@ class StrategyActor(FoldingActor):
         self._send(SignalHello(self.name, self.spec.incarnation))
 
     def _send(self, message: Message) -> bool:
-        try:
+        with suppress(zmq.Again):
             self.signals.send(encode_message(message), zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+            return True
+        return False
 
     def _read_answers(self) -> None:
         for frames in receive_all(self.signals):
@@ -266,7 +268,7 @@ class StrategyActor(FoldingActor):
                 self._send_intent(sent)
 
     def _send_intent(self, sent: Sent) -> bool:
-        sent.intent = _readdressed(sent.intent, self.risk_incarnation)
+        sent.intent = msgspec.structs.replace(sent.intent, risk_incarnation=self.risk_incarnation, sent_us=now_us())
         return self._send(sent.intent)
 
     def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
@@ -282,6 +284,9 @@ class StrategyActor(FoldingActor):
         symbol_id = self.ids.get(symbol)
         if symbol_id is None:
             return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
+        if kind == SIGNAL_ORDER and self.journal.disk_low and not self.fold.may_reduce(symbol_id, _SIDES[signal.side]):
+            # risk would say the same, in a record: the room is for cancels and fills.
+            return self._refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         intent = Intent(
             self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
             kind, symbol_id, side=_SIDES[signal.side], **fields,
@@ -319,9 +324,7 @@ class StrategyActor(FoldingActor):
 
     def _price(self, price: float | None) -> int:
         """Micros of the float rounded to six digits; 0 for none. risk refuses what is off the tick size."""
-        if price is None:
-            return 0
-        return decimal_to_micros(round(price, 6))
+        return 0 if price is None else decimal_to_micros(round(price, 6))
 
     def _refuse_here(self, signal: Signal, reason: str) -> Signal:
         """The signal never leaves; on_order says so after the present hook, before the next tick."""
@@ -493,7 +496,3 @@ class StrategyActor(FoldingActor):
         if not self.is_file or self.feed.position < self.suppressed_to:
             return False
         return bool(self.unanswered or self.unacknowledged)
-
-
-def _readdressed(intent: Intent, risk_incarnation: int) -> Intent:
-    return msgspec.structs.replace(intent, risk_incarnation=risk_incarnation, sent_us=now_us())

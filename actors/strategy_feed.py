@@ -18,7 +18,8 @@ from actors.base import Actor
 from actors.feed import PHASE_BAR
 from actors.page import Activity
 from actors.strategies import Bar, Strategy, Tick
-from protocol.codec import MarketPayload
+from protocol.codec import VOLUME, MarketPayload
+from protocol.state import FeedState
 from protocol.topics import BAR, TICK, TICK_DTYPE
 from protocol.units import MICROS
 
@@ -59,8 +60,10 @@ class StrategyFeed:
         self._own: Mapping[int, str] = {}
         self.is_in_bars = False
         """Some of the bars that one tick closed have been told, not all: no position says that."""
-        self._slice_position = 0
-        """Of the last tick that an on_ticks has seen."""
+        self._slice_position = self._bar_position = self._chunk_position = 0
+        """Of the last tick that an on_ticks has seen, of the last bar, of the last chunk that is done with."""
+        self._skip = FeedState(b"", 0, 0, 0)
+        """What a saved state has seen already."""
         self.position = 0
         """Of the tick whose hooks run now, or ran last."""
         self.pause = False
@@ -90,10 +93,16 @@ class StrategyFeed:
         self._page.set_activity(Activity.WORKING)
         return result
 
-    @property
-    def saved_position(self) -> int:
-        """Where a life with the present state goes on after: what a partial slice holds is fed to it again."""
-        return self._slice_position if self._is_vectorised and self._is_file else self.position
+    def take_state(self, epoch: bytes) -> FeedState:
+        """Where a life with the present state goes on after; what a partial slice holds is fed to it again."""
+        tick = self._slice_position if self._is_vectorised and self._is_file else self.position
+        return FeedState(epoch, self._chunk_position, tick, self._bar_position)
+
+    def resume(self, state: FeedState) -> None:
+        """The stream goes on behind the state's chunk; what the strategy has seen since is not fed again."""
+        self._skip = state
+        self._chunk_position, self._bar_position = state.chunk, state.bar
+        self.position = self._slice_position = state.tick
 
     def _log_failure(self, hook: str, arguments: tuple[Any, ...]) -> None:
         self._log.error("hook_failed", hook=hook, arguments=repr(arguments), position=self.position)
@@ -110,11 +119,16 @@ class StrategyFeed:
     # What comes in (market.MarketHandler).
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
-        feed = self._feed_slices if self._is_vectorised else self._feed_ticks
-        self._work.append(feed(first_tick, payload))
+        seen = min(payload.items, max(0, self._skip.tick // 3 - first_tick + 1))
+        if seen:
+            first_tick, payload = first_tick + seen, _without_first(payload, seen)
+        if payload.items:
+            feed = self._feed_slices if self._is_vectorised else self._feed_ticks
+            self._work.append(feed(first_tick, payload))
 
     def on_bars(self, next_tick: int, payload: MarketPayload) -> None:
-        self._work.append(self._feed_bars(next_tick, payload))
+        if 3 * next_tick + PHASE_BAR > self._skip.bar:
+            self._work.append(self._feed_bars(next_tick, payload))
 
     def on_end(self) -> None:
         self._work.append(self._feed_end())
@@ -129,6 +143,7 @@ class StrategyFeed:
         while self._work and not self._must_wait():
             work = self._work[0]
             if isinstance(work, int):
+                self._chunk_position = work
                 self._on_chunk_done(work)
             elif next(work, self) is not self:
                 continue
@@ -187,7 +202,7 @@ class StrategyFeed:
         self.call(self._strategy.on_ticks, np.frombuffer(records, dtype=np.dtype(TICK_DTYPE)))
 
     def _feed_bars(self, next_tick: int, payload: MarketPayload) -> Iterator[None]:
-        self.position = 3 * next_tick + PHASE_BAR
+        self.position = self._bar_position = 3 * next_tick + PHASE_BAR
         self.is_in_bars = True
         for _, symbol_id, timeframe, time_us, *prices in BAR.iter_unpack(payload.records):
             symbol = self._own.get(symbol_id)
@@ -202,3 +217,12 @@ class StrategyFeed:
         if self._is_vectorised and self._slice:
             self._feed_slice(len(self._slice))
         yield
+
+
+def _without_first(payload: MarketPayload, count: int) -> MarketPayload:
+    volumes = payload.volumes
+    return payload._replace(
+        items=payload.items - count,
+        records=payload.records[count * TICK.size :],
+        volumes=None if volumes is None else volumes[count * VOLUME.size :],
+    )

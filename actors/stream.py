@@ -112,6 +112,7 @@ class StreamServer:
         # Random, so that a CREDIT for what a former life of the producer sent is known for one.
         self._grants = itertools.count(secrets.randbits(48))
         self.consumers: dict[bytes, Consumer] = {}
+        self.disk_low = False
         self.counters = {"data_sent": 0, "bad_messages": 0, "stale_messages": 0, "peers_lost": 0}
 
     def receive(self) -> None:
@@ -187,6 +188,12 @@ class StreamServer:
         self._send(consumer.identity, Reset(reason))
         self.consumers.pop(consumer.identity, None)
 
+    def set_disk_low(self, disk_low: bool) -> None:
+        """Every DATA says so from here on, and everybody is told with the next pump."""
+        self.disk_low = disk_low
+        for consumer in self.consumers.values():
+            consumer.told_s = 0.0
+
     def tell(self, consumer: Consumer, message: Message) -> bool:
         """False if it cannot be told now, or has gone."""
         return self._send(consumer.identity, message)
@@ -203,13 +210,16 @@ class StreamServer:
             # Without credit too: a slow consumer must not take the silence for a loss (J3).
             if now - consumer.told_s >= TAIL_EVERY_S:
                 consumer.told_s = now
-                tail = Data(self._backlog.epoch, consumer.cursor, 0, self._backlog.tail_position)
+                tail = Data(
+                    self._backlog.epoch, consumer.cursor, 0, self._backlog.tail_position, disk_low=self.disk_low
+                )
                 self._send(consumer.identity, tail)
 
     def _send_chunk(self, consumer: Consumer, chunk: Chunk) -> bool:
         head = Data(
-            self._backlog.epoch, chunk.first_position, chunk.items, self._backlog.tail_position, chunk.gap
-        )
+            self._backlog.epoch, chunk.first_position, chunk.items, self._backlog.tail_position, chunk.gap,
+            self.disk_low,
+        )  # fmt: skip
         if not self._send(consumer.identity, head, chunk.payload):
             return False
         consumer.cursor = chunk.next_position
@@ -275,6 +285,8 @@ class StreamClient:
         """What is asked for while nothing is consumed."""
         self.tail_position = 0
         self.welcomed = False
+        self.disk_low = False
+        """The producer's last word on its disk; wal's only."""
         self._heard_s = 0.0
         self._hello_s = float("-inf")
         self._starved = 0
@@ -337,6 +349,7 @@ class StreamClient:
 
     def _take_data(self, data: Data, frames: list[bytes]) -> None:
         self.tail_position = max(self.tail_position, data.tail_position)
+        self.disk_low = data.disk_low
         if data.count == 0:
             # It came behind all that was sent: what lies before first_position and is not here was lost. And where
             # there is more that does not come though nothing is held, the credit was lost, here or on its way.

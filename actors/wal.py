@@ -21,18 +21,20 @@ import msgspec
 from actors.base import Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
-from actors.page import Activity, forget_acknowledged, known_lsn
+from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
-from protocol.errors import WalError, WalSyncError, WireError
+from protocol.errors import ExitCode, WalError, WalSyncError, WireError
 from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
-from protocol.wal.format import ENVELOPE
+from protocol.wal.format import ENVELOPE, JOURNAL_HEAD
+from protocol.wal.reserve import DiskReserve, DiskState
 from protocol.wal.storage import MemoryStorage
 
+MIB: Final = 1024 * 1024
 WATERMARK_EVERY_S: Final = 1.0
 LATCH_SYNC_S: Final = 0.05
 """How long a wal that fails waits for the halt to reach a disk that may have failed too."""
@@ -51,8 +53,6 @@ CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
 SEALING_WAIT_S: Final = 2.0
 """At a stop, for a sealed file that is being packed; what is left is done in the next run."""
-KNOWN_BY: Final = ("risk", "order_routing", "gateway")
-"""Whose health pages prove that a record was acknowledged (design section 4)."""
 
 
 @dataclass(slots=True)
@@ -82,6 +82,7 @@ class Wal(Actor):
         super().__init__(place)
         settings = self.config.wal
         directory = self.run_dir / "wal"
+        self.reserve = DiskReserve(directory, settings.reserve_mb * MIB if settings.enabled else 0)
         if settings.enabled:
             self.journal = Journal(directory, sync=settings.sync)
         else:
@@ -95,23 +96,17 @@ class Wal(Actor):
         self.watermark_lsn = -1
         self.run: EngineRun | None = None
         """The newest ENGINE_RUN."""
-        self.checkpoints = Checkpoints(settings.checkpoint_records, settings.checkpoint_mb * 1024 * 1024, self.log)
+        self.checkpoints = Checkpoints(settings.checkpoint_records, settings.checkpoint_mb * MIB, self.log)
         self.sealing = Sealing(directory, settings.keep_rule, self.log) if settings.enabled else None
         self.counters = {"appended": 0, "duplicates": 0, "dropped_gap": 0, "syncs": 0}
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "the supervisor starts wal with the run's record"
         self.page.set_activity(Activity.FOLDING)
-        pages = self.run_dir / "pages"
-        recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id))
-        if self.journal.is_new:
-            forget_acknowledged(pages, KNOWN_BY)  # R2: what spoke of another journal must not speak of this one
-            journal_id = os.urandom(16)
-            record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
-            self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
-            self.log.info("journal_created", journal_id=journal_id.hex())
-        else:
-            self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
+        try:
+            self._open_journal(run)
+        except WalSyncError as error:
+            self._journal_failed(error)
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
@@ -119,6 +114,7 @@ class Wal(Actor):
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
         self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, self.checkpoints.take)
+        self._tell_disk()
         self.loop.on_readable(socket, self.server.receive)
         self.loop.after_turn(self._commit)
         self.tell(Ready(self.journal.tail_lsn, run))
@@ -139,12 +135,42 @@ class Wal(Actor):
 
     def statistics(self) -> Statistics:
         counters = self.counters | self.checkpoints.counters
+        if self.reserve.reserve_bytes:
+            counters |= {"disk_low": int(self.reserve.is_low), "disk_free_mb": self.reserve.free_bytes // MIB}
         return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:
-        self.journal.close()
+        try:
+            self.journal.close()
+        except WalError as error:
+            self._note_failure(error)
+            self.log.error("journal_not_closed", error=str(error))
+            self.exit_code = ExitCode.JOURNAL_FAILURE
         if self.sealing is not None:
             self.sealing.wait(SEALING_WAIT_S)
+
+    def _open_journal(self, run: EngineRun) -> None:
+        """Recovered, or new. After a failure it goes on in a new file, and only then the failure is forgotten."""
+        pages = self.run_dir / "pages"
+        failed = self.config.wal.enabled and self.latch.journal_failed_us > 0
+        # Before and after: the recovery may need the room, and the directory may be new.
+        self.reserve.open(monotonic_s(), self._journal_bytes() if failed else 0)
+        recovery = self.journal.open(lambda journal_id: known_lsn(pages, KNOWN_BY, journal_id), fresh_file=failed)
+        self.reserve.open(monotonic_s())
+        try:
+            if failed:
+                self.latch.forget_journal_failure()
+            if self.journal.is_new:
+                forget_acknowledged(pages, KNOWN_BY)  # R2: what spoke of another journal must not speak of this one
+        except OSError as error:
+            raise WalSyncError(f"{self.run_dir}: a page could not be synced: {error.strerror}") from error
+        if self.journal.is_new:
+            journal_id = os.urandom(16)
+            record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
+            self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
+            self.log.info("journal_created", journal_id=journal_id.hex())
+        else:
+            self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
 
     # The run's own records.
 
@@ -220,6 +246,7 @@ class Wal(Actor):
 
         While a checkpoint is under way appends and HELLOs wait, and only what lies before the barrier is sent.
         """
+        self._look_at_disk()
         if self.checkpoints.attempt is not None:
             if not self.checkpoints.is_over(monotonic_s()):
                 self.server.pump()
@@ -263,10 +290,40 @@ class Wal(Actor):
         self.counters["syncs"] += 1
 
     def _journal_failed(self, error: WalError) -> NoReturn:
-        """A failed write or sync is final: nothing more is acknowledged, and trading stops."""
+        """A failed write or sync is final: nothing more is acknowledged, trading stops, the file is not used again."""
+        self._note_failure(error)
+        raise WalSyncError(f"{error}; the journal is not written any more") from error
+
+    def _note_failure(self, error: WalError) -> None:
+        """On the latch page, before anything else: the next wal, and everyone who trades, must know of it."""
+        self.latch.note_journal_failure()
         self.latch.halt("wal", str(error))
         self.latch.sync_in_background(LATCH_SYNC_S)
-        raise WalSyncError(f"{error}; the journal is not written any more") from error
+
+    # The disk's room.
+
+    def _look_at_disk(self) -> None:
+        """Before the write that might not fit: the reserve is given up first."""
+        now = monotonic_s()
+        if self.reserve.is_due(now):
+            about_to_write = sum(JOURNAL_HEAD.size + len(entry[-1]) for entry in self.batch)
+            if self.reserve.look(now, about_to_write):
+                self._tell_disk()
+
+    def _tell_disk(self) -> None:
+        """One line for each change of state; the consumers are told in every DATA."""
+        state, free_mb, reserve_mb = self.reserve.state, self.reserve.free_bytes // MIB, self.config.wal.reserve_mb
+        if self.reserve.is_low:
+            event = "disk_nearly_full" if state is DiskState.LOW else "disk_reserve_spent"
+            hint = "new orders are refused; cancels, reductions and fills go on: make room"
+            self.log.error(event, directory=str(self.journal.path.parent), free_mb=free_mb, hint=hint)
+        elif self.server.disk_low:
+            self.log.info("disk_has_room_again", free_mb=free_mb, reserve_mb=reserve_mb)
+        self.server.set_disk_low(self.reserve.is_low)
+
+    def _journal_bytes(self) -> int:
+        path = self.journal.path
+        return path.stat().st_size if path.exists() else 0
 
     # Checkpoints.
 

@@ -71,6 +71,8 @@ class Data(Message, frozen=True, tag=3):
     tail_position: int
     gap: int = 0
     """Items dropped for this consumer just before (live feeds only)."""
+    disk_low: bool = False
+    """journal: the disk is nearly full, new orders are refused (protocol/wal/reserve.py)."""
 
 
 class Credit(Message, frozen=True, tag=4):

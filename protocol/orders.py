@@ -94,6 +94,8 @@ class Report(IntEnum):
 
 
 _S, _R = OrderStatus, Report
+_FILL: Final = Report.FILL
+_FILLED: Final = OrderStatus.FILLED
 _OPEN: Final = (_S.NEW, _S.PENDING_NEW, _S.ACCEPTED, _S.PARTIALLY_FILLED)
 
 # (status, report) -> next status. FILL is PARTIALLY_FILLED here; it becomes FILLED when nothing is left.
@@ -115,15 +117,16 @@ TRANSITIONS: Final[dict[tuple[OrderStatus, Report], OrderStatus]] = {
 
 
 def advance(
-    status: OrderStatus, report: Report, *, quantity: int, filled: int, fill_quantity: int = 0
+    status: OrderStatus, report: Report, quantity: int, filled: int, fill_quantity: int = 0
 ) -> OrderStatus | None:
     """The status after `report`, or None if the report is impossible (unknown pair, overfill, empty fill).
 
     Quantities are micros; `filled` is what was filled before this report.
     """
     following = TRANSITIONS.get((status, report))
-    if following is None or report is not Report.FILL:
+    if following is None or report is not _FILL:
         return following
-    if fill_quantity <= 0 or filled + fill_quantity > quantity:
+    left = quantity - filled - fill_quantity
+    if fill_quantity <= 0 or left < 0:
         return None
-    return OrderStatus.FILLED if filled + fill_quantity == quantity else following
+    return following if left else _FILLED

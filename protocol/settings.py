@@ -131,6 +131,9 @@ class WalSettings(Section, frozen=True, kw_only=True):
     sync: Literal["always", "interval", "off"] = "always"
     interval_ms: int = 100
     """sync = "interval": at most this long between a write and its sync."""
+    reserve_mb: int = 16
+    """Kept on the journal's disk for cancels and fills; with less than as much again free, new orders are refused.
+    0: no reserve and no alarm."""
     checkpoint_records: int = 50_000
     """A CHECKPOINT, and a new file, after so many records … 0: never by count."""
     checkpoint_mb: int = 64
@@ -446,6 +449,7 @@ def _check_limits(config: Config) -> list[str]:
     for path, value, least in (
         ("risk.max_signal_age_ms", risk.max_signal_age_ms, 1),
         ("wal.interval_ms", config.wal.interval_ms, 1),
+        ("wal.reserve_mb", config.wal.reserve_mb, 0),
         ("wal.checkpoint_records", config.wal.checkpoint_records, 0),
         ("wal.checkpoint_mb", config.wal.checkpoint_mb, 0),
         ("gateway.account_interval_ms", config.gateway.account_interval_ms, 10),

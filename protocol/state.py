@@ -62,10 +62,20 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     answered: tuple[tuple[int, tuple[int, ...]], ...]
 
 
+class FeedState(msgspec.Struct, array_like=True, frozen=True):
+    """Where a strategy stands in the market, as positions (3 × tick + phase)."""
+
+    epoch: bytes
+    chunk: int
+    """The end of the last DATA that is done with: the stream goes on behind it …"""
+    tick: int
+    """… and what comes up to here has been seen already: ticks …"""
+    bar: int
+    """… and bars."""
+
+
 class StrategyState(msgspec.Struct, array_like=True, frozen=True):
-    market_epoch: bytes
-    market_position: int
-    """3 × tick + phase of the last position that the strategy has seen."""
+    feed: FeedState
     saved: Any
     """What `save()` gave: JSON-like values."""
 

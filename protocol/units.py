@@ -19,6 +19,7 @@ PRODUCT = MICROS * MICROS
 """One unit of money in a product."""
 MICROS_MAX = 2**63 - 1
 PRODUCT_BYTES = 16
+_ZERO_PRODUCT = bytes(PRODUCT_BYTES)
 
 _SIX_DIGITS = Decimal(MICROS)
 
@@ -50,6 +51,8 @@ def product_to_float(product: int) -> float:
 
 def product_to_bytes(product: int) -> bytes:
     """16 bytes, signed, little-endian. Raises: NotRepresentableError beyond 128 bits."""
+    if not product:
+        return _ZERO_PRODUCT
     try:
         return product.to_bytes(PRODUCT_BYTES, "little", signed=True)
     except OverflowError as error:

@@ -14,6 +14,7 @@ import msgspec
 import zmq
 
 from actors.base import ChildSpec
+from protocol.errors import ExitCode
 from protocol.messages import Failed, Statistics
 from supervisor.restart import RestartPolicy
 
@@ -136,6 +137,18 @@ class Child:
         self.detached = set()
         self.stopped = False
         self.meter = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of its present life; None while that goes on, or when it has been buried."""
+        return None if self.life is None else self.life.exit_code()
+
+    def last_word(self) -> Failed | None:
+        """Why it ended. wal's exit code says so too: its last message may still be under way when it is reaped."""
+        code = self.exit_code or 0
+        if self.failure is None and self.name == "wal" and code in (ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT):
+            return Failed(code, "it ended with this code; its log says why")
+        return self.failure
 
     def kill(self) -> None:
         if self.life is not None and self.is_alive:

@@ -83,6 +83,7 @@ class Supervisor:
         self.run_record: EngineRun | None = None
         self.stop_by = ""
         self.exit_code = ExitCode.OK
+        self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
         self.failure = ""
         self.is_ready = False
         self.parked: dict[str, str] = {}
@@ -132,8 +133,7 @@ class Supervisor:
                 self._clean_up(lock)
         return self.exit_code
 
-    def _prepare_or_refuse(self, lock: RunDirLock) -> None:
-        """A run_dir that is damaged, or not ours to write, is the operator's to mend."""
+    def _prepare_or_refuse(self, lock: RunDirLock) -> None:  # a damaged run_dir is the operator's to mend
         try:
             self._prepare(lock)
         except (OSError, LatchError, RuntimeError, ValueError) as error:
@@ -160,7 +160,6 @@ class Supervisor:
             self.children[name] = Child(name, RestartPolicy(settings.restarts, settings.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
         self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR)
-        self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
 
     def _start(self) -> None:
         """All are spawned at once, and released one by one, each after the READY of the one before."""
@@ -260,9 +259,9 @@ class Supervisor:
             self._revive(wal, monotonic_s() + self.config.supervisor.stop_timeout_s)
 
     def _revive(self, wal: Child, deadline: float) -> bool:
+        self._bury(wal, ChildPhase.DEAD)
         if self.exit_code in FINAL_CODES or not self.is_ready or self._interrupts > 1:
             return False
-        self._bury(wal, ChildPhase.DEAD)
         self._spawn(wal)
         self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
         return wal.is_alive
@@ -358,9 +357,7 @@ class Supervisor:
                 self._on_death(child)
 
     def _on_death(self, child: Child) -> None:
-        life = child.life
-        code = life.exit_code() if life else None
-        failure = child.failure
+        code, failure = child.exit_code, child.last_word()
         self._bury(child, ChildPhase.DEAD)
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))
@@ -423,6 +420,9 @@ class Supervisor:
 
     def _bury(self, child: Child, phase: ChildPhase) -> None:
         if child.life is not None and not child.is_alive:
+            word = child.last_word()
+            if self._stopping and word is not None and word.exit_code == ExitCode.JOURNAL_FAILURE:
+                self._give_up(ExitCode.JOURNAL_FAILURE, f"{child.name}: {word.message}")
             if child.life.pidfd is not None:
                 self.loop.forget(child.life.pidfd)
             child.life.close()

@@ -76,7 +76,7 @@ def config_tree(**sections: Any) -> Tree:
         # On a busy machine a signal may be older than a second; the strategies of some tests send each only once.
         "risk": {"max_position_per_symbol": 1000.0, "max_signal_age_ms": 60_000},
         "order_routing": {"venue": "paper"},
-        "wal": {"enabled": True, "sync": "always"},
+        "wal": {"enabled": True, "sync": "always", "reserve_mb": 1},  # of each run_dir that is kept for a look
         "gateway": {
             "command": free_endpoint(),
             "telemetry": free_endpoint(),

@@ -58,6 +58,7 @@ class JournalEntry(NamedTuple):
     time_us: int
     producer: int
     producer_seq: int
+    crc: int
     fields: Mapping[str, Any]
 
 
@@ -113,7 +114,7 @@ def _entries(data: bytes) -> list[JournalEntry]:
         assert (inner, lsn, previous) == (kind, last + 1, crc), f"byte {offset}: LSN {lsn} does not follow"
         values = msgpack.unpackb(body[38:], raw=False)
         fields = dict(zip(FIELDS[TYPES[kind]].split(), values, strict=False))
-        entries.append(JournalEntry(TYPES[kind], lsn, durable, time_us, producer, seq, fields))
+        entries.append(JournalEntry(TYPES[kind], lsn, durable, time_us, producer, seq, checksum, fields))
         offset, crc, last = offset + 13 + length, checksum, lsn
     return entries
 

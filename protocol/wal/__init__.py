@@ -9,8 +9,11 @@
     tail      recent batches, the sparse index, sealed entries: serving consumers
     journal   Journal: LSNs, chain, group commit, recovery, checkpoint and roll
     replace   one file in the place of another, crash by crash
+    reserve   room on the disk that is kept for cancels and fills
     sealed    what was journal.wal before a roll: names, packing
     history   all files of a journal read as one
+    verify    all files and links verified, without a byte written
+    repair    what an operator's repair would do and lose, and doing it
 """
 
 from protocol.wal.journal import Journal

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from zlib import crc32
 
+import msgspec
+
 MAGIC: Final = 0x48515457
 MAGIC_BYTES: Final = MAGIC.to_bytes(4, "little")
 HEADER: Final = struct.Struct("<IBII")
@@ -26,7 +28,7 @@ LENGTH_MAX: Final = 16 * 1024 * 1024
 """Default limit of an entry's data, bytes: a CHECKPOINT of a large book fits, a wild length is recognised."""
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     entry_type: int
     lsn: int
     durable_lsn: int
@@ -95,7 +97,7 @@ def decode_envelope(data: bytes) -> Envelope | None:
     """The envelope at the head of `data`, or None if it is too short."""
     if len(data) < ENVELOPE.size:
         return None
-    return Envelope._make(ENVELOPE.unpack_from(data))
+    return Envelope(*ENVELOPE.unpack_from(data))
 
 
 def iterate_payload(payload: bytes | memoryview) -> Iterator[tuple[Envelope, int, memoryview]]:
@@ -105,9 +107,8 @@ def iterate_payload(payload: bytes | memoryview) -> Iterator[tuple[Envelope, int
     """
     view = memoryview(payload)
     offset, size = 0, len(view)
-    unpack_header, unpack_envelope, make = HEADER.unpack_from, ENVELOPE.unpack_from, Envelope._make
+    unpack, header_size, head_size = JOURNAL_HEAD.unpack_from, HEADER.size, JOURNAL_HEAD.size
     while offset < size:
-        _, _, length, crc = unpack_header(view, offset)
-        start = offset + HEADER.size
-        offset = start + length
-        yield make(unpack_envelope(view, start)), crc, view[start + ENVELOPE.size : offset]
+        _, _, length, crc, kind, lsn, durable_lsn, previous_crc, time_us, producer, seq = unpack(view, offset)
+        start, offset = offset + head_size, offset + header_size + length
+        yield Envelope(kind, lsn, durable_lsn, previous_crc, time_us, producer, seq), crc, view[start:offset]

@@ -6,14 +6,15 @@ remove files meanwhile. A file is opened by its first LSN, so what has been rena
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from protocol.errors import WalCorruptError, WalTornTailError
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, MAGIC_BYTES, Envelope
-from protocol.wal.scan import iterate_records
-from protocol.wal.sealed import Content, list_sealed, open_sealed
+from protocol.wal.scan import Readable, iterate_records
+from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, RealStorage, Storage
 
 JOURNAL_NAME: Final = "journal.wal"
@@ -34,12 +35,14 @@ def read_history(
     Each file is verified from its own beginning, and that it goes on where the one before it ended. whole_file: from
     the beginning of the file that has `from_lsn`, from which it can be folded.
 
-    Raises: as scan.read_journal, and WalCorruptError where a file is missing between two others.
+    Raises: as scan.read_journal, and WalCorruptError where a file is missing between two others, or journal.wal
+    behind them.
     """
     storage = storage or RealStorage()
     last_lsn = last_crc = 0
     while True:
-        file, path, is_last = _open_next(storage, directory, last_lsn + 1 if last_lsn else from_lsn, bool(last_lsn))
+        must_follow = last_lsn + 1 if last_lsn else 0
+        file, path, is_last = _open_next(storage, directory, must_follow or from_lsn, bool(must_follow))
         try:
             for envelope, crc, data in _read_file(file, path, is_last, length_max):
                 if last_lsn and (envelope.lsn, envelope.previous_crc) != (last_lsn + 1, last_crc):
@@ -53,7 +56,30 @@ def read_history(
         finally:
             file.close()
         if is_last:
+            if must_follow > last_lsn:
+                raise _missing(directory, must_follow, 0)  # an empty file: nothing in it says that it is damaged
             return
+
+
+def first_lsn_since(directory: Path, since_us: int, *, storage: Storage | None = None) -> int:
+    """Where to begin for what was appended from `since_us` on: the first LSN of the file that was the journal then.
+
+    By the times of the files' first entries, so that the files before it need not be read.
+    """
+    storage = storage or RealStorage()
+    sealed = list_sealed(storage, directory)
+    try:
+        number = bisect_right(sealed, since_us, key=lambda file: _first_time_us(storage, file))
+    except FileNotFoundError:  # packed or removed meanwhile
+        return 1
+    return sealed[number - 1].first_lsn if number else 1
+
+
+def _first_time_us(storage: Storage, sealed: SealedFile) -> int:
+    file = open_sealed(storage, sealed)
+    head = file.read(0, JOURNAL_HEAD.size)
+    file.close()
+    return JOURNAL_HEAD.unpack(head)[8] if len(head) == JOURNAL_HEAD.size else 0
 
 
 def _read_file(
@@ -74,28 +100,44 @@ def _open_next(
     storage: Storage, directory: Path, lsn: int, must_begin_there: bool
 ) -> tuple[File | Content, Path, bool]:
     """(file, its path, whether it is journal.wal) of the file that has the entry `lsn`, or, at first, of the oldest."""
+    next_lsn = 0
     for _ in range(LOOKS_MAX):
         sealed = list_sealed(storage, directory)
-        at = [file for file in sealed if file.first_lsn <= lsn]
-        current = storage.open(directory / JOURNAL_NAME, read_only=True)
-        first_lsn = _first_lsn(current)
-        if first_lsn <= lsn or not sealed:
-            if must_begin_there and first_lsn not in (0, lsn):
-                current.close()
-                raise _missing(directory, lsn, first_lsn)
-            return current, directory / JOURNAL_NAME, True
-        current.close()
-        chosen = at[-1] if at else sealed[0]
-        if must_begin_there and chosen.first_lsn != lsn:
-            if chosen.first_lsn < lsn and sealed[-1] is chosen:
-                continue  # a roll came between the two looks
+        current, current_lsn = _open_current(storage, directory, is_needed=not sealed)
+        chosen = _choose(sealed, current_lsn, lsn, must_begin_there)
+        if chosen is None and current is not None:
             later = [file.first_lsn for file in sealed if file.first_lsn > lsn]
-            raise _missing(directory, lsn, min([*later, first_lsn]))
-        try:
-            return open_sealed(storage, chosen), chosen.path, False
-        except FileNotFoundError:
-            continue  # packed or removed between the two looks
-    raise _missing(directory, lsn, 0)
+            if not must_begin_there or current_lsn == lsn or (current_lsn == 0 and not later):
+                return current, directory / JOURNAL_NAME, True
+            next_lsn = min([*later, current_lsn])  # or a roll came between the two looks
+        if current is not None:
+            current.close()
+        if chosen is not None:
+            try:
+                return open_sealed(storage, chosen), chosen.path, False
+            except FileNotFoundError:
+                continue  # packed or removed between the two looks
+    raise _missing(directory, lsn, next_lsn)
+
+
+def _choose(sealed: list[SealedFile], current_lsn: int, lsn: int, must_begin_there: bool) -> SealedFile | None:
+    """The sealed file that is to be read; None for journal.wal."""
+    if must_begin_there:
+        return None if current_lsn == lsn else next((file for file in sealed if file.first_lsn == lsn), None)
+    if not sealed or 0 < current_lsn <= lsn:
+        return None
+    return [file for file in sealed if file.first_lsn <= lsn or file is sealed[0]][-1]
+
+
+def _open_current(storage: Storage, directory: Path, *, is_needed: bool) -> tuple[File | None, int]:
+    """(journal.wal, LSN of its first entry). (None, 0) if it is missing and what is sealed can be read without it."""
+    try:
+        current = storage.open(directory / JOURNAL_NAME, read_only=True)
+    except FileNotFoundError:
+        if is_needed:
+            raise
+        return None, 0
+    return current, first_lsn_of(current)
 
 
 def _missing(directory: Path, lsn: int, next_lsn: int) -> WalCorruptError:
@@ -103,7 +145,7 @@ def _missing(directory: Path, lsn: int, next_lsn: int) -> WalCorruptError:
     return WalCorruptError(str(directory), 0, lsn=lsn, expected=f"a file that begins with LSN {lsn}", found=found)
 
 
-def _first_lsn(file: File) -> int:
+def first_lsn_of(file: Readable) -> int:
     """Of the first entry; 0 if it cannot be read, which the reader of the file then says."""
     head = file.read(0, JOURNAL_HEAD.size)
     if len(head) < JOURNAL_HEAD.size or not head.startswith(MAGIC_BYTES):

@@ -9,6 +9,7 @@ says how far a consumer may be fed (`release_lsn`).
     journal.wal.new         a file that a crash kept from becoming journal.wal; removed at open (R5)
     journal.wal.lock        flock, never unlinked
     journal.wal.torn-LSN    a torn tail that was cut, LSN the first one lost; `.1`, `.2` … if there was one before
+    journal.wal.failed-LSN  a file that failed, kept as it was; LSN the first that only its successor has
     watermark               two slots (watermark.py)
 
 Open, then, if `is_new`, create; then append_batch, sync, read, and now and then checkpoint. A failed write or sync is
@@ -30,8 +31,8 @@ from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, MAGIC, encode_entry
 from protocol.wal.history import JOURNAL_NAME
-from protocol.wal.recovery import Found, Kind, Known, Verdict, decide, find_later_entry
-from protocol.wal.replace import put_in_place, write_new
+from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
+from protocol.wal.replace import COPY_BYTES, put_in_place, read_parts, write_new
 from protocol.wal.scan import JournalScan, read_journal
 from protocol.wal.sealed import NEW_SUFFIX, Content, list_sealed, sealed_path
 from protocol.wal.storage import Closeable, File, RealStorage, Storage
@@ -39,9 +40,9 @@ from protocol.wal.tail import RecentBatches, SealedEntries, SparseIndex, cut_ent
 from protocol.wal.watermark import Mark, Watermark
 
 WATERMARK_NAME: Final = "watermark"
+FAILED_PREFIX: Final = f"{JOURNAL_NAME}.failed-"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of recent batches kept in memory for consumers that follow closely: seconds of a busy journal."""
-COPY_BYTES: Final = 1024 * 1024
 SYNC_MODES: Final = ("always", "interval", "off")
 
 NewEntry = tuple[int, int, int, int, bytes]
@@ -61,6 +62,8 @@ class Recovery:
     """Good entries that were written and synced again, for nobody had said that they were on disk (R1)."""
     tail_copy: Path | None
     """Where the torn tail was copied before it was cut."""
+    kept: Path | None = None
+    """Where the file stands that failed, if its good part was copied into a new one."""
 
 
 class Journal:
@@ -127,11 +130,12 @@ class Journal:
 
     # Opening and recovery.
 
-    def open(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
+    def open(self, known_lsn_of: Callable[[bytes], int], *, fresh_file: bool = False) -> Recovery:
         """The journal is recovered, and every entry in it is on disk; is_new tells whether there is any.
 
         known_lsn_of: the highest LSN in the health pages for a journal id; asked with b"" (any journal) when the
         first entry cannot be read (R3). It must count only LSNs acknowledged under sync = "always".
+        fresh_file: a write or sync of the file has failed. It is not written again: the good part goes on in a copy.
 
         Raises: WalLockedError (another writer), WalCorruptError (nothing was changed), WalSyncError (the disk).
         """
@@ -139,17 +143,17 @@ class Journal:
             raise WalError(f"{self.path}: this object was opened before; a new life needs a new Journal")
         if self._failure is not None:
             raise WalSyncError(self._failure)
-        self._storage.make_directory(self.path.parent)
-        self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
         try:
-            return self._recover(known_lsn_of)
+            self._storage.make_directory(self.path.parent)
+            self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
+            return self._recover(known_lsn_of, fresh_file)
         except BaseException as error:
             if isinstance(error, WalSyncError):
                 self._fail(error)
             self._release()
             raise
 
-    def _recover(self, known_lsn_of: Callable[[bytes], int]) -> Recovery:
+    def _recover(self, known_lsn_of: Callable[[bytes], int], fresh_file: bool) -> Recovery:
         mark = self._watermark.read()
         sealed = list_sealed(self._storage, self.path.parent)
         unfinished = [file.path for file in sealed if self._storage.is_same_file(file.path, self.path)]
@@ -158,6 +162,7 @@ class Journal:
             self._file = file = self._storage.open(self.path)
         except FileNotFoundError:
             verdict = self._judge(Found(False, 0, 0), mark, JournalScan(Content(b""), 0), is_sealed, known_lsn_of)
+            self._remove_leftovers()
             return Recovery(verdict, 0, 0, 0, None)
         size = file.size()
         scan = JournalScan(file, size, length_max=self.length_max, mark_lsn=mark.lsn if mark else 0)
@@ -165,7 +170,12 @@ class Journal:
         later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
         found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
         verdict = self._judge(found, mark, scan, is_sealed, known_lsn_of)
-        self._remove_leftovers(unfinished)
+        self._remove_leftovers()
+        if fresh_file:
+            kept = self._move_to_fresh_file(file, scan, verdict)
+            self._adopt(scan)
+            self.durable_lsn, self._durable_crc = self.tail_lsn, self.last_crc
+            return Recovery(verdict, scan.entries, scan.end, scan.end, None, kept)
         tail_copy = self._cut_tail(file, scan, verdict) if verdict.kind is Kind.TORN else None
         self._adopt(scan)
         rewritten = self._rewrite_undurable(file, scan.tail_durable_lsn)
@@ -175,11 +185,10 @@ class Journal:
         self, found: Found, mark: Mark | None, scan: JournalScan, is_sealed: bool, known_lsn_of: Callable[[bytes], int]
     ) -> Verdict:
         """The table's verdict. Raises: WalCorruptError."""
-        known_lsn = known_lsn_of(scan.journal_id)
-        known = Known(known_lsn, sealed_exists=is_sealed)
-        if mark and scan.journal_id in (b"", mark.journal_id):
-            comparable = mark.lsn >= scan.first_lsn - 1  # an older one speaks of a sealed file
-            known = Known(max(known_lsn, mark.lsn), mark.lsn if comparable else 0, mark.crc, is_sealed)
+        known = combine_known(
+            known_lsn_of(scan.journal_id), mark,
+            journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=is_sealed,
+        )  # fmt: skip
         verdict = decide(found, known)
         if verdict.kind is Kind.CORRUPT:
             raise WalCorruptError(
@@ -188,26 +197,24 @@ class Journal:
             )  # fmt: skip
         return verdict
 
-    def _remove_leftovers(self, unfinished: list[Path]) -> None:
-        """R5: a roll that a crash cut short left a new file, or a second name of this one; it would go on growing."""
+    def _remove_leftovers(self) -> None:
+        """R5: a roll or a repair that a crash cut short left a new file, or a second name of this one; it would go on
+        growing."""
         leftovers = [
-            self.path.with_name(name)
+            path
             for name in self._storage.list_names(self.path.parent)
-            if name.startswith("journal") and name.endswith(NEW_SUFFIX)
-        ]
-        for path in unfinished + leftovers:
+            if name.startswith("journal") and (path := self.path.with_name(name)) != self.path
+            and (name.endswith(NEW_SUFFIX) or self._storage.is_same_file(path, self.path))
+        ]  # fmt: skip
+        for path in leftovers:
             self._storage.unlink(path)
-        if unfinished or leftovers:
+        if leftovers:
             self._storage.sync_directory(self.path.parent)
 
     def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
         """The tail stands in a file of its own, on disk, before it goes from the journal (W6)."""
         copy_path = self._free_name(f"{JOURNAL_NAME}.torn-{verdict.lsn}")
-        copy = self._storage.open(copy_path, create=True)
-        for offset in range(scan.end, scan.size, COPY_BYTES):
-            copy.write(offset - scan.end, file.read(offset, min(COPY_BYTES, scan.size - offset)))
-        copy.sync()
-        copy.close()
+        write_new(self._storage, copy_path, read_parts(file, scan.end, scan.size)).close()
         self._storage.sync_directory(self.path.parent)
         file.truncate(scan.end)
         _log.warning(
@@ -215,6 +222,23 @@ class Journal:
             expected=verdict.expected, found=verdict.found, copy=str(copy_path),
         )  # fmt: skip
         return copy_path
+
+    def _move_to_fresh_file(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
+        """After a failed sync nobody knows which pages of the file will ever be written (fsync(2)): the entries go on
+        in a new file, the old one stays as it is, tail and all."""
+        new_path = self.path.with_name(JOURNAL_NAME + NEW_SUFFIX)
+        kept = self._free_name(f"{FAILED_PREFIX}{scan.tail_lsn + 1}")
+        self._file = write_new(self._storage, new_path, read_parts(file, 0, scan.end))
+        file.close()
+        copied = JournalScan(self._file, scan.end, length_max=self.length_max)
+        if (copied.tail_lsn, copied.tail_crc) != (scan.tail_lsn, scan.tail_crc):  # the cache has lost something
+            raise WalSyncError(f"{self.path}: read twice, it gave different entries. See to the disk; start again.")
+        put_in_place(self._storage, new_path, self.path, kept)
+        _log.warning(
+            "journal_copied_after_failure", file=str(self.path), kept=str(kept), lsn=scan.tail_lsn,
+            lost_bytes=scan.size - scan.end, verdict=verdict.kind.value, expected=verdict.expected, found=verdict.found,
+        )  # fmt: skip
+        return kept
 
     def _free_name(self, name: str) -> Path:
         path = self.path.with_name(name)

@@ -21,6 +21,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal.format import HEADER, LENGTH_MAX, MAGIC_BYTES, BadEntry, Entry, encode_entry, iterate_entries
+from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.storage import SECTOR_BYTES, Closeable, File, RealStorage, Storage
 
 LENGTH_FIELD_MAX: Final = 2**32 - 1
@@ -83,8 +84,8 @@ class WriteAheadLog:
         if self.is_open:
             raise WalError(f"{self._path}: is open already")
         self._refuse_after_failure()
-        self._lock = self._storage.lock(self._path.with_name(self._path.name + ".lock"))
         try:
+            self._lock = self._storage.lock(self._path.with_name(self._path.name + ".lock"))
             self._file = self._storage.open(self._path, create=True)
             self._recover(self._file, truncate)
         except BaseException as error:
@@ -274,13 +275,9 @@ class WriteAheadLog:
     def _replace_file(self, content: bytes) -> File:
         """`content` is the log, atomically: a crash leaves the old file or the new one."""
         new_path = self._new_path()
-        new = self._storage.open(new_path, create=True)
+        new = write_new(self._storage, new_path, (content,))
         try:
-            new.truncate(0)
-            new.write(0, content)
-            new.sync()
-            self._storage.rename(new_path, self._path)
-            self._storage.sync_directory(self._path.parent)
+            put_in_place(self._storage, new_path, self._path)
         except BaseException:
             new.close()
             raise

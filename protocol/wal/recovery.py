@@ -16,13 +16,15 @@ same journal id; with the first entry unreadable any LSN above 0 counts (R3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, MAGIC_BYTES, BadEntry
-from protocol.wal.scan import Readable
+from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, MAGIC_BYTES, BadEntry, Envelope
+from protocol.wal.scan import Readable, iterate_runs
+from protocol.wal.watermark import Mark
 
 SEARCH_BYTES: Final = 1024 * 1024
 """Read at a time when looking for later entries."""
@@ -81,6 +83,16 @@ class Known:
     sealed_exists: bool = False
 
 
+def combine_known(
+    pages_lsn: int, mark: Mark | None, *, journal_id: bytes, first_lsn: int, sealed_exists: bool
+) -> Known:
+    """What the health pages and the watermark say of the journal `journal_id`; b"" if its first entry is unreadable."""
+    if mark is None or journal_id not in (b"", mark.journal_id):
+        return Known(pages_lsn, sealed_exists=sealed_exists)
+    comparable = mark.lsn >= first_lsn - 1  # an older one speaks of a sealed file
+    return Known(max(pages_lsn, mark.lsn), mark.lsn if comparable else 0, mark.crc, sealed_exists)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     kind: Kind
@@ -125,24 +137,50 @@ def find_later_entry(
     Payloads may contain the magic, even whole entries: a candidate counts only if it is linked with another entry
     (the one behind it, or a good one just before it) or ends the file.
     """
-    position, before = bad_offset + 1, _Candidate(0, 0, 0, 0, 0)
-    while (offset := _find_magic(file, position, size)) is not None:
-        candidate = _read_candidate(file, offset, size, bad_lsn, length_max)
-        if candidate is None:
-            position = offset + 1
-            continue
+    before = _Candidate(0, 0, 0, 0, 0, 0)
+    for candidate in _candidates(file, size, bad_offset, bad_lsn, length_max):
         if candidate.durable_lsn >= bad_lsn and _is_linked(file, candidate, before, size):
-            return LaterEntry(offset, candidate.lsn, candidate.durable_lsn)
-        position, before = candidate.end, candidate
+            return LaterEntry(candidate.offset, candidate.lsn, candidate.durable_lsn)
+        before = candidate
     return None
 
 
+def iterate_later(
+    file: Readable, size: int, bad_offset: int, bad_lsn: int, length_max: int = LENGTH_MAX
+) -> Iterator[tuple[int, Envelope, bytes]]:
+    """(offset, envelope, record data) of all that can still be read behind the bad place, over any number of others."""
+    while True:
+        candidates = _candidates(file, size, bad_offset, bad_lsn, length_max)
+        nothing = _Candidate(0, 0, 0, 0, 0, 0)
+        first = next((one for one in candidates if _is_linked(file, one, nothing, size)), None)
+        if first is None:
+            return
+        before = (first.lsn - 1, first.previous_crc)
+        for offset, window, entries in iterate_runs(file, size, length_max, start=first.offset, before=before):
+            at = 0
+            for envelope, _, end in entries:
+                yield offset + at, envelope, window[at + JOURNAL_HEAD.size : end]
+                at = end
+            bad_offset, bad_lsn = offset + at - 1, entries[-1][0].lsn
+
+
 class _Candidate(NamedTuple):
+    offset: int
     end: int
     lsn: int
     durable_lsn: int
     crc: int
     previous_crc: int
+
+
+def _candidates(file: Readable, size: int, bad_offset: int, bad_lsn: int, length_max: int) -> Iterator[_Candidate]:
+    """What looks like an entry behind the bad place; none lies within another."""
+    position = bad_offset + 1
+    while (offset := _find_magic(file, position, size)) is not None:
+        candidate = _read_candidate(file, offset, size, bad_lsn, length_max)
+        position = offset + 1 if candidate is None else candidate.end
+        if candidate is not None:
+            yield candidate
 
 
 def _find_magic(file: Readable, position: int, size: int) -> int | None:
@@ -168,7 +206,7 @@ def _read_candidate(file: Readable, offset: int, size: int, bad_lsn: int, length
         return None
     if not bad_lsn < lsn or durable_lsn >= lsn or crc32(file.read(offset + HEADER.size, length)) != crc:
         return None
-    return _Candidate(end, lsn, durable_lsn, crc, previous)
+    return _Candidate(offset, end, lsn, durable_lsn, crc, previous)
 
 
 def _is_linked(file: Readable, entry: _Candidate, before: _Candidate, size: int) -> bool:

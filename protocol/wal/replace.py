@@ -9,14 +9,29 @@ of the old file: whoever opens it next removes the second (R5), and a leftover n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
+from protocol.errors import WalSyncError
 from protocol.wal.storage import File, Storage
+
+COPY_BYTES: Final = 1024 * 1024
+"""Read and written at a time."""
+
+
+def read_parts(file: File, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of `file` from `start` to `end`, so many at a time that no file is too large."""
+    for offset in range(start, end, COPY_BYTES):
+        yield file.read(offset, min(COPY_BYTES, end - offset))
 
 
 def write_new(storage: Storage, path: Path, parts: Iterable[bytes]) -> File:
-    """The file at `path` holds the parts, and they are on disk; its name is not yet. Raises: WalSyncError."""
+    """The file at `path` holds the parts, and they are on disk; its name is not yet.
+
+    Raises: WalSyncError; then nothing is left there if that can be helped, for the disk may be full.
+    """
     file = storage.open(path, create=True)
     try:
         file.truncate(0)
@@ -25,8 +40,11 @@ def write_new(storage: Storage, path: Path, parts: Iterable[bytes]) -> File:
             file.write(end, part)
             end += len(part)
         file.sync()
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, WalSyncError):
+            with contextlib.suppress(WalSyncError):
+                storage.unlink(path)
         raise
     return file
 

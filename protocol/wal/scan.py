@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from zlib import crc32
 
 from protocol.errors import WalCorruptError, WalTornTailError, WireError
@@ -20,13 +20,14 @@ from protocol.records import Checkpoint, EngineRun, EntryType, Record, decode_re
 from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, BadEntry, Envelope
 from protocol.wal.storage import RealStorage, Storage
 
-WINDOW_BYTES: Final = 4 * 1024 * 1024
-"""Read at a time: large enough that the calls do not count, small enough for a start in bounded memory."""
+WINDOW_BYTES: Final = 128 * 1024
+"""Read at a time: large enough that the calls do not count, small enough to stay in the processor's cache with all that
+is taken from it (a scan by 4 MiB took half as long again)."""
 INDEX_EVERY: Final = 512
 """Entries between two points of the sparse index: 16 bytes for some 60 KB of file."""
 
-Fields = tuple[int, int, int, int, int, int, int, int, int, int, int]
-"""JOURNAL_HEAD: magic, type, length, crc, then the envelope."""
+GoodEntry = tuple[Envelope, int, int]
+"""(envelope, crc, end in its window)."""
 _ENGINE_RUN: Final = int(EntryType.ENGINE_RUN)
 _CHECKPOINT: Final = int(EntryType.CHECKPOINT)
 
@@ -35,38 +36,66 @@ class Readable(Protocol):
     def read(self, offset: int, length: int) -> bytes: ...
 
 
-def iterate_chain(
-    file: Readable, size: int, length_max: int = LENGTH_MAX
-) -> Generator[tuple[int, Fields, memoryview], None, BadEntry | None]:
-    """(offset, fields, data) of each good entry of the first `size` bytes; returns what stopped it, if anything.
+class Run(NamedTuple):
+    """Good entries that follow each other from the start of `window`, which stands at `offset` in the file."""
 
-    `data` is envelope and record. It views a window that stays alive as long as the view.
+    offset: int
+    window: bytes
+    entries: list[GoodEntry]
+
+
+def iterate_runs(
+    file: Readable,
+    size: int,
+    length_max: int = LENGTH_MAX,
+    *,
+    start: int = 0,
+    before: tuple[int, int] | None = None,
+) -> Generator[Run, None, BadEntry | None]:
+    """All good entries of the first `size` bytes, run by run; returns what stopped them, if anything.
+
+    To go on where reading ended, `start` is the offset and `before` (LSN, crc32) of the entry before it.
     """
-    unpack, header_size, least = JOURNAL_HEAD.unpack_from, HEADER.size, JOURNAL_HEAD.size
-    offset, wanted = 0, WINDOW_BYTES
-    last_lsn, last_crc = _before_first(file, size)
+    offset, wanted = start, WINDOW_BYTES
+    last_lsn, last_crc = before or _before_first(file, size)
     while offset < size:
         asked = min(wanted, size - offset)
-        window = memoryview(file.read(offset, asked))
-        available, at = len(window), 0
-        if available < asked:  # a live file was cut under the reader
-            size = offset + available
-        while available - at >= least:
-            fields = unpack(window, at)
-            magic, kind, length, crc, envelope_kind, lsn, _, previous, _, _, _ = fields
-            end = at + header_size + length
-            if magic != MAGIC or length > length_max or end > available or length < ENVELOPE.size:
-                break
-            data = window[at + header_size : end]
-            if crc32(data) != crc or kind != envelope_kind or lsn != last_lsn + 1 or previous != last_crc:
-                break
-            yield offset + at, fields, data
-            last_lsn, last_crc, at = lsn, crc, end
-        offset += at
-        wanted = _bytes_wanted(window[at:], size - offset, length_max)
+        window = file.read(offset, asked)
+        if len(window) < asked:  # a live file was cut under the reader
+            size = offset + len(window)
+        entries = _take_good(window, length_max, last_lsn, last_crc)
+        end = entries[-1][2] if entries else 0
+        if entries:
+            last_lsn, last_crc = entries[-1][0].lsn, entries[-1][1]
+            yield Run(offset, window, entries)
+        offset += end
+        rest = memoryview(window)[end:]
+        wanted = _bytes_wanted(rest, size - offset, length_max)
         if not wanted:
-            return _explain(window[at:], offset, length_max, last_lsn, last_crc) if offset < size else None
+            return _explain(rest, offset, length_max, last_lsn, last_crc) if offset < size else None
     return None
+
+
+def _take_good(window: bytes, length_max: int, last_lsn: int, last_crc: int) -> list[GoodEntry]:
+    """The entries at the head of `window` that are whole and good, after the one before.
+
+    The hot loop of every start: what is wrong with the entry at which it stops is for _explain to find out.
+    """
+    unpack, header_size, magic, least = JOURNAL_HEAD.unpack_from, HEADER.size, MAGIC, ENVELOPE.size
+    entries: list[GoodEntry] = []
+    take, at, available = entries.append, 0, len(window)
+    last_start = available - JOURNAL_HEAD.size
+    while at <= last_start:
+        found, kind, length, crc, envelope_kind, lsn, durable_lsn, previous, time_us, producer, seq = unpack(window, at)
+        start = at + header_size
+        end = start + length
+        if found != magic or not least <= length <= length_max or end > available:
+            break
+        if crc32(window[start:end]) != crc or kind != envelope_kind or lsn != last_lsn + 1 or previous != last_crc:
+            break
+        take((Envelope(kind, lsn, durable_lsn, previous, time_us, producer, seq), crc, end))
+        last_lsn, last_crc, at = lsn, crc, end
+    return entries
 
 
 def _before_first(file: Readable, size: int) -> tuple[int, int]:
@@ -109,7 +138,7 @@ def _explain(rest: memoryview, offset: int, length_max: int, last_lsn: int, last
         return bad(f"{length} bytes of data", str(len(data)), incomplete=True)
     if crc32(data) != crc:
         return bad(f"crc32 {crc:#010x}", f"{crc32(data):#010x}")
-    envelope = Envelope._make(ENVELOPE.unpack_from(data))
+    envelope = Envelope(*ENVELOPE.unpack_from(data))
     if envelope.entry_type != kind:
         return bad(f"type {kind} in the envelope, as in the header", str(envelope.entry_type))
     if envelope.lsn != last_lsn + 1:
@@ -136,44 +165,52 @@ class JournalScan:
         self.last_producer_seq: dict[int, int] = {}
         self.index_lsns: list[int] = []
         self.index_offsets: list[int] = []
-        self._scan(iterate_chain(file, size, length_max), mark_lsn)
+        self._scan(iterate_runs(file, size, length_max), mark_lsn)
 
-    def _scan(self, chain: Generator[tuple[int, Fields, memoryview], None, BadEntry | None], mark_lsn: int) -> None:
-        sequence = self.last_producer_seq
-        next_point, offset, fields = 0, 0, None
-        while True:
+    def _scan(self, runs: Generator[Run, None, BadEntry | None], mark_lsn: int) -> None:
+        while self.bad is None:
             try:
-                offset, fields, data = next(chain)
+                self._take_run(next(runs), mark_lsn)
             except StopIteration as stop:
-                self.bad = self.bad or stop.value
+                self.bad = stop.value
                 break
-            _, kind, length, crc, _, lsn, durable_lsn, previous, _, producer, producer_seq = fields
-            if kind == _ENGINE_RUN or not self.first_lsn:
-                self.bad = self._keep(offset, kind, lsn, data)
+        runs.close()
+        self.entries = self.tail_lsn - self.first_lsn + 1 if self.first_lsn else 0
+
+    def _take_run(self, run: Run, mark_lsn: int) -> None:
+        """The run's entries are taken in, up to one that must be readable and is not."""
+        sequence, taken, at = self.last_producer_seq, None, 0
+        next_point = self.index_lsns[-1] + INDEX_EVERY if self.index_lsns else run.entries[0][0].lsn
+        for entry in run.entries:
+            envelope, crc, end = entry
+            lsn = envelope.lsn
+            if envelope.entry_type == _ENGINE_RUN or not self.first_lsn:
+                self.bad = self._keep(run.offset + at, envelope, run.window[at + JOURNAL_HEAD.size : end])
                 if self.bad:
-                    chain.close()
                     break
                 if not self.first_lsn:
-                    self.first_lsn = next_point = lsn
-                    self.mark_crc = previous if mark_lsn == lsn - 1 else None
+                    self.first_lsn = lsn
+                    self.mark_crc = envelope.previous_crc if mark_lsn == lsn - 1 else None
             if lsn == next_point:
                 self.index_lsns.append(lsn)
-                self.index_offsets.append(offset)
+                self.index_offsets.append(run.offset + at)
                 next_point += INDEX_EVERY
             if lsn == mark_lsn:
                 self.mark_crc = crc
-            sequence[producer] = producer_seq
-            self.tail_lsn, self.tail_crc, self.tail_durable_lsn = lsn, crc, durable_lsn
-            self.end = offset + HEADER.size + length
-        self.entries = self.tail_lsn - self.first_lsn + 1 if self.first_lsn else 0
+            sequence[envelope.producer] = envelope.producer_seq
+            taken, at = entry, end
+        if taken is not None:
+            self.end = run.offset + at
+            self.tail_lsn, self.tail_crc, self.tail_durable_lsn = taken[0].lsn, taken[1], taken[0].durable_lsn
 
-    def _keep(self, offset: int, kind: int, lsn: int, data: memoryview) -> BadEntry | None:
+    def _keep(self, offset: int, envelope: Envelope, record: bytes) -> BadEntry | None:
         """The ENGINE_RUN or the CHECKPOINT is kept; a first entry that is neither, or cannot be read, is a bad one."""
+        kind = envelope.entry_type
         try:
             if kind == _CHECKPOINT:
-                self._keep_checkpoint(decode_record(kind, data[ENVELOPE.size :]))
+                self._keep_checkpoint(decode_record(kind, record))
             elif kind == _ENGINE_RUN:
-                self._keep_run(decode_record(kind, data[ENVELOPE.size :]), lsn)
+                self._keep_run(decode_record(kind, record), envelope.lsn)
             else:
                 return BadEntry(offset, "an ENGINE_RUN or a CHECKPOINT with the journal id", f"type {kind}", False)
         except WireError as error:
@@ -214,16 +251,19 @@ def iterate_records(
     file: Readable, size: int, path: Path, *, length_max: int = LENGTH_MAX
 ) -> Iterator[tuple[Envelope, int, bytes]]:
     """read_journal on an open file; `path` is for the errors."""
-    chain = iterate_chain(file, size, length_max)
-    lsn = 0
+    runs = iterate_runs(file, size, length_max)
+    lsn, head_size = 0, JOURNAL_HEAD.size
     while True:
         try:
-            _, fields, data = next(chain)
+            _, window, entries = next(runs)
         except StopIteration as stop:
             bad: BadEntry | None = stop.value
             break
-        lsn = fields[5]
-        yield Envelope._make(fields[4:]), fields[3], bytes(data[ENVELOPE.size :])
+        at = 0
+        for envelope, crc, end in entries:
+            yield envelope, crc, window[at + head_size : end]
+            at = end
+        lsn = entries[-1][0].lsn
     if bad is None:
         return
     if bad.incomplete:

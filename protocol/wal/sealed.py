@@ -99,7 +99,8 @@ def tidy_sealed(
         too_many = files_max is not None and len(sealed) - gone > files_max
         if not too_many and not (oldest_us and 0 < _sealed_at_us(storage, directory, sealed, file) < oldest_us):
             break  # never one from the middle
-        for path in {file.path, sealed_path(directory, file.first_lsn)}:
+        plain = sealed_path(directory, file.first_lsn)
+        for path in (plain, _packed_path(plain)):
             if storage.exists(path):
                 storage.unlink(path)
         storage.sync_directory(directory)  # each by itself: a power loss might undo the first of two alone
@@ -139,7 +140,7 @@ def pack_sealed(storage: Storage, sealed: SealedFile) -> SealedFile:
     Raises: WalError (nothing has changed but perhaps a leftover `.new`), also without the extra.
     """
     path = sealed.path
-    target = path.with_name(path.name.removesuffix(PLAIN_SUFFIX) + PACKED_SUFFIX)
+    target = _packed_path(path)
     new_path = target.with_name(target.name + NEW_SUFFIX)
     packer = _zstandard().ZstdCompressor(level=PACK_LEVEL, write_checksum=True).compressobj()
     plain = storage.open(path, read_only=True)
@@ -165,6 +166,10 @@ def pack_sealed(storage: Storage, sealed: SealedFile) -> SealedFile:
     storage.unlink(path)
     storage.sync_directory(path.parent)
     return SealedFile(sealed.first_lsn, target)
+
+
+def _packed_path(plain: Path) -> Path:
+    return plain.with_name(plain.name.removesuffix(PLAIN_SUFFIX) + PACKED_SUFFIX)
 
 
 def unpack(packed: bytes, path: Path) -> bytes:

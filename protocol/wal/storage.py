@@ -9,6 +9,7 @@ succeed falsely. A RealFile that has failed refuses every further write, sync an
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -19,6 +20,8 @@ from protocol.errors import WalError, WalLockedError, WalSyncError
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
 """The journal holds positions and orders: nobody else's business."""
+DISK_FAILURES: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What the disk itself says: a new name that meets one of them is a failed write, not an operator's mistake."""
 SECTOR_BYTES: Final = 512
 """What a disk writes whole or not at all, even when the power goes."""
 
@@ -55,7 +58,8 @@ class Storage(Protocol):
     """The calls that need a name. rename, link, unlink and new files are on disk only after sync_directory."""
 
     def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> File:
-        """Raises: WalError if the file cannot be opened, FileNotFoundError if it is not there."""
+        """Raises: FileNotFoundError if the file is not there, WalSyncError if the disk has no place for a new one,
+        WalError if it cannot be opened."""
         ...
 
     def exists(self, path: Path) -> bool: ...
@@ -174,6 +178,8 @@ class RealStorage:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not create:
                 raise
+            if create and error.errno in DISK_FAILURES:
+                raise WalSyncError(describe_failure(path, "could not be made", error)) from error
             raise WalError(f"{path}: cannot be opened: {error.strerror}") from error
 
     def exists(self, path: Path) -> bool:
@@ -216,6 +222,8 @@ class RealStorage:
         try:
             path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         except OSError as error:
+            if error.errno in DISK_FAILURES:
+                raise WalSyncError(describe_failure(path, "the directory could not be made", error)) from error
             raise WalError(f"{path}: the directory cannot be made: {error.strerror}") from error
         self.sync_directory(path.parent)
 

@@ -61,6 +61,8 @@ class Watermark:
         self._storage = storage
         self._file: File | None = None
         self._sequence = 0
+        self.is_damaged = False
+        """read() found both slots written, and neither whole."""
 
     def read(self) -> Mark | None:
         """The newest whole mark, None if there is none. Writes nothing."""
@@ -75,6 +77,7 @@ class Watermark:
         if not slots:
             # One torn slot beside an empty one is a first write that power cut short; both damaged is not.
             if sum(any(sector) for sector in sectors) == SLOTS:
+                self.is_damaged = True
                 _log.warning("watermark_unreadable", file=str(self._path), advice="run `seawall wal verify`")
             return None
         self._sequence, mark = max(slots, key=lambda slot: slot[0])

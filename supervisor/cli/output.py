@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, Final
 
 import click
+import structlog
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,12 +22,35 @@ PIPE_WIDTH: Final = 200
 
 
 class Failure(click.ClickException):
-    """Ends the command: the message on stderr, the exit code of design section 10."""
+    """Ends the command: the message on stderr, the exit code of design section 10.
 
-    def __init__(self, exit_code: ExitCode, message: str) -> None:
+    as_json: for a reader of `-o json`, one line with the message, the code and the facts. stdout has data only.
+    """
+
+    def __init__(self, exit_code: ExitCode, message: str, **facts: Any) -> None:
         super().__init__(message)
         # click's is one for the class, ours for the case
         self.exit_code = int(exit_code)  # pyright: ignore[reportAttributeAccessIssue]
+        self.facts = facts
+        self.as_json = False
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        if not self.as_json:
+            super().show(file)
+            return
+        facts = {"error": self.message, "exit_code": self.exit_code, **self.facts}
+        click.echo(json.dumps(facts, ensure_ascii=False, separators=(",", ":")), file=file, err=file is None)
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """What the layers below log is for an engine's log; a tool says itself what it found."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before) if before else structlog.reset_defaults()
 
 
 def note(message: str) -> None:

@@ -1,237 +1,175 @@
-"""`seawall wal inspect`: the journal, entry by entry, as it stands in the file.
+"""`seawall wal inspect | tail | verify | export | repair`: the journal looked at, checked, taken away and mended.
 
-Reads and never writes, locks or disturbs a live engine's journal. Records are decoded schema-free, as an outsider
-would, with the field names of protocol/README.md where they are known; integers stay integers in JSON, and become
-units and names in the table.
+Owns the commands and their options; what they do stands beside it, in wal_*.py. All but repair read only, and disturb
+no live engine. Every one finds the journal by PATH: a run_dir, a wal directory, or one file.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from enum import IntEnum
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
-import msgpack
-import msgspec
 
-from protocol.client import engine_pid
-from protocol.errors import ExitCode, WalCorruptError, WalTornTailError
-from protocol.orders import OrderType, Report, Side, TimeInForce, TradingMode
-from protocol.records import FIRST_STRATEGY, RECORD_TYPES, EntryType, Producer, RunEvent
-from protocol.units import bytes_to_product, micros_to_float, product_to_float
-from protocol.wal.format import BadEntry, Entry, Envelope, decode_envelope, iterate_entries
-from protocol.wal.recovery import Found, Kind, Known, decide, find_later_entry
-from protocol.wal.scan import read_journal
-from protocol.wal.storage import RealStorage
-from protocol.wal.watermark import Watermark
-from supervisor.cli.output import Failure, note, print_json, show_number
+from protocol.errors import ExitCode, SeawallError, WalCorruptError
+from supervisor.cli.output import Failure, note, print_json, quiet_logs
+from supervisor.cli.wal_entries import Described, Names, describe_entry, type_name
+from supervisor.cli.wal_export import ENTRY_COLUMNS, FILL_COLUMNS, ORDER_COLUMNS, entry_row, fill_rows, order_rows
+from supervisor.cli.wal_filters import Filter, filter_options
+from supervisor.cli.wal_journal import Place, Records, find_place, is_plain, read_plain, read_records, tail_lsn
+from supervisor.cli.wal_show import show_entry
+from supervisor.cli.wal_verify import verify_place
+from supervisor.cli.wal_writers import STDOUT, Column, Row, refuse_journal_file, write_rows
 
-FIELD_NAMES: Final = {int(kind): record.__struct_fields__ for kind, record in RECORD_TYPES.items()}
-MICROS_FIELDS: Final = frozenset(
-    {"quantity", "price", "net_quantity", "limit_price", "stop_price", "stop_loss", "take_profit", "commission"}
-    | {"conversion_rate"}
-)
-ID_FIELDS: Final = frozenset({"journal_id", "config_hash", "boot_id", "market_epoch"})
-PRODUCT_FIELDS: Final = frozenset(
-    (kind.name, field.name)
-    for kind, record in RECORD_TYPES.items()
-    for field in msgspec.structs.fields(record)
-    if field.type is bytes and field.name not in ID_FIELDS
-)
-"""(record type, field): every binary that is no id is a product."""
-ENUM_FIELDS: Final[dict[str, type[IntEnum]]] = {
-    "side": Side,
-    "order_type": OrderType,
-    "time_in_force": TimeInForce,
-    "report": Report,
-    "state": TradingMode,
-    "event": RunEvent,
-}
-PLAIN_SHOWN_BYTES: Final = 32
-"""Of an entry of a plain log, in the table; JSON has them all."""
+Verb = Callable[..., None]
+_PATH = click.argument("path", metavar="PATH", type=click.Path(exists=True, path_type=Path))
 
 
 @click.group()
 def wal() -> None:
-    """The write-ahead log."""
+    """The write-ahead log: look at it, check it, take it away, mend it.
+
+    PATH is a run_dir, a wal directory (sealed files are read too), or one file, also of a plain log.
+    """
+
+
+def wal_verb(verb: Verb) -> Verb:
+    """Adds PATH and `-o`. Errors have their exit codes, as JSON for a reader of JSON; a closed pipe ends quietly."""
+
+    @wraps(verb)
+    def guarded(output: str, **rest: Any) -> None:
+        as_json = output == "json"
+        try:
+            with quiet_logs():
+                verb(as_json=as_json, **rest)
+        except Failure as failure:
+            failure.as_json = as_json
+            raise
+        except BrokenPipeError:
+            # Source: the signal module's note on SIGPIPE: or Python says it again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (SeawallError, OSError) as error:
+            code = ExitCode.CORRUPT if isinstance(error, WalCorruptError) else ExitCode.FAILURE
+            failure = Failure(code, str(error))
+            failure.as_json = as_json
+            raise failure from error
+
+    choice = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+    return _PATH(choice(guarded))
 
 
 @wal.command()
-@click.argument("path", metavar="PATH_OR_RUN_DIR", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def inspect(path: Path, output: str) -> None:
-    """Every entry, in order. Exit code 160 at a torn tail, 161 at a corrupt place."""
-    file = find_journal(path)
+@wal_verb
+@filter_options
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
+def inspect(path: Path, as_json: bool, wanted: Filter, last: int | None) -> None:
+    """Every entry, in order, over all files. Exit code 160 at a torn tail, 161 at a corrupt place."""
+    print_entries(select_entries(find_place(path), wanted, last), as_json)
+
+
+def print_entries(entries: Iterable[tuple[Described, Names]], as_json: bool) -> None:
+    for entry, names in entries:
+        print_json(entry) if as_json else click.echo(show_entry(entry, names))
+
+
+def select_entries(place: Place, wanted: Filter, last: int | None) -> Iterator[tuple[Described, Names]]:
+    """(entry, the names as of then) of those wanted. Raises: Failure at a place that cannot be read, after the rest."""
     names = Names()
-    for entry in read_entries(file):
-        names.learn(entry)
-        print_json(entry) if output == "json" else click.echo(show_entry(entry, names))
-
-
-def find_journal(path: Path) -> Path:
-    """The journal of a run_dir, of a wal directory, or the file itself."""
-    if path.is_file():
-        return path
-    for candidate in (path / "wal" / "journal.wal", path / "journal.wal"):
-        if candidate.is_file():
-            return candidate
-    raise Failure(ExitCode.USAGE, f"{path} has no wal/journal.wal")
-
-
-def read_entries(file: Path) -> Iterator[dict[str, Any]]:
-    """Every entry of the file as JSON-like values. Raises: Failure at a place that cannot be read."""
-    if not _is_journal(file):
-        yield from _read_plain(file)
-        return
-    lsn = 0
-    try:
-        for envelope, crc, data in read_journal(file):
-            lsn = envelope.lsn
-            yield describe_entry(envelope, crc, data)
-    except (WalTornTailError, WalCorruptError) as error:
-        _explain_end(file, error, lsn)
-
-
-def _is_journal(file: Path) -> bool:
-    """Whether the first entry has an envelope that fits it; a plain log's data are anybody's."""
-    first = next(iterate_entries(RealStorage().open(file, read_only=True).read(0, 1 << 20)), None)
-    if not isinstance(first, Entry):
-        return True  # read_journal says what is wrong with it
-    envelope = decode_envelope(first.data)
-    return envelope is not None and envelope.entry_type == first.entry_type and envelope.lsn == 1
-
-
-def _read_plain(file: Path) -> Iterator[dict[str, Any]]:
-    for number, entry in enumerate(iterate_entries(file.read_bytes()), 1):
-        if isinstance(entry, BadEntry):
-            where = f"{file} at byte {entry.offset} (entry {number})"
-            code = ExitCode.TORN if entry.incomplete else ExitCode.CORRUPT
-            raise Failure(code, f"{where}: expected {entry.expected}, found {entry.found}")
-        yield {"entry": number, "offset": entry.offset, "type": _type_name(entry.entry_type), "data": entry.data.hex()}
-
-
-def _explain_end(file: Path, error: WalTornTailError | WalCorruptError, lsn: int) -> None:
-    """Torn or corrupt by the recovery table, as the next start would see it; a live engine's last entry is neither."""
-    if isinstance(error, WalTornTailError):
-        if engine_pid(file.parent.parent) is not None:
-            note(f"Read up to LSN {lsn}; the running engine is writing the next entry.")
-            return
-        verdict = Kind.TORN
+    if place.file is not None and is_plain(place.file):
+        described = describe_plain(place.file, wanted)
     else:
-        verdict = _decide(file, error, lsn)
-    if verdict is Kind.TORN:
-        raise Failure(ExitCode.TORN, f"torn tail: {error}")
-    raise Failure(ExitCode.CORRUPT, f"corrupt: {error}")
-
-
-def _decide(file: Path, error: WalCorruptError, lsn: int) -> Kind:
-    storage = RealStorage()
-    opened = storage.open(file, read_only=True)
+        described = describe_records(_records(place, wanted, last), wanted, names)
+    if last is None:
+        yield from ((entry, names) for entry in described)
+        return
+    kept: deque[Described] = deque(maxlen=last)
     try:
-        later = find_later_entry(opened, opened.size(), error.offset, lsn + 1)
+        kept.extend(described)
     finally:
-        opened.close()
-    mark = Watermark(file.with_name("watermark"), storage).read()
-    bad = BadEntry(error.offset, error.expected, error.found, False)
-    known = Known(lsn=mark.lsn if mark else 0)
-    return decide(Found(True, lsn, error.offset, bad, later), known).kind
+        yield from ((entry, names) for entry in kept)
 
 
-def describe_entry(envelope: Envelope, crc: int, data: bytes) -> dict[str, Any]:
-    return {
-        "lsn": envelope.lsn,
-        "durable_lsn": envelope.durable_lsn,
-        "time_us": envelope.time_us,
-        "producer": envelope.producer,
-        "producer_seq": envelope.producer_seq,
-        "previous_crc": envelope.previous_crc,
-        "crc": crc,
-        "type": _type_name(envelope.entry_type),
-        "record": _decode_record(envelope.entry_type, data),
-    }
+def _records(place: Place, wanted: Filter, last: int | None) -> Records:
+    """No more than must be read."""
+    first_lsn = wanted.first_lsn
+    if last is not None and wanted.is_by_lsn_alone:
+        first_lsn = max(first_lsn, min(tail_lsn(place), wanted.last_lsn) - last + 1)
+    for envelope, crc, data in read_records(place, from_lsn=first_lsn, since_us=wanted.since_us):
+        if envelope.lsn > wanted.last_lsn:
+            return
+        yield envelope, crc, data
 
 
-def _type_name(number: int) -> str:
-    return EntryType(number).name if number in EntryType.__members__.values() else str(number)
+def describe_records(records: Records, wanted: Filter, names: Names) -> Iterator[Described]:
+    for envelope, crc, data in records:
+        names.learn(envelope, data)
+        if wanted.takes_envelope(envelope, type_name(envelope.entry_type)):
+            entry = describe_entry(envelope, crc, data)
+            if wanted.takes_record(entry, names):
+                yield entry
 
 
-def _decode_record(entry_type: int, data: bytes) -> dict[str, Any] | str:
-    """Field name → value; a field that this version does not know is `field_N`, bytes that are no array hex."""
-    try:
-        values = msgpack.unpackb(data, use_list=True)
-    except (ValueError, msgpack.UnpackException):
-        return data.hex()
-    if not isinstance(values, list):
-        return data.hex()
-    names = FIELD_NAMES.get(entry_type, ())
-    keys = (names[index] if index < len(names) else f"field_{index}" for index in range(len(values)))
-    name = _type_name(entry_type)
-    return {key: _plain_value(name, key, value) for key, value in zip(keys, values, strict=False)}
+def describe_plain(file: Path, wanted: Filter) -> Iterator[Described]:
+    if wanted.needs_records or wanted.since_us is not None or wanted.until_us is not None:
+        raise Failure(ExitCode.USAGE, f"{file} is a plain log, of opaque data: --type, --lsn (number) and --last")
+    for number, entry in read_plain(file):
+        name = type_name(entry.entry_type)
+        if wanted.takes_number(number) and wanted.takes_type(name):
+            yield {"entry": number, "offset": entry.offset, "type": name, "data": entry.data.hex()}
 
 
-def _plain_value(type_name: str, key: str, value: Any) -> Any:
-    if not isinstance(value, bytes):
-        return value
-    return bytes_to_product(value) if (type_name, key) in PRODUCT_FIELDS else value.hex()
+@wal.command()
+@wal_verb
+@click.option("--fold", is_flag=True, help="Fold too: derived records and checkpoints are recomputed and compared.")
+def verify(path: Path, as_json: bool, fold: bool) -> None:
+    """Is every entry whole and linked, over all files? Exit code 0 clean, 160 torn, 161 corrupt."""
+    code = verify_place(find_place(path, may_be_missing=True), fold=fold, as_json=as_json)
+    raise SystemExit(int(code))
 
 
-class Names:
-    """The id tables of the last ENGINE_RUN that was read."""
+@wal.command()
+@wal_verb
+@filter_options
+@click.argument("target", metavar="OUT")
+@click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Default: by the name of OUT, else CSV.")
+@click.option(
+    "--table", type=click.Choice(["entries", "fills", "orders"]), default="entries", show_default=True,
+    help="Every entry, the trade list, or the orders and what became of them.",
+)  # fmt: skip
+def export(path: Path, as_json: bool, wanted: Filter, target: str, form: str | None, table: str) -> None:
+    """The journal as a table, to OUT (`-`: CSV on stdout). Parquet needs the extra `parquet`.
 
-    def __init__(self) -> None:
-        self.symbols: Sequence[Any] = ()
-        self.strategies: Sequence[Any] = ()
-
-    def learn(self, entry: dict[str, Any]) -> None:
-        if entry["type"] == EntryType.ENGINE_RUN.name and isinstance(entry.get("record"), dict):
-            self.symbols = [row[0] for row in entry["record"].get("symbols", ())]
-            self.strategies = entry["record"].get("strategies", ())
-
-    def symbol(self, number: int) -> str:
-        return str(self.symbols[number]) if 0 <= number < len(self.symbols) else f"#{number}"
-
-    def producer(self, number: int) -> str:
-        index = number - FIRST_STRATEGY
-        if 0 <= index < len(self.strategies):
-            return str(self.strategies[index])
-        return Producer(number).name.lower() if number in Producer.__members__.values() else f"#{number}"
-
-
-def show_entry(entry: dict[str, Any], names: Names) -> str:
-    """One line: LSN, time, producer, type, fields."""
-    if "data" in entry:
-        data = entry["data"]
-        shown = data[: 2 * PLAIN_SHOWN_BYTES] + ("…" if len(data) > 2 * PLAIN_SHOWN_BYTES else "")
-        return f"{entry['entry']:>8}  byte {entry['offset']:<10}  {entry['type']:<15} {len(data) // 2} bytes {shown}"
-    record = entry["record"]
-    if isinstance(record, dict):
-        record = " ".join(_show_field(entry["type"], key, value, names) for key, value in record.items())
-    time = _show_time(entry["time_us"])
-    return f"{entry['lsn']:>8}  {time}  {names.producer(entry['producer']):<13} {entry['type']:<15} {record}"
+    Numbers are exact: decimal strings in CSV, decimal128 in Parquet. A torn tail or damage ends the table, with the
+    exit code of `verify`; what comes before it is in OUT.
+    """
+    form = form or ("parquet" if target.endswith(".parquet") else "csv")
+    if target == STDOUT and form == "parquet":
+        raise Failure(ExitCode.USAGE, "Parquet goes to a file, not to stdout")
+    refuse_journal_file(Path(target))
+    place = find_place(path)
+    if place.file is not None and is_plain(place.file):
+        raise Failure(ExitCode.USAGE, f"{place.file} is a plain log, of opaque data: there are no columns")
+    columns, rows = export_table(place, wanted, table)
+    count = write_rows(target, form, columns, rows)
+    if as_json and target != STDOUT:
+        print_json({"path": target, "format": form, "table": table, "rows": count})
+    else:
+        note(f"{count} rows")
 
 
-def _show_field(type_name: str, key: str, value: Any, names: Names) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"{key}={json.dumps(value, ensure_ascii=False) if isinstance(value, str | list) else value}"
-    if key == "symbol_id":
-        return f"symbol={names.symbol(value)}"
-    if key == "strategy_id":
-        return f"strategy={names.producer(value) if value else '-'}"
-    if key in ENUM_FIELDS and value in ENUM_FIELDS[key].__members__.values():
-        return f"{key}={ENUM_FIELDS[key](value).name}"
-    if (type_name, key) in PRODUCT_FIELDS:
-        return f"{key}={show_number(product_to_float(value))}"
-    if key in MICROS_FIELDS:
-        return f"{key}={show_number(micros_to_float(value))}"
-    return f"{key}={_show_time(value) if key == 'venue_time' and value else value}"
-
-
-def _show_time(time_us: int) -> str:
-    try:
-        return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    except (ValueError, OverflowError, OSError):
-        return str(time_us)
+def export_table(place: Place, wanted: Filter, table: str) -> tuple[tuple[Column, ...], Iterator[Row]]:
+    names = Names()
+    if table == "entries":
+        entries = describe_records(_records(place, wanted, None), wanted, names)
+        return ENTRY_COLUMNS, (entry_row(entry, names) for entry in entries)
+    if wanted.types:
+        raise Failure(ExitCode.USAGE, f"--type chooses entries; --table {table} has none")
+    records = _records(place, wanted, None)
+    if table == "fills":
+        return FILL_COLUMNS, fill_rows(records, wanted)
+    return ORDER_COLUMNS, order_rows(records, wanted)

@@ -25,6 +25,8 @@ from crashes import (
 )
 from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import FILL, HALTED, STOP
+from observer import Observer
+from wal_kills import assert_nothing_seen_is_lost, kill_group, kill_wal
 
 PAIRS = (
     ("wal", "risk"),
@@ -118,6 +120,23 @@ def test_a_strategy_that_is_killed_is_warmed_and_acts_on_no_tick_again(trading: 
     counters = {row["name"]: row["counters"] for row in wait_for(lambda: _statistics(trading), "statistics")}
     # Fed again with signals suppressed: that is what warming is.
     assert counters["strategy.often"]["suppressed"] > 0
+
+
+def test_what_a_consumer_has_seen_is_in_the_journal_whoever_is_killed(tmp_path: Path) -> None:
+    """The long run of this, a hundred kills of each kind, is wal_kills.py."""
+    with trading_engine(tmp_path, strategies=[often(stride=10)]) as engine, Observer(engine.run_dir) as observer:
+        told = engine.telemetry("order_update")
+        tail = Tail(engine)
+        for _ in range(3):
+            kill_wal(engine, tail, 0.0)
+        tail = kill_group(engine, 0.0)
+        kill_wal(engine, tail, 0.0)
+        kill_group(engine, 0.0)
+        wait_for(lambda: len(observer.seen) >= tail.lsn, "the consumer to have seen it")
+        halt_and_compare(engine)
+        filled = {event["order_id"] for event in told.events() if event["status"] == "Filled"}
+        assert filled
+        assert_nothing_seen_is_lost(engine, observer, filled)
 
 
 def _statistics(engine: EngineUnderTest) -> list[Tree]:

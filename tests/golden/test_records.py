@@ -7,6 +7,7 @@ import zlib
 
 import msgpack
 import pytest
+from msgspec.structs import astuple
 
 from protocol import records
 from protocol.orders import OrderType, Report, Side, TimeInForce, TradingMode
@@ -114,7 +115,7 @@ def test_a_cancel_to_the_byte() -> None:
 def test_an_entry_has_the_designs_header_and_envelope() -> None:
     record = encode_record(records.OrderCancel(1, 16, 5, "op"))
     fields = (5, 300, 299, 0xDEADBEEF, 1_577_836_800_000_000, 2, 41)
-    entry = encode_entry(5, ENVELOPE.pack(*Envelope(*fields)) + record)
+    entry = encode_entry(5, ENVELOPE.pack(*astuple(Envelope(*fields))) + record)
     magic, kind, length, crc = struct.unpack_from("<IBII", entry)
     data = entry[13:]
     assert entry[:5] == b"\x57\x54\x51\x48\x05"

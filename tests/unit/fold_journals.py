@@ -82,9 +82,7 @@ def settle(fold: Fold) -> list[Record]:
 def state(fold: Fold) -> dict[str, Any]:
     """Everything that a fold holds, as values that compare."""
     tracker, account = fold.tracker, fold.account
-    orders = {
-        order_id: {slot: getattr(order, slot) for slot in order.__slots__} for order_id, order in tracker.orders.items()
-    }
+    orders = {order_id: msgspec.structs.asdict(order) for order_id, order in tracker.orders.items()}
     return {
         "lsn": fold.lsn, "run": fold.run, "opening": fold.opening_balance, "orders": orders,
         "open": set(tracker.open_orders), "executions": set(tracker.execution_ids), "next": fold.next_order_id,

@@ -25,7 +25,7 @@ from protocol.messages import Message, Ready, decode_message
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config, parse_config
-from protocol.wal.journal import read_journal
+from protocol.wal.history import read_history
 from supervisor.handed import make_run, make_spec
 
 DEADLINE_S = 20.0
@@ -42,6 +42,8 @@ lot_size = 1.0
 name = "one"
 class = "{strategy}"
 symbols = ["EURUSD"]
+[wal]
+reserve_mb = 0
 [gateway]
 command = ""
 telemetry = ""
@@ -128,5 +130,5 @@ class House:
     def records(self) -> list[Any]:
         from protocol.records import decode_record
 
-        path = self.run_dir / "wal" / "journal.wal"
-        return [decode_record(envelope.entry_type, data) for envelope, _, data in read_journal(path)]
+        history = read_history(self.run_dir / "wal")
+        return [decode_record(envelope.entry_type, data) for envelope, _, data in history]

@@ -25,6 +25,7 @@ from protocol.records import EngineRun, EntryType, RunEvent, SignalRefused, deco
 from protocol.settings import Config, parse_config
 from protocol.units import product_to_bytes
 from protocol.wal.journal import Journal, read_journal
+from protocol.wal.reserve import DiskReserve
 
 M = TypeVar("M", bound=Message)
 
@@ -269,8 +270,11 @@ def notes_payload(numbers: Sequence[int]) -> bytes:
 class WalUnderTest:
     """The wal actor in this thread, on a real file; `turn` is one turn of its loop."""
 
-    def __init__(self, wire: Wire, incarnation: int = 1, extra: str = "", boot_id: bytes = b"b" * 16) -> None:
+    def __init__(
+        self, wire: Wire, incarnation: int = 1, extra: str = "", boot_id: bytes = b"b" * 16, reserve_bytes: int = 0
+    ) -> None:
         self.actor = Wal(wire.place("wal", incarnation, wire.config(extra)))
+        self.actor.reserve = DiskReserve(wire.run_dir / "wal", reserve_bytes)
         self.boot_id = boot_id
 
     def begin(self) -> WalUnderTest:

@@ -66,6 +66,13 @@ CASES = [
     ("halted by the page", given_input(halted=True), "trading_halted"),
     ("halted by the fold", given_input(mode=TradingMode.HALTED), "trading_halted"),
     ("a close when halted", given_input(CLOSE, halted=True, position=100), "trading_halted"),
+    ("an order on a disk that is nearly full", given_input(disk_low=True), "disk_nearly_full"),
+    ("increasing on such a disk", given_input(disk_low=True, position=100), "disk_nearly_full"),
+    ("reducing to flat on such a disk", given_input(order(side=SELL), disk_low=True, position=100), ""),
+    ("through zero on such a disk", given_input(order(side=SELL), disk_low=True, position=90), "disk_nearly_full"),
+    ("twice on such a disk", given_input(order(side=SELL), disk_low=True, position=190, open_sell=100),
+     "disk_nearly_full"),
+    ("a close on such a disk", given_input(CLOSE, disk_low=True, position=-100), ""),
     ("a symbol without config", given_input(instrument=None), "unknown_symbol"),
     ("a modify", given_input(order(kind=SIGNAL_MODIFY)), "unsupported"),
     ("an unknown kind", given_input(order(kind=9)), "unsupported"),
@@ -157,7 +164,7 @@ def test_a_close_takes_the_position_less_what_open_orders_reduce_already(
 
 
 @pytest.mark.parametrize("changes", [{}, {"halted": True}, {"mode": TradingMode.HALTED}, {"instrument": None},
-                                     {"signal_age_us": 10 * AGE}, {"position": 10**6}])  # fmt: skip
+                                     {"signal_age_us": 10 * AGE}, {"position": 10**6}, {"disk_low": True}])  # fmt: skip
 def test_a_cancel_of_ones_own_order_always_passes(changes: dict[str, Any]) -> None:
     given = given_input(CANCEL, owner=16, **changes)
     assert check_signal(given, 3) == ApprovedCancel(OrderCancel(4, 16, 9, "strategy"))

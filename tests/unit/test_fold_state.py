@@ -32,7 +32,7 @@ from actors.fold_state import take_state
 from protocol.errors import FoldError
 from protocol.orders import OrderStatus, Report
 from protocol.records import BalanceChange, OrderCancel, OrderUpdate, SignalRefused
-from protocol.state import StrategyState, decode_fold_state, decode_strategy_state, encode_state
+from protocol.state import FeedState, StrategyState, decode_fold_state, decode_strategy_state, encode_state
 from protocol.units import product_to_bytes
 
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_keeps_open_orders_owed_records_and_what_was_answered() -> 
     assert new.tracker.orders[3].cancel_requested
     assert [type(record).__name__ for record in new.owed] == ["PositionOpen", "BalanceChange"]
     assert all(isinstance(record, BalanceChange) or record.cause_lsn == fill_lsn for record in new.owed)  # type: ignore[attr-defined]
-    assert new.answered == {16: {101: None, 102: None, 103: None, 900: None}, 17: {5: None}}
+    assert {key: list(numbers) for key, numbers in new.answered.items()} == {16: [101, 102, 103, 900], 17: [5]}
     assert new.next_order_id == 4
     settle(new)
     assert new.account.position(0).quantity == 10
@@ -180,7 +180,8 @@ def test_an_outsider_reads_the_state_of_risk_from_a_checkpoint() -> None:
 
 
 def test_the_state_of_a_strategy_is_canonical() -> None:
-    one = StrategyState(b"epoch", 302, {"b": 1, "a": [1.5, None, True], "c": {"y": 1, "x": 2}})
-    other = StrategyState(b"epoch", 302, {"c": {"x": 2, "y": 1}, "a": [1.5, None, True], "b": 1})
+    feed = FeedState(b"epoch", 290, 302, 301)
+    one = StrategyState(feed, {"b": 1, "a": [1.5, None, True], "c": {"y": 1, "x": 2}})
+    other = StrategyState(feed, {"c": {"x": 2, "y": 1}, "a": [1.5, None, True], "b": 1})
     assert encode_state(one) == encode_state(other)
     assert decode_strategy_state(encode_state(one)) == one

@@ -18,8 +18,26 @@ from actors.journal import APPEND_MAX, PENDING_MAX, JournalClient, JournalLostEr
 from actors.stream import HELLO_REPEAT_S, SILENCE_S
 from protocol.codec import decode_append
 from protocol.errors import FoldError, SeawallError
-from protocol.messages import Append, Data, Hello, Message, Reset, SayHello, Welcome, decode_message, encode_message
-from protocol.records import EntryType, Producer, Record, SignalRefused, decode_record, encode_record, entry_type_of
+from protocol.messages import (
+    Append,
+    Data,
+    Hello,
+    Message,
+    Reset,
+    SayHello,
+    Welcome,
+    decode_message,
+    encode_message,
+)
+from protocol.records import (
+    EntryType,
+    Producer,
+    Record,
+    SignalRefused,
+    decode_record,
+    encode_record,
+    entry_type_of,
+)
 from protocol.wal.format import ENVELOPE, Envelope, encode_entry, iterate_payload
 
 

@@ -363,3 +363,16 @@ def test_the_boot_id_is_kept(latch: Latch) -> None:
     again = Latch(latch.path)
     assert again.boot_id == b"0123456789abcdef"
     again.close()
+
+
+def test_a_failure_of_the_journal_is_noted_until_it_is_forgotten_and_an_old_page_has_none(latch: Latch) -> None:
+    assert latch.journal_failed_us == 0
+    assert not any(latch.path.read_bytes()[80:512]), "a page of a version that had no such word"
+    before = time.time_ns() // 1000
+    latch.note_journal_failure()
+    again = Latch(latch.path)
+    assert again.journal_failed_us >= before
+    assert not again.is_halted(), "the note itself halts nobody"
+    again.forget_journal_failure()
+    again.close()
+    assert latch.journal_failed_us == 0

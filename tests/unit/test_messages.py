@@ -25,7 +25,7 @@ CHILD = messages.ChildState("risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals
 WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Hello("risk", 3, b"e", 1, 64, 2), [1, "risk", 3, b"e", 1, 64, 2]),
     (messages.Welcome(b"e", 1, 9, 4, b"boot", True, b"t", 6), [2, b"e", 1, 9, 4, b"boot", True, b"t", 6]),
-    (messages.Data(b"e", 10, 2, 11, 0), [3, b"e", 10, 2, 11, 0]),
+    (messages.Data(b"e", 10, 2, 11, 0, True), [3, b"e", 10, 2, 11, 0, True]),
     (messages.Credit(5, 6), [4, 5, 6]),
     (messages.Append(3, 41, 2), [5, 3, 41, 2]),
     (messages.Reset("too old"), [6, "too old"]),

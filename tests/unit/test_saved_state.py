@@ -1,0 +1,158 @@
+"""A strategy's save and load: its next life goes on where the last checkpoint found it, and hears what came since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from houses import House, house_config
+
+from actors.strategies import Fill, Strategy, Tick
+from protocol.records import Checkpoint, OrderPlace
+from protocol.settings import Config
+from protocol.state import decode_strategy_state
+
+EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
+FEED = "[market_data]\nrate = 2000\n"
+ROWS = 400
+
+
+class Counting(Strategy):
+    """Counts what it has seen, over all its lives; buys and sells in turn every tenth tick."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self.fills: list[int] = []
+        self.events: list[str] = []
+
+    def on_start(self) -> None:
+        self.events.append("start")
+
+    def on_tick(self, tick: Tick) -> None:
+        self.seen.append(tick.time)
+        if len(self.seen) % 10 == 0:
+            (self.buy if len(self.seen) % 20 else self.sell)("EURUSD", 1)
+
+    def on_fill(self, fill: Fill) -> None:
+        self.events.append("fill")
+        self.fills.append(fill.order_id)
+
+    def save(self) -> Any:
+        return {"seen": self.seen, "fills": self.fills}
+
+    def load(self, state: Any) -> None:
+        self.events.append("load")
+        self.seen, self.fills = list(state["seen"]), list(state["fills"])
+
+
+class Vectorised(Counting):
+    on_tick = Strategy.on_tick
+
+    def on_ticks(self, batch: Any) -> None:
+        self.seen += [int(time) for time in batch["timestamp"]]
+        if len(self.seen) % 5 == 0:
+            self.buy("EURUSD", 1)
+
+
+class NoState(Counting):
+    def save(self) -> Any:
+        return None
+
+
+class BadState(Counting):
+    def save(self) -> Any:
+        return object()
+
+
+def csv_feed(directory: Path) -> str:
+    lines = [f"2024-01-01T00:{i // 60:02}:{i % 60:02},1.1,1.2" for i in range(ROWS)]
+    (directory / "rows.csv").write_text("\n".join(["timestamp,bid,ask", *lines]) + "\n", encoding="utf-8")
+    return f'[market_data]\nsource = "csv"\npath = "{directory}/rows.csv"\nsymbol = "EURUSD"\nbars = [1]\n'
+
+
+def config_of(directory: Path, kind: str, feed: str = FEED) -> Config:
+    """A checkpoint every 20 records."""
+    config = house_config(directory / "run", f"{__name__}:{kind}", feed)
+    strategy = msgspec.structs.replace(config.strategies[0], slice=7)
+    wal = msgspec.structs.replace(config.wal, checkpoint_records=20)
+    return msgspec.structs.replace(config, strategies=[strategy], wal=wal)
+
+
+def strategy_of(house: House) -> Any:
+    return house.actors["strategy.one"].strategy
+
+
+def last_checkpoint(house: House, *, with_strategy: bool = True) -> Checkpoint | None:
+    found = [record for record in house.records() if isinstance(record, Checkpoint)]
+    found = [record for record in found if bool(record.state_of("strategy.one")) == with_strategy]
+    return found[-1] if found else None
+
+
+def test_a_new_life_is_loaded_started_told_and_fed_from_where_the_checkpoint_found_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(config_of(tmp_path, "Counting"), monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: last_checkpoint(house), "a checkpoint with the strategy's state")
+        house.until(lambda: len(strategy_of(house).fills) > 5, "fills")
+        missed = house.actors["strategy.one"].feed.position // 3 - len(strategy_of(house).seen)
+        house.kill("strategy.one")
+        record = last_checkpoint(house)
+        assert record is not None
+        row = record.state_of("strategy.one")
+        assert row is not None
+        state = decode_strategy_state(row[1])
+        house.start("strategy.one")
+        strategy = strategy_of(house)
+        house.until(lambda: len(strategy.seen) > len(state.saved["seen"]) + 20, "ticks of the new life")
+        assert strategy.events[:2] == ["load", "start"]
+        assert strategy.seen[: len(state.saved["seen"])] == state.saved["seen"]
+        assert house.actors["strategy.one"].feed.position // 3 - len(strategy.seen) == missed, "every tick once"
+        assert sorted(strategy.seen) == strategy.seen
+        house.until(lambda: len(strategy.fills) > len(state.saved["fills"]), "fills")
+        own = [record.order_id for record in house.records() if isinstance(record, OrderPlace)]
+        assert strategy.fills == own[: len(strategy.fills)], "each fill once, those while it was away too"
+
+
+@pytest.mark.parametrize("kind", ["Counting", "Vectorised"])
+def test_over_a_file_every_row_is_seen_once_and_no_tick_is_acted_on_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    with House(config_of(tmp_path, kind, csv_feed(tmp_path)), monkeypatch) as house:
+        house.start(*EVERYONE)
+        for part in (4, 2):
+            house.until(lambda part=part: len(strategy_of(house).seen) > ROWS // part, "a part of the file")
+            house.until(lambda: last_checkpoint(house), "a checkpoint")
+            house.kill("strategy.one")
+            house.start("strategy.one")
+            assert strategy_of(house).events[:2] == ["load", "start"]
+        house.until(lambda: len(strategy_of(house).seen) >= ROWS, "the whole file")
+        assert len(strategy_of(house).seen) == len(set(strategy_of(house).seen)) == ROWS
+        places = [record.market_position for record in house.records() if isinstance(record, OrderPlace)]
+        assert len(places) == len(set(places))
+        assert places == sorted(places)
+
+
+def test_a_strategy_that_saves_nothing_is_warmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with House(config_of(tmp_path, "NoState"), monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: last_checkpoint(house, with_strategy=False), "a checkpoint without its state")
+        first = strategy_of(house).seen[0]
+        house.kill("strategy.one")
+        house.start("strategy.one")
+        house.until(lambda: strategy_of(house).seen, "ticks")
+        assert strategy_of(house).events[0] == "start"
+        assert strategy_of(house).seen[0] <= first, "from the first tick that there still is"
+
+
+def test_a_state_that_is_no_value_ends_that_strategy_and_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(config_of(tmp_path, "BadState"), monkeypatch) as house:
+        house.start(*EVERYONE)
+        with pytest.raises(TypeError, match=r"save\(\)"):
+            house.until(lambda: False, "never")
+        house.kill("strategy.one")
+        house.until(lambda: last_checkpoint(house, with_strategy=False), "a checkpoint without it")

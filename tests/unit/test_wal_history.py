@@ -1,0 +1,96 @@
+"""The journal's files read as one: where reading begins, what is missing, and what changes while it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_wal_roll import opened_copy, rolled
+from wal_journals import DIRECTORY, WatchedStorage
+
+from protocol.errors import WalCorruptError, WalTornTailError
+from protocol.wal.history import first_lsn_since, read_history
+from protocol.wal.sealed import list_sealed, pack_sealed, sealed_path
+from protocol.wal.storage import File, MemoryStorage, RealStorage, Storage
+
+JOURNAL = DIRECTORY / "journal.wal"
+
+
+def three_files() -> MemoryStorage:
+    """LSN 1..12 and 13..16 sealed, 17 in journal.wal."""
+    storage = MemoryStorage()
+    rolled(storage)
+    journal = opened_copy(storage)
+    journal.checkpoint(17_000, ())
+    journal._release()
+    return storage
+
+
+def lsns_and_error(storage: Storage) -> tuple[list[int], str]:
+    read: list[int] = []
+    try:
+        for envelope, _, _ in read_history(DIRECTORY, storage=storage):
+            read.append(envelope.lsn)
+    except (WalCorruptError, WalTornTailError) as error:
+        return read, str(error)
+    return read, ""
+
+
+def test_what_is_sealed_is_read_and_the_missing_journal_named() -> None:
+    storage = three_files()
+    storage.unlink(JOURNAL)
+    read, error = lsns_and_error(storage)
+    assert read == list(range(1, 17))
+    assert "expected a file that begins with LSN 17, found none" in error
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"torn"], ids=["empty", "zeros", "too short"])
+def test_what_is_sealed_is_read_before_a_journal_whose_first_entry_cannot_be(content: bytes) -> None:
+    storage = three_files()
+    storage.files[JOURNAL] = bytearray(content)
+    read, error = lsns_and_error(storage)
+    assert read == list(range(1, 17))
+    assert str(DIRECTORY) in error
+
+
+def test_a_missing_file_in_the_middle_is_named_also_before_a_journal_that_cannot_be_read() -> None:
+    storage = three_files()
+    storage.unlink(sealed_path(DIRECTORY, 13))
+    assert "found a file that begins with LSN 17" in lsns_and_error(storage)[1]
+    storage.files[JOURNAL] = bytearray(b"\0" * 100)
+    read, error = lsns_and_error(storage)
+    assert (read, "magic" in error) == (list(range(1, 13)), True)
+
+
+def test_without_any_file_there_is_nothing_to_read() -> None:
+    with pytest.raises(FileNotFoundError):
+        list(read_history(DIRECTORY, storage=MemoryStorage()))
+
+
+class Watching(WatchedStorage):
+    """Packs the first sealed file between the look at the directory and the opening."""
+
+    packed = False
+
+    def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> File:
+        if path == sealed_path(DIRECTORY, 1) and not self.packed:
+            self.packed = True
+            pack_sealed(self.inner, list_sealed(self.inner, DIRECTORY)[0])
+        return super().open(path, create=create, read_only=read_only)
+
+
+def test_a_file_that_is_packed_under_the_reader_is_found_again() -> None:
+    storage = Watching(three_files())
+    assert lsns_and_error(storage) == (list(range(1, 18)), "")
+    assert storage.packed
+
+
+def test_reading_begins_with_the_file_that_was_the_journal_then(tmp_path: Path) -> None:
+    storage = RealStorage()
+    journal = rolled(storage, tmp_path)
+    journal.checkpoint(17_000, ())
+    journal._release()
+    pack_sealed(storage, list_sealed(storage, tmp_path)[0])
+    begins = {0: 1, 1_000: 1, 12_999: 1, 13_000: 13, 16_999: 13, 99_999: 13}
+    assert {since_us: first_lsn_since(tmp_path, since_us) for since_us in begins} == begins
+    assert first_lsn_since(tmp_path / "nowhere", 5) == 1

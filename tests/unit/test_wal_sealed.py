@@ -1,0 +1,224 @@
+"""Sealed files: packed without ever being lost, removed by `wal.keep` from the oldest on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wal_journals import build, entry, nobody_knows
+
+from protocol.errors import ConfigError, WalCorruptError, WalError
+from protocol.settings import WalSettings, parse_config
+from protocol.wal import sealed as sealed_module
+from protocol.wal.history import read_history
+from protocol.wal.journal import Journal
+from protocol.wal.sealed import SealedFile, list_sealed, open_sealed, pack_sealed, tidy_sealed
+from protocol.wal.storage import RealStorage
+
+HOUR_US = 3_600_000_000
+DISK = RealStorage()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Four sealed files, sealed at 1, 2, 3 and 4 hours; the journal has been closed."""
+    build(DISK, tmp_path)
+    journal = Journal(tmp_path)
+    journal.open(nobody_knows)
+    for hour in (1, 2, 3, 4):
+        journal.checkpoint(hour * HOUR_US, ())
+        journal.append_batch([entry(journal.tail_lsn + 1)])
+        journal.sync()
+    journal.close()
+    return tmp_path
+
+
+def names(directory: Path) -> list[tuple[int, bool]]:
+    """(first LSN, whether it is packed)."""
+    return [(file.first_lsn, file.is_packed) for file in list_sealed(DISK, directory)]
+
+
+def tidy(directory: Path, files_max: int | None = None, age_max_s: int | None = None, now_h: float = 5) -> None:
+    tidy_sealed(DISK, directory, files_max=files_max, age_max_s=age_max_s, now_us=int(now_h * HOUR_US))
+
+
+def test_all_but_the_newest_are_packed_and_the_history_is_what_it_was(directory: Path) -> None:
+    before = list(read_history(directory))
+    tidy(directory)
+    assert names(directory) == [(1, True), (13, True), (15, True), (17, False)]
+    assert list(read_history(directory)) == before
+    tidy(directory)
+    assert names(directory) == [(1, True), (13, True), (15, True), (17, False)]
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ({"files_max": 2}, [15, 17]),
+        ({"files_max": 0}, []),
+        ({"files_max": 9}, [1, 13, 15, 17]),
+        ({"age_max_s": 3 * 3600}, [13, 15, 17]),
+        ({"age_max_s": 3600 // 2}, []),
+        ({"age_max_s": 100 * 3600}, [1, 13, 15, 17]),
+        ({"files_max": 3, "age_max_s": 2 * 3600}, [15, 17]),
+    ],
+    ids=str,
+)
+def test_the_oldest_go_by_number_and_by_age(
+    directory: Path, rule: dict[str, int], kept: list[int], is_packed: bool
+) -> None:
+    if is_packed:
+        tidy(directory)
+    tidy(directory, **rule)
+    assert [first for first, _ in names(directory)] == kept
+    assert next(read_history(directory))[0].lsn == (kept[0] if kept else 19)
+
+
+def test_an_age_that_cannot_be_told_removes_nothing(directory: Path) -> None:
+    path = list_sealed(DISK, directory)[1].path
+    path.write_bytes(b"garbage" + path.read_bytes())
+    tidy(directory, age_max_s=1)
+    assert [first for first, _ in names(directory)] == [1, 13, 15, 17]
+
+
+def test_without_the_extra_files_stay_plain_and_packed_ones_are_an_error_that_says_what_to_install(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = pack_sealed(DISK, list_sealed(DISK, directory)[0])
+
+    def missing() -> Any:
+        raise WalError("compressed sealed files need the extra `zstd`: pip install 'seawall[zstd]'")
+
+    monkeypatch.setattr(sealed_module, "_zstandard", missing)
+    tidy(directory)
+    assert names(directory) == [(1, True), (13, False), (15, False), (17, False)]
+    with pytest.raises(WalError, match=r"seawall\[zstd\]"):
+        open_sealed(DISK, packed)
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def crash_at(number: int) -> tuple[RealStorage, Callable[[], bool]]:
+    """A disk on which the `number`th change never happens, and whether it came to that."""
+    calls = 0
+
+    class Crashing(RealStorage):
+        def _count(self) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise Crash
+
+        def rename(self, source: Path, target: Path) -> None:
+            self._count()
+            super().rename(source, target)
+
+        def unlink(self, path: Path) -> None:
+            self._count()
+            super().unlink(path)
+
+        def sync_directory(self, path: Path) -> None:
+            self._count()
+            super().sync_directory(path)
+
+        def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> Any:
+            if create:
+                self._count()
+            return super().open(path, create=create, read_only=read_only)
+
+    return Crashing(), lambda: calls >= number
+
+
+def test_a_crash_at_any_step_of_packing_leaves_the_history_whole(directory: Path) -> None:
+    before = list(read_history(directory))
+    number = 0
+    for number in range(1, 100):
+        disk, has_crashed = crash_at(number)
+        with suppress(Crash):
+            tidy_sealed(disk, directory, files_max=None, age_max_s=None, now_us=0)
+        assert list(read_history(directory)) == before
+        if not has_crashed():
+            break
+    assert number > 3
+    assert [packed for _, packed in names(directory)] == [True, True, True, False]
+    journal = Journal(directory)
+    journal.open(nobody_knows)
+    journal.close()
+    assert not [name for name in os.listdir(directory) if name.endswith(".new")], "a leftover goes at the next open"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-5], lambda data: data[:100] + b"\xff" + data[101:], lambda data: b""], ids=str
+)
+def test_a_packed_file_that_is_damaged_is_corrupt(directory: Path, damage: Callable[[bytes], bytes]) -> None:
+    packed = pack_sealed(DISK, list_sealed(DISK, directory)[0])
+    packed.path.write_bytes(damage(packed.path.read_bytes()))
+    with pytest.raises(WalCorruptError):
+        list(read_history(directory))
+
+
+def test_a_plain_file_and_its_packed_copy_are_one_and_go_together(directory: Path) -> None:
+    """A crash between the rename and the unlink of packing."""
+    first = list_sealed(DISK, directory)[0]
+    content = first.path.read_bytes()
+    pack_sealed(DISK, first)
+    first.path.write_bytes(content)
+    assert names(directory)[0] == (1, False)
+    tidy(directory, files_max=3)
+    assert not list(directory.glob("journal-00000000000000000001*"))
+
+
+def test_other_names_are_none_of_ours(directory: Path) -> None:
+    for name in ("journal-1.wal", "journal-00000000000000000099.wal.bak", "journal.wal.torn-3"):
+        (directory / name).write_bytes(b"x")
+    assert [first for first, _ in names(directory)] == [1, 13, 15, 17]
+    assert SealedFile(1, directory / "a.wal.zst").is_packed
+
+
+# The setting.
+
+CONFIG = """
+[engine]
+name = "x"
+run_dir = "run"
+[[instruments]]
+symbol = "EURUSD"
+tick_size = 0.00001
+lot_size = 1.0
+[wal]
+"""
+
+
+@pytest.mark.parametrize(
+    ("keep", "rule"),
+    [
+        ('"all"', (None, None)),
+        ("0", (0, None)),
+        ("20", (20, None)),
+        ('"30d"', (None, 30 * 86_400)),
+        ('"12h"', (None, 12 * 3_600)),
+    ],
+)
+def test_keep_is_a_number_an_age_or_all(keep: str, rule: tuple[int | None, int | None]) -> None:
+    assert parse_config(f"{CONFIG}keep = {keep}\n").wal.keep_rule == rule
+    assert WalSettings().keep_rule == (None, None)
+
+
+@pytest.mark.parametrize("keep", ["-1", '"none"', '"12"', '"0d"', '"1.5h"', "1.5", '""', "true"])
+def test_keep_is_nothing_else(keep: str) -> None:
+    with pytest.raises(ConfigError, match=r"wal\.keep"):
+        parse_config(f"{CONFIG}keep = {keep}\n")
+
+
+@pytest.mark.parametrize("key", ["checkpoint_records", "checkpoint_mb"])
+def test_checkpoints_come_at_numbers_that_make_sense(key: str) -> None:
+    assert getattr(parse_config(f"{CONFIG}{key} = 0\n").wal, key) == 0
+    with pytest.raises(ConfigError, match=rf"wal\.{key} = -1: at least 0"):
+        parse_config(f"{CONFIG}{key} = -1\n")
