@@ -24,6 +24,7 @@ from protocol.errors import WalError, WalSyncError
 from protocol.wal.format import HEADER
 
 DIRECTORY: Final = Path("/run/wal")
+WARNINGS: Final = ("torn_tail_cut", "journal_copied_after_failure")
 ATTEMPTS_MAX: Final = 4
 """Starts in a row that may fail; then one goes undisturbed."""
 
@@ -105,9 +106,9 @@ class History:
 
     @contextmanager
     def watching_cut(self, path: Path) -> Iterator[None]:
-        """If the opening within cuts the file `path`, then all that went is on disk in a copy, and was warned of.
+        """If the opening within cuts the file `path`, then all that went is on disk, and was warned of.
 
-        The copy also if it ends in mid-opening, by whatever.
+        On disk in a copy; or in the very file, which has failed and is only renamed. Even if the opening is cut short.
         """
         disk, before = self.disk, self.disk.content(path) or b""
         is_done = False
@@ -120,10 +121,12 @@ class History:
                 assert before.startswith(after), "the file was changed, not only cut"
                 torn = before[len(after) :]
                 if torn:
-                    copies = [name for name, content in disk.contents().items() if content == torn]
-                    assert any(map(disk.is_durable, copies)), f"{len(torn)} bytes were cut and not kept"
-        warned = [line for line in logs if line["event"] == "torn_tail_cut"]
-        assert not is_done or len(warned) == bool(torn), f"{len(torn)} bytes were cut, {len(warned)} warnings"
+                    contents = disk.contents().items()
+                    kept = any(content == torn and disk.is_durable(copy) for copy, content in contents)
+                    kept = kept or any(content == before and disk.has_durable_name(copy) for copy, content in contents)
+                    assert kept, f"{len(torn)} bytes were cut and not kept"
+        warned = [line["lost_bytes"] for line in logs if line["event"] in WARNINGS]
+        assert not is_done or sum(warned) == len(torn), f"{len(torn)} bytes were cut, {warned} warned of"
         self.counts.torn_tails += bool(torn)
 
 

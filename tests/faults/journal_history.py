@@ -55,6 +55,8 @@ class JournalHistory(History):
         """What the health pages say, and what of that is certainly on disk."""
         self.kept_from = 1
         """The lowest LSN that no retention may have removed."""
+        self.has_failed = False
+        """What the latch page says: the next start leaves the file alone and goes on in a copy."""
         self.journal_id = b""
         self.number = 0
         self._open()
@@ -118,7 +120,7 @@ class JournalHistory(History):
             try:
                 tidy_sealed(self.disk, DIRECTORY, files_max=keep, age_max_s=None, now_us=0)
             except WalError as error:  # only room was not saved: the journal goes on
-                self.failed(error)
+                History.failed(self, error)
 
         self._perform(action, TIDY_CALLS)
 
@@ -145,7 +147,13 @@ class JournalHistory(History):
         self._keep_promise()
         assert self.promised <= journal.tail_lsn
 
+    def failed(self, error: WalError) -> None:
+        super().failed(error)
+        if isinstance(error, WalSyncError) and self.choose(4) < 3:  # else it died before it could note it
+            self.has_failed = True
+
     def on_power_loss(self) -> None:
+        self.has_failed = self.has_failed and self.choose(2) == 0  # the note may not have come to the disk
         self.seen = self.seen_durable = self.seen - self.choose(self.seen - self.seen_durable + 1)
 
     # What the steps do.
@@ -255,9 +263,12 @@ class JournalHistory(History):
 
     def _open_once(self) -> Recovery:
         self._arm_start(OPEN_CALLS)
+        was_there = self.disk.exists(PATH)
         with self.watching_cut(PATH):
-            recovery = self.journal.open(self._known_lsn)
+            recovery = self.journal.open(self._known_lsn, fresh_file=self.has_failed)
         self.disk.disarm()
+        assert (recovery.kept is not None) == (self.has_failed and was_there)
+        self.has_failed = False
         self._verify()
         if self.journal.is_new:
             self._create()

@@ -15,10 +15,10 @@ from protocol.wal.log import WriteAheadLog
 
 PATH: Final = DIRECTORY / "plain.wal"
 TYPES: Final = (EntryType.ORDER_PLACE, EntryType.ORDER_UPDATE, EntryType.CHECKPOINT)
-SIZES: Final = (0, 1, 7, 40, 700)
+SIZES: Final = (0, 1, 40, 700, 1200)
 """Of the data: empty, short, and over a sector's end wherever it begins. And such that the next header is torn."""
-OPEN_CALLS: Final = 13
-STEP_CALLS: Final = 9
+OPEN_CALLS, APPEND_CALLS, REPLACE_CALLS, CLEAR_CALLS = 13, 2, 9, 1
+"""How many calls of the disk each may make, roughly: the nth of them meets the fault."""
 
 Entries = list[tuple[EntryType, bytes]]
 
@@ -45,10 +45,11 @@ class LogHistory(History):
         self._append((EntryType.CHECKPOINT, b"\0"))
 
     def truncate_to_checkpoint(self) -> None:
-        self._perform(self.log.truncate_to_checkpoint, self.entries[max(self._last_checkpoint(), 0) :])
+        after = self.entries[max(self._last_checkpoint(), 0) :]
+        self._perform(self.log.truncate_to_checkpoint, REPLACE_CALLS, after)
 
     def clear(self) -> None:
-        self._perform(self.log.clear, [])
+        self._perform(self.log.clear, CLEAR_CALLS, [])
 
     def close_and_open(self) -> None:
         self.log.close()
@@ -78,11 +79,11 @@ class LogHistory(History):
         return max((n for n, (kind, _) in enumerate(self.entries) if kind is EntryType.CHECKPOINT), default=-1)
 
     def _append(self, entry: tuple[EntryType, bytes]) -> None:
-        self._perform(lambda: self.log.append(*entry), [*self.entries, entry])
+        self._perform(lambda: self.log.append(*entry), APPEND_CALLS, [*self.entries, entry])
 
-    def _perform(self, action: Callable[[], None], after: Entries) -> None:
+    def _perform(self, action: Callable[[], None], calls: int, after: Entries) -> None:
         """If it does not return, the log holds what it held before, or `after`."""
-        self.arm(STEP_CALLS)
+        self.arm(calls)
         try:
             action()
         except ProcessDied as where:

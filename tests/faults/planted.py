@@ -48,15 +48,12 @@ FAULTS: Final = {
         Journal.write_watermark, "self.durable_lsn, self._durable_crc", "self.tail_lsn, self.last_crc"
     ),
     # CRC and chain.
-    "CRC not checked": Planted(scan.iterate_chain, "crc32(data) != crc or ", ""),
-    "chain not checked": Planted(scan.iterate_chain, " or previous != last_crc", ""),
+    "CRC not checked": Planted(scan._take_good, "crc32(window[start:end]) != crc or ", ""),
+    "chain not checked": Planted(scan._take_good, " or previous != last_crc", ""),
     "log CRC not checked": Planted(format.iterate_entries, "crc32(data) != crc", "False"),
     # Names.
     "rename without directory sync": Planted(replace.put_in_place, f"new_path, path)\n    {SYNC}", "new_path, path)"),
     "link without directory sync": Planted(replace.put_in_place, f"keep_as)\n        {SYNC}", "keep_as)"),
-    "log rename without directory sync": Planted(
-        WriteAheadLog._replace_file, "self._storage.sync_directory(self._path.parent)", "pass"
-    ),
     "new journal without directory sync": Planted(
         Journal.create, "self._storage.sync_directory(self.path.parent)", "pass"
     ),
@@ -64,9 +61,11 @@ FAULTS: Final = {
     # Recovery.
     "R1 not rewritten": Planted(Journal._rewrite_undurable, "range(start, self._end, COPY_BYTES)", "()"),
     "R1 not synced": Planted(Journal._rewrite_undurable, "    file.sync()\n", ""),
-    "R5 second name kept": Planted(Journal._remove_leftovers, "unfinished + leftovers:\n", "leftovers:\n"),
-    "tail not kept": Planted(Journal._cut_tail, "copy.sync()", "pass"),
-    "tail cut before it is kept": Planted(Journal._cut_tail, "copy.sync()", "file.truncate(scan.end), copy.sync()"),
+    "R5 second name kept": Planted(Journal._remove_leftovers, " or self._storage.is_same_file(path, self.path)", ""),
+    "tail not kept": Planted(Journal._cut_tail, "self._storage.sync_directory(self.path.parent)", "pass"),
+    "tail cut before it is kept": Planted(Journal._cut_tail, "copy_path = ", "file.truncate(scan.end); copy_path = "),
+    "failed file written again": Planted(Journal._recover, "if fresh_file:", "if False:"),
+    "failed file not kept": Planted(Journal._move_to_fresh_file, "self.path, kept)", "self.path)"),
     "failure not final": Planted(Journal._fail, "self._failure = str(error)", "pass"),
     "log hole taken for damage": Planted(WriteAheadLog._refuse_damage, "_has_lost_sector(content, bad.offset)", "0"),
     # Dedup.
