@@ -309,7 +309,11 @@ class SimulatedDisk:
         inode = self._names.get(path)
         if inode is None or inode.pending or inode.content != inode.durable:
             return False
-        return self._durable_names.get(path) is inode and not any(
+        return self.has_durable_name(path)
+
+    def has_durable_name(self, path: Path) -> bool:
+        """The file would be found after any power loss under this name, whatever is in it."""
+        return self._durable_names.get(path) is self._names.get(path) and not any(
             path in (change.gives, change.takes) for change in self._changes
         )
 

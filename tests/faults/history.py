@@ -3,7 +3,7 @@
 A history is a sequence of steps (methods of a History), each of which leaves an open log behind, however often the
 process died within it. All that is uncertain, the steps and their contents too, comes from `choose`; so hypothesis
 can drive a history (machine_of) and shrink it, and random numbers can drive many of them quickly (play).
-A broken promise is an AssertionError.
+A broken promise is an AssertionError, or a WalCorruptError of the code under test: nothing here damages a file.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any, ClassVar, Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from simulated_disk import SECTOR_BYTES, Choose, Fault, SimulatedDisk
+from simulated_disk import SECTOR_BYTES, Choose, Fault, ProcessDied, SimulatedDisk
 from structlog.testing import capture_logs
 
+from protocol.errors import WalError, WalSyncError
 from protocol.wal.format import HEADER
 
 DIRECTORY: Final = Path("/run/wal")
+WARNINGS: Final = ("torn_tail_cut", "journal_copied_after_failure")
 ATTEMPTS_MAX: Final = 4
 """Starts in a row that may fail; then one goes undisturbed."""
 
@@ -54,6 +56,8 @@ class History:
     def __init__(self, choose: Choose, counts: Counts | None = None, *, whole_sectors: bool = False) -> None:
         self.choose = choose
         self.counts = counts or Counts()
+        self.trace: list[str] = []
+        """What happened, in words."""
         self.disk = SimulatedDisk(choose, whole_sectors=whole_sectors)
 
     def check(self) -> None:
@@ -77,41 +81,78 @@ class History:
         """The process is gone, killed or with the power."""
         assert self.disk.retries == 0, "a file was written or synced after it had failed"
         if self.choose(2):
+            self.trace.append("power loss")
             self.disk = self.disk.crash()
             self.counts.power_losses += 1
             self.on_power_loss()
         else:
+            self.trace.append("kill")
             self.disk = self.disk.kill()
             self.counts.kills += 1
+
+    def died(self, where: ProcessDied) -> None:
+        self.trace.append(f"death in {where}")
+        self.counts.deaths += 1
+
+    def failed(self, error: WalError) -> None:
+        """One of the failures of the simulated disk. Raises: `error`, if it is not."""
+        if "simulated" not in str(error):
+            raise error
+        self.trace.append(str(error))
+        self.counts.failures += 1
 
     def on_power_loss(self) -> None:
         """What else lost its power."""
 
     @contextmanager
     def watching_cut(self, path: Path) -> Iterator[None]:
-        """If the opening within cuts the file `path`, then all that went is on disk in a copy, and was warned of."""
-        before = self.disk.content(path) or b""
+        """If the opening within cuts the file `path`, then all that went is on disk, and was warned of.
+
+        On disk in a copy; or in the very file, which has failed and is only renamed. Even if the opening is cut short.
+        """
+        disk, before = self.disk, self.disk.content(path) or b""
+        is_done = False
         with capture_logs() as logs:
-            yield
-        after = self.disk.content(path) or b""
-        assert before.startswith(after), "the file was changed, not only cut"
-        torn = before[len(after) :]
-        warned = [line for line in logs if line["event"] == "torn_tail_cut"]
-        assert len(warned) == bool(torn), f"{len(torn)} bytes were cut, {len(warned)} warnings"
-        if torn:
-            self.counts.torn_tails += 1
-            copy = Path(warned[0]["copy"])
-            assert (self.disk.content(copy), self.disk.is_durable(copy)) == (torn, True), "the tail was not kept"
+            try:
+                yield
+                is_done = True
+            finally:
+                after = disk.content(path) or b""
+                assert before.startswith(after), "the file was changed, not only cut"
+                torn = before[len(after) :]
+                if torn:
+                    contents = disk.contents().items()
+                    kept = any(content == torn and disk.is_durable(copy) for copy, content in contents)
+                    kept = kept or any(content == before and disk.has_durable_name(copy) for copy, content in contents)
+                    assert kept, f"{len(torn)} bytes were cut and not kept"
+        warned = [line["lost_bytes"] for line in logs if line["event"] in WARNINGS]
+        assert not is_done or sum(warned) == len(torn), f"{len(torn)} bytes were cut, {warned} warned of"
+        self.counts.torn_tails += bool(torn)
 
 
-def play(kind: Callable[[Choose, Counts], History], choose: Choose, steps: int, counts: Counts) -> None:
-    """One history of so many steps. Raises: AssertionError for a broken promise."""
-    history = kind(choose, counts)
+def must_refuse(action: Callable[[], object], after: str) -> None:
+    try:
+        action()
+    except WalSyncError:
+        return
+    raise AssertionError(f"done in spite of: {after}")
+
+
+def play(kind: type[History], choose: Choose, steps: int, counts: Counts, trace: list[str] | None = None) -> None:
+    """One history of so many steps; `trace` gets what happened. Raises: what a broken promise raises."""
     counts.histories += 1
-    for _ in range(steps):
-        getattr(history, history.STEPS[choose(len(history.STEPS))])()
-        history.check()
-        counts.steps += 1
+    history = kind.__new__(kind)
+    try:
+        history.__init__(choose, counts)
+        for _ in range(steps):
+            step = history.STEPS[choose(len(history.STEPS))]
+            history.trace.append(step)
+            getattr(history, step)()
+            history.check()
+            counts.steps += 1
+    finally:
+        if trace is not None:
+            trace += history.trace
 
 
 def choosing_by(random: Random) -> Choose:

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-import pytest
-from history import ATTEMPTS_MAX, DIRECTORY, Counts, History
+from history import ATTEMPTS_MAX, DIRECTORY, Counts, History, must_refuse
 from simulated_disk import Choose, ProcessDied
 
-from protocol.errors import WalCorruptError, WalError, WalSyncError
+from protocol.errors import WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, Envelope, iterate_payload
 from protocol.wal.history import read_history
@@ -56,6 +55,8 @@ class JournalHistory(History):
         """What the health pages say, and what of that is certainly on disk."""
         self.kept_from = 1
         """The lowest LSN that no retention may have removed."""
+        self.has_failed = False
+        """What the latch page says: the next start leaves the file alone and goes on in a copy."""
         self.journal_id = b""
         self.number = 0
         self._open()
@@ -112,10 +113,16 @@ class JournalHistory(History):
 
     def tidy(self) -> None:
         keep = self.choose(3)
-        sealed = list_sealed(self.disk, DIRECTORY)
-        firsts = [*(file.first_lsn for file in sealed), self.journal.first_lsn]
-        self.kept_from = max(self.kept_from, firsts[-1 - keep :][0])
-        self._perform(lambda: tidy_sealed(self.disk, DIRECTORY, files_max=keep, age_max_s=None, now_us=0), TIDY_CALLS)
+        begins = [*(file.first_lsn for file in list_sealed(self.disk, DIRECTORY)), self.journal.first_lsn]
+        self.kept_from = max(self.kept_from, begins[-1 - keep :][0])
+
+        def action() -> None:
+            try:
+                tidy_sealed(self.disk, DIRECTORY, files_max=keep, age_max_s=None, now_us=0)
+            except WalError as error:  # only room was not saved: the journal goes on
+                History.failed(self, error)
+
+        self._perform(action, TIDY_CALLS)
 
     def close_and_open(self) -> None:
         if self._perform(self.journal.close, CLOSE_CALLS) or not self.journal.is_open:
@@ -140,7 +147,13 @@ class JournalHistory(History):
         self._keep_promise()
         assert self.promised <= journal.tail_lsn
 
+    def failed(self, error: WalError) -> None:
+        super().failed(error)
+        if isinstance(error, WalSyncError) and self.choose(4) < 3:  # else it died before it could note it
+            self.has_failed = True
+
     def on_power_loss(self) -> None:
+        self.has_failed = self.has_failed and self.choose(2) == 0  # the note may not have come to the disk
         self.seen = self.seen_durable = self.seen - self.choose(self.seen - self.seen_durable + 1)
 
     # What the steps do.
@@ -186,39 +199,34 @@ class JournalHistory(History):
         self.arm(calls)
         try:
             action()
-        except ProcessDied:
-            self.counts.deaths += 1
+        except ProcessDied as where:
+            self.died(where)
             self.records += more
             self._next_life()
             return False
-        except WalSyncError:
-            self.counts.failures += 1
+        except WalSyncError as error:
+            self.failed(error)
             self.records += more
-            self._refuses_everything()
+            self._refuses_everything(str(error))
             self._next_life()
             return False
         except WalError as error:  # no room for a checkpoint, or something could not be read: nothing has happened
-            if "simulated" not in str(error):
-                raise
-            self.counts.failures += 1
+            self.failed(error)
             self.disk.disarm()
             return False
         self.disk.disarm()
         self.records += more
         return True
 
-    def _refuses_everything(self) -> None:
+    def _refuses_everything(self, after: str) -> None:
         """A failed write or sync is final: nothing is written or acknowledged any more."""
         self.disk.disarm()
         journal, calls, released = self.journal, self.disk.calls, self.journal.release_lsn
-        if journal._failure is None:
-            return  # it was not the journal's own file
         for action in (
             lambda: journal.append_batch(self._new_records()), journal.sync, journal.write_watermark,
             lambda: journal.checkpoint(1, ()),
         ):  # fmt: skip
-            with pytest.raises(WalSyncError):
-                action()
+            must_refuse(action, after)
         journal.close()
         assert (self.disk.calls, journal.release_lsn) == (calls, released)
         self._keep_promise()
@@ -242,28 +250,25 @@ class JournalHistory(History):
             try:
                 self._open_once()
                 return
-            except ProcessDied:
-                self.counts.deaths += 1
+            except ProcessDied as where:
+                self.died(where)
                 self.end_process()
-            except WalSyncError:
-                self.counts.failures += 1
-                with pytest.raises(WalError):
-                    self.journal.open(self._known_lsn)
+            except WalSyncError as error:
+                self.failed(error)
                 self.end_process()
-            except WalCorruptError:
-                raise
             except WalError as error:
-                if "simulated" not in str(error):
-                    raise
-                self.counts.failures += 1
+                self.failed(error)
                 self.end_process()
         raise AssertionError("the last attempt was undisturbed, and yet failed")
 
     def _open_once(self) -> Recovery:
         self._arm_start(OPEN_CALLS)
+        was_there = self.disk.exists(PATH)
         with self.watching_cut(PATH):
-            recovery = self.journal.open(self._known_lsn)
+            recovery = self.journal.open(self._known_lsn, fresh_file=self.has_failed)
         self.disk.disarm()
+        assert (recovery.kept is not None) == (self.has_failed and was_there)
+        self.has_failed = False
         self._verify()
         if self.journal.is_new:
             self._create()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import pytest
-from history import ATTEMPTS_MAX, DIRECTORY, Counts, History
+from history import ATTEMPTS_MAX, DIRECTORY, Counts, History, must_refuse
 from simulated_disk import Choose, ProcessDied
 
 from protocol.errors import WalError, WalSyncError
@@ -16,10 +15,10 @@ from protocol.wal.log import WriteAheadLog
 
 PATH: Final = DIRECTORY / "plain.wal"
 TYPES: Final = (EntryType.ORDER_PLACE, EntryType.ORDER_UPDATE, EntryType.CHECKPOINT)
-SIZES: Final = (0, 1, 7, 40, 700)
+SIZES: Final = (0, 1, 40, 700, 1200)
 """Of the data: empty, short, and over a sector's end wherever it begins. And such that the next header is torn."""
-OPEN_CALLS: Final = 13
-STEP_CALLS: Final = 9
+OPEN_CALLS, APPEND_CALLS, REPLACE_CALLS, CLEAR_CALLS = 13, 2, 9, 1
+"""How many calls of the disk each may make, roughly: the nth of them meets the fault."""
 
 Entries = list[tuple[EntryType, bytes]]
 
@@ -46,10 +45,11 @@ class LogHistory(History):
         self._append((EntryType.CHECKPOINT, b"\0"))
 
     def truncate_to_checkpoint(self) -> None:
-        self._perform(self.log.truncate_to_checkpoint, self.entries[max(self._last_checkpoint(), 0) :])
+        after = self.entries[max(self._last_checkpoint(), 0) :]
+        self._perform(self.log.truncate_to_checkpoint, REPLACE_CALLS, after)
 
     def clear(self) -> None:
-        self._perform(self.log.clear, [])
+        self._perform(self.log.clear, CLEAR_CALLS, [])
 
     def close_and_open(self) -> None:
         self.log.close()
@@ -79,35 +79,34 @@ class LogHistory(History):
         return max((n for n, (kind, _) in enumerate(self.entries) if kind is EntryType.CHECKPOINT), default=-1)
 
     def _append(self, entry: tuple[EntryType, bytes]) -> None:
-        self._perform(lambda: self.log.append(*entry), [*self.entries, entry])
+        self._perform(lambda: self.log.append(*entry), APPEND_CALLS, [*self.entries, entry])
 
-    def _perform(self, action: Callable[[], None], after: Entries) -> None:
+    def _perform(self, action: Callable[[], None], calls: int, after: Entries) -> None:
         """If it does not return, the log holds what it held before, or `after`."""
-        self.arm(STEP_CALLS)
+        self.arm(calls)
         try:
             action()
-        except ProcessDied:
-            self.counts.deaths += 1
+        except ProcessDied as where:
+            self.died(where)
             self._next_life([self.entries, after])
-        except WalSyncError:
-            self.counts.failures += 1
-            self._refuses_everything()
+        except WalSyncError as error:
+            self.failed(error)
+            self._refuses_everything(str(error))
             self.log.close()
             self._next_life([self.entries, after])
-        except WalError:  # it could not be read, or no new file be made: nothing has happened
-            self.counts.failures += 1
+        except WalError as error:  # it could not be read, or no new file be made: nothing has happened
+            self.failed(error)
         else:
             self.entries = after
         self.disk.disarm()
 
-    def _refuses_everything(self) -> None:
+    def _refuses_everything(self, after: str) -> None:
         calls = self.disk.calls
         for action in (
             lambda: self.log.append(EntryType.ORDER_PLACE, b"more"), self.log.mark_checkpoint,
             self.log.truncate_to_checkpoint, self.log.clear,
         ):  # fmt: skip
-            with pytest.raises(WalSyncError):
-                action()
+            must_refuse(action, after)
         assert self.disk.calls == calls
 
     def _next_life(self, possible: list[Entries]) -> None:
@@ -123,18 +122,15 @@ class LogHistory(History):
                 self.arm(OPEN_CALLS)
             try:
                 self._open_once(truncate)
-            except ProcessDied:
-                self.counts.deaths += 1
+            except ProcessDied as where:
+                self.died(where)
                 self.end_process()
-            except WalSyncError:
-                self.counts.failures += 1
-                with pytest.raises(WalSyncError):
-                    self.log.open()
+            except WalSyncError as error:
+                self.failed(error)
+                must_refuse(self.log.open, str(error))
                 self.end_process()
             except WalError as error:
-                if "simulated" not in str(error):
-                    raise
-                self.counts.failures += 1
+                self.failed(error)
             else:
                 break
         self.disk.disarm()

@@ -1,0 +1,50 @@
+"""The histories of the log and the journal, in the number that CI has time for; histories.py runs any number of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from histories import STEPS
+from history import Counts, History, choosing_by, machine_of, play
+from hypothesis import HealthCheck, settings
+from journal_history import JournalHistory
+from log_history import LogHistory
+
+ROOT = Path(__file__).parents[2]
+SEEDED = 1000
+MACHINES = settings(
+    max_examples=30, stateful_step_count=12, derandomize=True, database=None, deadline=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [LogHistory, JournalHistory])
+def test_what_was_acknowledged_is_there_in_order_unchanged_after_whatever_happened(kind: type[History]) -> None:
+    counts = Counts()
+    for number in range(SEEDED):
+        play(kind, choosing_by(Random(number)), STEPS, counts)
+    assert counts.steps == SEEDED * STEPS
+    assert min(counts.kills, counts.power_losses, counts.deaths, counts.failures, counts.torn_tails) > SEEDED / 2
+    assert (counts.rolls > SEEDED / 2) == (kind is JournalHistory)
+
+
+class TestLogMachine(machine_of(LogHistory).TestCase):
+    """The same steps, chosen and shrunk by hypothesis."""
+
+    settings = MACHINES
+
+
+class TestJournalMachine(machine_of(JournalHistory).TestCase):
+    settings = MACHINES
+
+
+def test_the_long_run_counts_what_it_did_and_ends_with_0() -> None:
+    command = [sys.executable, "-m", "tests.faults.histories", "--histories", "40", "--seed", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "seed 1\n")
+    assert done.stdout.startswith("40 histories, 800 steps, ")
+    assert done.stdout.endswith("(seed 1): no promise broken\n")
