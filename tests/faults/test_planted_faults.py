@@ -1,0 +1,40 @@
+"""Our tests see: with a fault planted in it, the code breaks a promise that the histories, or a named test, notice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from histories import STEPS
+from history import Counts, choosing_by, play
+from journal_history import JournalHistory
+from log_history import LogHistory
+from planted import FAULTS, planted
+
+HISTORIES_MAX = 3000
+ELSEWHERE = {
+    "not deduplicated": "tests/unit/test_wal_actor.py::test_exactly_the_next_number_is_accepted",
+    "chain not checked": (
+        "tests/unit/test_wal_recovery.py::test_an_entry_with_a_good_crc_is_bad_if_it_does_not_follow"
+    ),
+}
+"""What no disk shows."""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ELSEWHERE])
+def test_a_history_breaks_a_promise_when_a_fault_is_planted(name: str) -> None:
+    kind = LogHistory if name.startswith("log ") else JournalHistory
+    with planted(name), pytest.raises(Exception):  # noqa: B017, PT011 - whatever the fault leads to
+        for number in range(HISTORIES_MAX):
+            play(kind, choosing_by(Random(f"planted:{number}")), STEPS, Counts())
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_named_test_fails_when_a_fault_is_planted(name: str) -> None:
+    command = [sys.executable, "tests/faults/planted.py", name, ELSEWHERE[name]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
