@@ -25,6 +25,12 @@ RETRY_MAX_S: Final = 60.0
 """… up to this."""
 
 
+STATE_BYTES_MAX: Final = 512 * 1024
+"""Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
+LATE_RECORDS_MAX: Final = 500_000
+"""A state that is older counts as none: its strategy's start would fold so many, and more every day."""
+
+
 def holds_state(name: str) -> bool:
     """Whose answer a checkpoint waits for. The paper venue's state is the fold's open orders: nobody else has any."""
     return name == RISK or name.startswith("strategy.")
@@ -40,9 +46,13 @@ class Attempt:
 
 
 class Checkpoints:
-    """records_max, bytes_max: of a journal file, before the next checkpoint is due; 0 for no such limit."""
+    """records_max, bytes_max: of a journal file, before the next checkpoint is due; 0 for no such limit.
 
-    def __init__(self, records_max: int, bytes_max: int, log: Any) -> None:
+    strategies: the names of those whose states are kept.
+    """
+
+    def __init__(self, records_max: int, bytes_max: int, strategies: Iterable[str], log: Any) -> None:
+        self._names = {RISK, *(f"strategy.{name}" for name in strategies)}
         self._records_max = records_max
         self._bytes_max = bytes_max
         self._log = log
@@ -54,10 +64,10 @@ class Checkpoints:
         self.counters = {"checkpoints": 0, "checkpoints_dropped": 0}
 
     def is_due(self, records: int, size: int, now_s: float) -> bool:
-        """`records` behind the first of the journal's file, and its `size`."""
+        """`records` and bytes (`size`) behind the first entry of the journal's file."""
         if self.attempt is not None or now_s < self._not_before_s:
             return False
-        return 0 < self._records_max <= records or 0 < self._bytes_max <= size
+        return records > 0 and (0 < self._records_max <= records or 0 < self._bytes_max <= size)
 
     def begin(self, consumers: Iterable[Consumer], tail_lsn: int, now_s: float) -> list[Consumer]:
         """Who is to be told the barrier of the attempt that begins; none while risk has not been sent everything."""
@@ -77,6 +87,9 @@ class Checkpoints:
         if attempt.asked.get(consumer.name) != answer.incarnation or consumer.incarnation != answer.incarnation:
             return
         del attempt.asked[consumer.name]
+        if consumer.name != RISK and len(state) > STATE_BYTES_MAX:
+            self._log.warning("state_too_large", name=consumer.name, bytes=len(state), bytes_max=STATE_BYTES_MAX)
+            state = b""
         attempt.states[consumer.name] = (answer.lsn, state)
 
     def is_over(self, now_s: float) -> bool:
@@ -93,7 +106,12 @@ class Checkpoints:
             return None
         if attempt.asked:
             self._log.info("checkpoint_without", late=sorted(attempt.asked))
-        return {name: row for name, row in (older | attempt.states).items() if row[1]}
+        states = {name: row for name, row in (older | attempt.states).items() if row[1] and name in self._names}
+        for name, (lsn, _) in list(states.items()):
+            if attempt.barrier.lsn - lsn > LATE_RECORDS_MAX:
+                self._log.warning("state_too_old", name=name, lsn=lsn, hint="save() has been too slow ever since")
+                del states[name]
+        return states
 
     def written(self) -> None:
         self._retry_s = RETRY_S

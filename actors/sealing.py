@@ -5,6 +5,7 @@ wal's loop must not wait for it. At most one pass is under way; what a crash lea
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from protocol.wal.storage import RealStorage
 
 
 class Sealing:
-    def __init__(self, directory: Path, keep: Keep, log: Any) -> None:
+    """room_bytes: of the disk, left alone by packing."""
+
+    def __init__(self, directory: Path, keep: Keep, room_bytes: int, log: Any) -> None:
+        self._room_bytes = room_bytes
         self._directory = directory
         self._keep = keep
         self._log = log
@@ -33,11 +37,16 @@ class Sealing:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
+    def _has_room(self, path: Path) -> bool:
+        """A packed file needs room before the plain one goes: never what the journal itself may need."""
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize > path.stat().st_size + self._room_bytes
+
     def _run(self) -> None:
         try:
             tidy_sealed(
                 RealStorage(), self._directory, files_max=self._keep.files_max, age_max_s=self._keep.age_max_s,
-                now_us=now_us(),
+                now_us=now_us(), has_room=self._has_room,
             )  # fmt: skip
         except (WalError, OSError) as error:  # the files are whole; only their room is not saved
             self._log.warning("sealed_files_left", error=str(error))

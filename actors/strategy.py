@@ -54,7 +54,7 @@ from protocol.orders import OrderStatus, OrderType, Side, TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
-from protocol.state import StrategyState, decode_strategy_state, encode_state
+from protocol.state import StrategyState, decode_strategy_state, encode_strategy_state
 from protocol.units import MICROS, PRODUCT, decimal_to_micros
 from protocol.wal.format import Envelope
 
@@ -167,10 +167,7 @@ class StrategyActor(FoldingActor):
         saved = self.feed.call(self.strategy.save)
         if saved is None:
             return b""
-        try:
-            return encode_state(StrategyState(self.feed.take_state(self.market.epoch), saved))
-        except TypeError as error:
-            raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
+        return encode_strategy_state(StrategyState(self.feed.take_state(self.market.epoch), saved))
 
     def _load_state(self, lsn: int, record: Checkpoint) -> None:
         """The checkpoint from which this fold begins may hold this strategy's state as of then."""
@@ -179,6 +176,7 @@ class StrategyActor(FoldingActor):
             return
         state = decode_strategy_state(found[1])
         self.is_warmed = False
+        self.last_number = max((self.last_number, *self.fold.answered.get(self.strategy_id, ())))
         if state.feed.epoch and state.feed.epoch == self.former_epoch:
             self.market.resume(state.feed.epoch, state.feed.chunk)
             self.feed.resume(state.feed)
@@ -191,6 +189,7 @@ class StrategyActor(FoldingActor):
         if welcome.epoch != self.former_epoch:
             self.former_epoch = welcome.epoch
             self.former_position, self.suppressed_to = 0, -1
+            self.feed.begin_epoch()
         if self.is_warmed and not self.is_welcome and not self.is_file:
             self.suppressed_to = max(self.suppressed_to, welcome.tail_position)
         self.is_welcome = True
@@ -278,7 +277,8 @@ class StrategyActor(FoldingActor):
     def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
         symbol, number = signal.symbol, signal.number
-        if self.is_detached or self.feed.position <= self.suppressed_to:
+        # Not from the past either: what a hook is told while the fold is not complete, a former life may have acted on.
+        if self.is_detached or not self.journal.caught_up or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1
             return self._refuse_here(signal, "stopping" if self.is_detached else "suppressed")
         symbol_id = self.ids.get(symbol)

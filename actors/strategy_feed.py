@@ -24,6 +24,7 @@ from protocol.topics import BAR, TICK, TICK_DTYPE
 from protocol.units import MICROS
 
 TIMER_MIN_S: Final = 0.001
+NOTHING_SEEN: Final = FeedState(b"", 0, 0, 0)
 
 
 class Timer:
@@ -60,9 +61,12 @@ class StrategyFeed:
         self._own: Mapping[int, str] = {}
         self.is_in_bars = False
         """Some of the bars that one tick closed have been told, not all: no position says that."""
-        self._slice_position = self._bar_position = self._chunk_position = 0
-        """Of the last tick that an on_ticks has seen, of the last bar, of the last chunk that is done with."""
-        self._skip = FeedState(b"", 0, 0, 0)
+        self._seen = self._slice_position = self._bar_position = self._chunk_position = 0
+        """Of the last tick whose on_tick has returned, that an on_ticks has seen; of the last bar; and of the last
+        chunk of which nothing is needed again."""
+        self._chunk_ends: deque[int] = deque()
+        """Of chunks that are done with, but whose last ticks wait in the partial slice."""
+        self._skip = NOTHING_SEEN
         """What a saved state has seen already."""
         self.position = 0
         """Of the tick whose hooks run now, or ran last."""
@@ -95,14 +99,21 @@ class StrategyFeed:
 
     def take_state(self, epoch: bytes) -> FeedState:
         """Where a life with the present state goes on after; what a partial slice holds is fed to it again."""
-        tick = self._slice_position if self._is_vectorised and self._is_file else self.position
+        tick = self._slice_position if self._is_vectorised else self._seen
+        while self._chunk_ends and self._chunk_ends[0] <= self._slice_position:
+            self._chunk_position = self._chunk_ends.popleft()
         return FeedState(epoch, self._chunk_position, tick, self._bar_position)
 
     def resume(self, state: FeedState) -> None:
         """The stream goes on behind the state's chunk; what the strategy has seen since is not fed again."""
         self._skip = state
         self._chunk_position, self._bar_position = state.chunk, state.bar
-        self.position = self._slice_position = state.tick
+        self.position = self._seen = self._slice_position = state.tick
+
+    def begin_epoch(self) -> None:
+        """Positions so far mean nothing in the market that comes now."""
+        self.resume(NOTHING_SEEN)
+        self._chunk_ends.clear()
 
     def _log_failure(self, hook: str, arguments: tuple[Any, ...]) -> None:
         self._log.error("hook_failed", hook=hook, arguments=repr(arguments), position=self.position)
@@ -143,17 +154,26 @@ class StrategyFeed:
         while self._work and not self._must_wait():
             work = self._work[0]
             if isinstance(work, int):
-                self._chunk_position = work
+                self._keep_chunk_end(work)
                 self._on_chunk_done(work)
             elif next(work, self) is not self:
                 continue
             self._work.popleft()
+
+    def _keep_chunk_end(self, position: int) -> None:
+        if self._is_vectorised:
+            self._chunk_ends.append(position)
+            if self._chunk_ends[0] <= self._slice_position:
+                self._chunk_position = self._chunk_ends.popleft()
+        else:
+            self._chunk_position = position
 
     def _feed_ticks(self, first_tick: int, payload: MarketPayload) -> Iterator[None]:
         own, on_tick, position = self._own, self._strategy.on_tick, 3 * first_tick + 2
         self.ticks += payload.items
         for _, symbol_id, time_us, bid, ask in TICK.iter_unpack(payload.records):
             self.position = position
+            self._seen = position - 3  # not this one: a timer's signal may be waited for before its on_tick
             position += 3
             if self._timers:
                 self._run_timers(time_us)
@@ -169,9 +189,12 @@ class StrategyFeed:
             except Exception:
                 self._log_failure("on_tick", (tick,))
                 raise
+            self._seen = self.position
             if self.pause:
                 self.pause = False
                 yield
+
+        self._seen = self.position
 
     def _run_timers(self, time_us: int) -> None:
         for timer in self._timers:

@@ -47,6 +47,8 @@ SILENCE_S: Final = 1.0
 """After this long without a word, or with an append unanswered, HELLO again (J3)."""
 STARVED_MAX: Final = 4
 """Tails in a row that tell of more without DATA: one second, like any silence (J3)."""
+CHUNKS_PER_TURN: Final = 16
+"""To one consumer; its CREDITs wake the loop for more, so that who is far behind holds up nobody else."""
 TAIL_EVERY_S: Final = 0.25
 """The producer tells its tail to those that it has sent nothing (J3)."""
 
@@ -205,7 +207,7 @@ class StreamServer:
         """Sends to every consumer what it has credit for, and the tail to those that heard nothing for a while."""
         now = monotonic_s()
         for consumer in list(self.consumers.values()):
-            while consumer.credit > 0:
+            for _ in range(min(consumer.credit, CHUNKS_PER_TURN)):
                 chunk = self._backlog.read(consumer.name, consumer.cursor)
                 if chunk is None or not self._send_chunk(consumer, chunk):
                     break

@@ -57,6 +57,8 @@ RECEIVE_STEP: Final = 16
 """Messages taken in before the batch is looked at again."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
 """Of one DATA on the tail."""
+PACKING_ROOM: Final = 8
+"""Reserves that stay free beside a file that is being packed: far from where the disk counts as nearly full."""
 SEALING_WAIT_S: Final = 2.0
 """At a stop, for a sealed file that is being packed; what is left is done in the next run."""
 _entry_type = itemgetter(0)
@@ -103,8 +105,12 @@ class Wal(Actor):
         self.watermark_lsn = -1
         self.run: EngineRun | None = None
         """The newest ENGINE_RUN."""
-        self.checkpoints = Checkpoints(settings.checkpoint_records, settings.checkpoint_mb * MIB, self.log)
-        self.sealing = Sealing(directory, settings.keep_rule, self.log) if settings.enabled else None
+        self.checkpoints = Checkpoints(
+            settings.checkpoint_records, settings.checkpoint_mb * MIB,
+            [strategy.name for strategy in self.config.strategies], self.log,
+        )  # fmt: skip
+        room = PACKING_ROOM * settings.reserve_mb * MIB
+        self.sealing = Sealing(directory, settings.keep_rule, room, self.log) if settings.enabled else None
         self.counters = {"appended": 0, "duplicates": 0, "dropped_gap": 0, "syncs": 0}
 
     def begin(self, run: EngineRun | None) -> None:
@@ -274,7 +280,8 @@ class Wal(Actor):
             self._answer_hellos()
         self.server.pump()
         self._write_watermark()
-        if self.checkpoints.is_due(self.journal.tail_lsn - self.journal.first_lsn, self.journal.size, monotonic_s()):
+        journal = self.journal
+        if self.checkpoints.is_due(journal.tail_lsn - journal.first_lsn, journal.grown_bytes, monotonic_s()):
             self._begin_checkpoint()
 
     def _write(self) -> None:
@@ -395,8 +402,10 @@ class Wal(Actor):
     def _start_of(self, consumer: Consumer) -> int:
         """J4: the last CHECKPOINT; F5: for a strategy that was late, the one that its state is as of, if it is kept."""
         lsn, _ = self.journal.checkpoint_states.get(consumer.name, (0, b""))
-        older = lsn + 1
-        return older if 1 < older < self.journal.first_lsn and self.journal.can_serve(older) else self.journal.first_lsn
+        older, journal = lsn + 1, self.journal
+        # Where reading has failed behind it, the next life would be stuck there like the last.
+        is_kept = journal.unreadable_lsn < older < journal.first_lsn and lsn and journal.can_serve(older)
+        return older if is_kept else journal.first_lsn
 
     def _write_watermark(self, *, at_once: bool = False) -> None:
         """At most once a second, and only when there is something new."""

@@ -87,6 +87,14 @@ _STRATEGY: Final = msgspec.msgpack.Decoder(StrategyState)
 encode_state = _ENCODER.encode
 
 
+def encode_strategy_state(state: StrategyState) -> bytes:
+    """Raises: TypeError, for the strategy's author, if what `save` gave cannot be written."""
+    try:
+        return encode_state(state)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
+
+
 def decode_fold_state(data: bytes) -> FoldState:
     """Raises: WireError."""
     try:

@@ -203,10 +203,11 @@ class Strategy:
         return None
 
     def load(self, state: Any) -> None:
-        """In a new life, before on_start, with what `save` returned at the last checkpoint.
+        """In a new life, also of a new run, before on_start, with what `save` returned at the last checkpoint.
 
-        After on_start it is told what became of its orders since (on_order, on_fill), and fed the ticks since; signals
-        up to where the former life had come are suppressed.
+        After on_start it is told what became of its orders since (on_order, on_fill), and fed the ticks since. Signals
+        from on_start, from what it is told, and up to where the former life had come are suppressed: on_order says so.
+        Sets and tuples come back as lists.
         """
 
     # Calls. `stop`, `stop_loss` and `take_profit` come with a later version: until then they are refused.

@@ -89,6 +89,8 @@ class Journal:
         self.journal_id = b""
         self.first_lsn = self.tail_lsn = self.durable_lsn = self.last_crc = 0
         """first_lsn: of journal.wal; what is older stands in sealed files."""
+        self.unreadable_lsn = 0
+        """The highest LSN at which a sealed file could not be read on; 0 if none."""
         self.checkpoint_states: dict[str, tuple[int, bytes]] = {}
         """name → (LSN that it is as of, state), of the last CHECKPOINT."""
         self.last_producer_seq: dict[int, int] = {}
@@ -102,7 +104,7 @@ class Journal:
         self._sealed = SealedEntries(self._storage, directory)
         self._file: File | None = None
         self._lock: Closeable | None = None
-        self._end = 0
+        self._end = self._first_bytes = 0
         self._durable_crc = 0
         self._failure: str | None = None
         self._closed = False
@@ -125,6 +127,11 @@ class Journal:
     def size(self) -> int:
         """Bytes of the file."""
         return self._end
+
+    @property
+    def grown_bytes(self) -> int:
+        """Bytes of the file behind its first entry."""
+        return self._end - self._first_bytes
 
     # Opening and recovery.
 
@@ -248,7 +255,7 @@ class Journal:
     def _adopt(self, scan: JournalScan) -> None:
         self.journal_id, self.last_run, self.last_run_lsn = scan.journal_id, scan.last_run, scan.last_run_lsn
         self.first_lsn, self.tail_lsn = scan.first_lsn, scan.tail_lsn
-        self.last_crc, self._end = scan.tail_crc, scan.end
+        self.last_crc, self._end, self._first_bytes = scan.tail_crc, scan.end, scan.first_bytes
         if scan.checkpoint:
             self.checkpoint_states = _states_by_name(scan.checkpoint)
         self.last_producer_seq = scan.last_producer_seq
@@ -384,7 +391,7 @@ class Journal:
 
     def _begin_file(self, file: File, payload: bytes, record: Checkpoint) -> None:
         """`file` is journal.wal, and holds the CHECKPOINT, on disk."""
-        self._file, self._end = file, len(payload)
+        self._file, self._end, self._first_bytes = file, len(payload), len(payload)
         self.first_lsn = self.tail_lsn = self.durable_lsn = self.tail_lsn + 1
         self.last_crc = self._durable_crc = HEADER.unpack_from(payload)[3]
         self._index = SparseIndex([self.tail_lsn], [0])
@@ -451,8 +458,11 @@ class Journal:
         if recent is not None:
             return from_lsn, *recent
         if from_lsn < self.first_lsn:
-            taken, entries = self._sealed.read(from_lsn, min(last, self.first_lsn - 1), bytes_max) or (0, b"")
-            return from_lsn, taken, entries
+            sealed = self._sealed.read(from_lsn, min(last, self.first_lsn - 1), bytes_max)
+            if sealed is None:
+                self.unreadable_lsn = max(self.unreadable_lsn, from_lsn)
+                return from_lsn, 0, b""
+            return from_lsn, *sealed
         offset = self._index.offset_of(self._file, from_lsn)
         window = self._file.read(offset, min(max(bytes_max, HEADER.size), self._end - offset))
         length = HEADER.size + HEADER.unpack_from(window)[2]

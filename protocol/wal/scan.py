@@ -154,7 +154,7 @@ class JournalScan:
         self.bad: BadEntry | None = None
         self.end = 0
         """Offset behind the last good entry."""
-        self.first_lsn = self.entries = self.tail_lsn = self.tail_crc = self.tail_durable_lsn = 0
+        self.first_bytes = self.first_lsn = self.entries = self.tail_lsn = self.tail_crc = self.tail_durable_lsn = 0
         self.mark_crc: int | None = None
         """CRC of the entry `mark_lsn`, None if it is neither among the good ones nor just before the first."""
         self.journal_id = b""
@@ -189,7 +189,7 @@ class JournalScan:
                 if self.bad:
                     break
                 if not self.first_lsn:
-                    self.first_lsn = lsn
+                    self.first_lsn, self.first_bytes = lsn, end
                     self.mark_crc = envelope.previous_crc if mark_lsn == lsn - 1 else None
             if lsn == next_point:
                 self.index_lsns.append(lsn)

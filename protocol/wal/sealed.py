@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -86,12 +87,18 @@ def open_sealed(storage: Storage, sealed: SealedFile) -> File | Content:
 
 
 def tidy_sealed(
-    storage: Storage, directory: Path, *, files_max: int | None, age_max_s: int | None, now_us: int
+    storage: Storage,
+    directory: Path,
+    *,
+    files_max: int | None,
+    age_max_s: int | None,
+    now_us: int,
+    has_room: Callable[[Path], bool] = lambda path: True,
 ) -> None:
     """What is kept no longer has gone, the oldest first; of the rest all but the newest are packed, with the extra.
 
-    None: no such limit. The newest stays plain: who comes back from a short absence is served from it. Raises:
-    WalError; what is done until then is done.
+    None: no such limit. has_room: whether the disk may take another file of that size now. The newest stays plain: who
+    comes back from a short absence is served from it. Raises: WalError; what is done until then is done.
     """
     sealed, gone = list_sealed(storage, directory), 0
     oldest_us = 0 if age_max_s is None else now_us - age_max_s * 1_000_000
@@ -106,7 +113,7 @@ def tidy_sealed(
         storage.sync_directory(directory)  # each by itself: a power loss might undo the first of two alone
         gone += 1
     for file in sealed[gone:-1]:
-        if not file.is_packed and can_pack():
+        if not file.is_packed and can_pack() and has_room(file.path):
             pack_sealed(storage, file)
 
 
@@ -118,11 +125,23 @@ def _sealed_at_us(storage: Storage, directory: Path, sealed: list[SealedFile], f
     head = opened.read(0, COPY_BYTES if following.is_packed else JOURNAL_HEAD.size)
     opened.close()
     if following.is_packed:
-        head = _zstandard().ZstdDecompressor().decompressobj().decompress(head)
+        head = _unpack_head(head)
     if len(head) < JOURNAL_HEAD.size:
         return 0
     magic, _, _, _, _, _, _, _, time_us, _, _ = JOURNAL_HEAD.unpack_from(head)
     return time_us if magic == MAGIC else 0
+
+
+def _unpack_head(packed: bytes) -> bytes:
+    """The first bytes of a packed file; none if they cannot be told."""
+    try:
+        zstandard = _zstandard()
+    except WalError:
+        return b""
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    except zstandard.ZstdError:
+        return b""
 
 
 def can_pack() -> bool:
@@ -158,6 +177,9 @@ def pack_sealed(storage: Storage, sealed: SealedFile) -> SealedFile:
         new.sync()
         if crc32(unpack(new.read(0, new.size()), new_path)) != checksum:
             raise WalError(f"{new_path}: reads back differently; {path.name} stays as it is")
+    except WalError:
+        storage.unlink(new_path)  # its room is needed
+        raise
     finally:
         plain.close()
         new.close()
