@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from streams import DEADLINE_S, TRANSPORTS, Clock, Peer, WalUnderTest, Wire, note, notes_payload, open_wire, until
 
-from actors.checkpoints import BARRIER_MAX_S, RETRY_S
+from actors.checkpoints import BARRIER_MAX_S, LATE_RECORDS_MAX, RETRY_S, STATE_BYTES_MAX, Checkpoints
+from actors.stream import Consumer
 from protocol.codec import encode_append
 from protocol.messages import Barrier, Data, Reset, State, Welcome
 from protocol.records import Checkpoint, EntryType, Producer, decode_record, encode_record
@@ -278,3 +280,46 @@ def test_an_append_that_is_refused_is_refused_during_a_barrier_too(scene: Scene)
     scene.barrier()
     scene.risk.append(scene.seq, encode_append([(EntryType.CHECKPOINT, 1, b"\x90")]))
     until(lambda: scene.wal.actor.server.counters["bad_messages"] == 1, scene.wal.turn)
+
+
+States = dict[str, tuple[int, bytes]]
+
+
+def checkpoints(records_max: int = 0, bytes_max: int = 0) -> Checkpoints:
+    return Checkpoints(records_max, bytes_max, ["sma"], structlog.get_logger())
+
+
+def test_a_checkpoint_larger_than_its_own_limit_is_not_due_again_at_once() -> None:
+    large = checkpoints(bytes_max=1000)
+    assert not large.is_due(records=0, size=0, now_s=0.0)
+    assert not large.is_due(records=0, size=5000, now_s=0.0), "nothing has come behind it"
+    assert not large.is_due(records=9, size=999, now_s=0.0)
+    assert large.is_due(records=9, size=1000, now_s=0.0)
+
+
+def consumer(name: str) -> Consumer:
+    return Consumer(f"{name}#1".encode(), name, 1, 0, 10**9, 1, 1)
+
+
+def finished(states: dict[str, bytes], older: States, lsn: int = 9) -> States:
+    """What a checkpoint at `lsn` keeps when these have answered."""
+    made = checkpoints(records_max=1)
+    asked = made.begin([consumer("risk"), consumer("strategy.sma")], lsn, 0.0)
+    assert made.attempt is not None
+    for one in asked:
+        if one.name in states:
+            made.take(one, State(made.attempt.barrier.number, 1, lsn), states[one.name])
+    found = made.finish(older, 1.0)
+    assert found is not None
+    return found
+
+
+def test_a_state_that_is_too_large_too_old_or_of_nobody_any_more_is_not_kept() -> None:
+    risk = {"risk": b"all"}
+    kept = {"risk": (9, b"all")}
+    assert finished({**risk, "strategy.sma": b"x" * STATE_BYTES_MAX}, {})["strategy.sma"][0] == 9
+    assert finished({**risk, "strategy.sma": b"x" * (STATE_BYTES_MAX + 1)}, {"strategy.sma": (5, b"older")}) == kept
+    assert finished(risk, {"strategy.gone": (5, b"older")}) == kept
+    late = {"strategy.sma": (5, b"older")}
+    assert finished(risk, late) == kept | late
+    assert finished(risk, late, 6 + LATE_RECORDS_MAX) == {"risk": (6 + LATE_RECORDS_MAX, b"all")}

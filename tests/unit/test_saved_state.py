@@ -10,9 +10,11 @@ import pytest
 from houses import House, house_config
 
 from actors.strategies import Fill, Strategy, Tick
-from protocol.records import Checkpoint, OrderPlace
+from protocol.records import Checkpoint, OrderPlace, RunEvent
 from protocol.settings import Config
 from protocol.state import decode_strategy_state
+from supervisor.handed import make_run
+from supervisor.run_dir import begin_page
 
 EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
 FEED = "[market_data]\nrate = 2000\n"
@@ -156,3 +158,115 @@ def test_a_state_that_is_no_value_ends_that_strategy_and_is_not_written(
             house.until(lambda: False, "never")
         house.kill("strategy.one")
         house.until(lambda: last_checkpoint(house, with_strategy=False), "a checkpoint without it")
+
+
+class OnTimer(Counting):
+    """Trades by a timer, so that a checkpoint may fall between a tick's timers and its on_tick."""
+
+    def on_start(self) -> None:
+        self.turns = 0
+        self.every(10, self.on_timer)
+
+    def on_timer(self) -> None:
+        self.turns += 1
+        (self.buy if self.turns % 2 else self.sell)("EURUSD", 1)
+
+    def on_tick(self, tick: Tick) -> None:
+        self.seen.append(tick.time)
+
+
+class TakesProfit(Counting):
+    """Buys once; sells what its fill tells it of."""
+
+    def on_tick(self, tick: Tick) -> None:
+        self.seen.append(tick.time)
+        if len(self.seen) == 30 and not self.fills:
+            self.buy("EURUSD", 1)
+
+    def on_fill(self, fill: Fill) -> None:
+        self.fills.append(fill.order_id)
+        if fill.side == "Buy":
+            self.sell("EURUSD", 1, limit=5.0)
+
+
+def take_checkpoint(house: House) -> None:
+    wal = house.actors["wal"]
+    count = wal.checkpoints.counters["checkpoints"]
+    wal._begin_checkpoint()
+    house.until(lambda: wal.checkpoints.counters["checkpoints"] > count, "the checkpoint")
+
+
+def is_at_end(house: House) -> bool:
+    actor = house.actors["strategy.one"]
+    return actor.market.at_end and not actor.feed.outstanding and not actor.unanswered
+
+
+def test_no_state_says_that_a_tick_was_seen_which_on_tick_never_got(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(config_of(tmp_path, "OnTimer", csv_feed(tmp_path)), monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: is_at_end(house), "the end of the file")
+        rows = [record.state_of("strategy.one") for record in house.records() if isinstance(record, Checkpoint)]
+        states = [decode_strategy_state(row[1]) for row in rows if row]
+        assert len(states) > 3
+        assert [state.feed.tick // 3 for state in states] == [len(state.saved["seen"]) for state in states]
+
+
+def test_what_a_partial_slice_holds_is_fed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tmp_path, "Vectorised", csv_feed(tmp_path))
+    config = msgspec.structs.replace(config, wal=msgspec.structs.replace(config.wal, checkpoint_records=0))
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        feed = house.actors["strategy.one"].feed
+        strategy = strategy_of(house)
+        house.until(lambda: len(strategy.seen) > 50 and feed._slice and not feed.outstanding, "a partial slice")
+        market_data = house.actors.pop("market_data")  # nothing more comes meanwhile
+        take_checkpoint(house)
+        house.actors["market_data"] = market_data
+        house.kill("strategy.one")
+        house.start("strategy.one")
+        house.until(lambda: is_at_end(house), "the end of the file")
+        assert len(strategy_of(house).seen) == len(set(strategy_of(house).seen)) == ROWS
+
+
+def test_a_new_feed_is_seen_from_its_head_whatever_the_saved_state_has_seen_of_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(config_of(tmp_path, "Counting"), monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: len(strategy_of(house).seen) > 1000, "ticks of the first feed")
+        take_checkpoint(house)
+        for name in ("strategy.one", "market_data"):
+            house.kill(name)
+            house.start(name)
+        for actor in house.actors.values():
+            actor.peer("market_data")
+        seen = len(strategy_of(house).seen)
+        house.until(lambda: len(strategy_of(house).seen) > seen + 20, "ticks of the new feed")
+        assert house.actors["market_data"].feed.tail_position // 3 < 1000, "long before the old one's count"
+
+
+def test_in_a_new_run_nothing_is_done_again_about_what_was_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path, "TakesProfit")
+    config = msgspec.structs.replace(config, wal=msgspec.structs.replace(config.wal, checkpoint_records=0))
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: strategy_of(house).seen, "ticks")
+        take_checkpoint(house)
+        house.until(lambda: len(orders(house)) == 2, "the buy, and the sale that its fill led to")
+        for name in EVERYONE:
+            house.kill(name)
+            begin_page(house.run_dir, name)
+        house.run = make_run(config, b"1" * 16, RunEvent.START, "operator")
+        house.said.clear()
+        house.start(*EVERYONE)
+        house.until(lambda: len(strategy_of(house).seen) > 60, "ticks of the new run")
+        assert strategy_of(house).fills == [1], "it was told again"
+        assert len(orders(house)) == 2
+
+
+def orders(house: House) -> list[OrderPlace]:
+    return [record for record in house.records() if isinstance(record, OrderPlace)]
