@@ -130,7 +130,7 @@ class WalSettings(Section, frozen=True, kw_only=True):
     reserve_mb: int = 16
     """Kept on the journal's disk for cancels and fills; with less than as much again free, new orders are refused.
     0: no reserve and no alarm."""
-    checkpoint_records: int = 50_000
+    checkpoint_records: int = 20_000
     """A CHECKPOINT, and a new file, after so many records … 0: never by count."""
     checkpoint_mb: int = 64
     """… or when the file is this large. 0: never by size."""
