@@ -2,7 +2,7 @@
 
     python -m tests.bench.recovery [--json FILE] [--dir DIR] [--records N] [--rounds N]
 
-The journal is rolled every so many records, as by default, and read from its first file to its last. The files were just
+The journal is rolled as an engine rolls it, and read from its first file to its last. The files were just
 written, so they come from the page cache: what is measured is the reading, not the disk. All figures of a round are
 taken in turn from the same files; a figure is the median of its rounds. The bare loop is the floor: header and CRC of
 every entry and nothing else.
