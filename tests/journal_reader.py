@@ -86,9 +86,18 @@ def read_entries(path: Path) -> list[JournalEntry]:
 
 def _names(path: Path) -> list[str]:
     """In the order of their LSNs; of a file that stands there plain and packed, the plain one."""
-    names = sorted(name.name for name in path.parent.glob("journal-*.wal*") if not name.name.endswith(".new"))
+    sealed = [name for name in path.parent.glob("journal-*.wal*") if not name.name.endswith(".new")]
+    # Between a roll's link and its rename the journal has two names.
+    names = sorted(name.name for name in sealed if not _is_same(name, path))
     plain = [name for name in names if not (name.endswith(".zst") and name.removesuffix(".zst") in names)]
     return [*plain, path.name] if path.exists() else plain
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
 
 
 def _content(path: Path) -> bytes:
