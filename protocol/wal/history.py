@@ -103,7 +103,8 @@ def open_next(
 ) -> tuple[File | Content, Path, bool]:
     """(file, its path, whether it is journal.wal) of the file that has the entry `lsn`, or else of the oldest.
 
-    Raises: WalCorruptError if it must begin there and no file does; FileNotFoundError if there is no file at all.
+    Raises: WalCorruptError if it must begin there and no file does, or if the file is sealed and empty;
+    FileNotFoundError if there is no file at all.
     """
     next_lsn = 0
     for _ in range(LOOKS_MAX):
@@ -119,9 +120,16 @@ def open_next(
             current.close()
         if chosen is not None:
             try:
-                return open_sealed(storage, chosen), chosen.path, False
+                file = open_sealed(storage, chosen)
             except FileNotFoundError:
                 continue  # packed or removed between the two looks
+            if file.size() == 0:  # nothing in it would say that it is damaged, and reading would not get past it
+                file.close()
+                raise WalCorruptError(
+                    str(chosen.path), 0, lsn=chosen.first_lsn, expected="entries in a sealed file",
+                    found="an empty file",
+                )  # fmt: skip
+            return file, chosen.path, False
     raise _missing(directory, lsn, next_lsn)
 
 

@@ -62,6 +62,15 @@ def test_a_missing_file_in_the_middle_is_named_also_before_a_journal_that_cannot
     assert (read, "magic" in error) == (list(range(1, 13)), True)
 
 
+@pytest.mark.parametrize(("first_lsn", "read"), [(1, []), (13, list(range(1, 13)))])
+def test_an_empty_sealed_file_is_damage_and_does_not_hold_the_reader(first_lsn: int, read: list[int]) -> None:
+    storage = three_files()
+    storage.files[sealed_path(DIRECTORY, first_lsn)].clear()
+    found, error = lsns_and_error(storage)
+    assert found == read
+    assert f"(LSN {first_lsn}): expected entries in a sealed file, found an empty file" in error
+
+
 def test_without_any_file_there_is_nothing_to_read() -> None:
     with pytest.raises(FileNotFoundError):
         list(read_history(DIRECTORY, storage=MemoryStorage()))
