@@ -27,9 +27,9 @@ PATH: Final = DIRECTORY / JOURNAL_NAME
 MODES: Final = ("always", "always", "interval", "off")
 SIZES: Final = (0, 3, 50, 700)
 """Of a record: an empty one, short ones, and one that lies over a sector's end."""
-OPEN_CALLS, CREATE_CALLS, CLOSE_CALLS, CHECKPOINT_CALLS, TIDY_CALLS = 20, 8, 7, 9, 12
+OPEN_CALLS, CREATE_CALLS, CLOSE_CALLS, CHECKPOINT_CALLS, TIDY_CALLS = 20, 8, 7, 9, 18
 """How many calls of the disk each may make, roughly: the nth of them meets the fault."""
-STATES_MAX: Final = 3
+STATES_MAX, KEEP_MAX = 3, 5
 RECENT_BYTES: Final = (1 << 20, 0, 500)
 """So that what is served comes from memory, from the file, or from either."""
 
@@ -42,7 +42,8 @@ RUN: Final = EngineRun(
 class JournalHistory(History):
     STEPS = (
         "commit", "commit", "commit", "append", "append", "sync", "consume", "consume", "read_anywhere",
-        "write_watermark", "checkpoint", "checkpoint", "tidy", "close_and_open", "recover_twice", "kill_or_lose_power",
+        "write_watermark", "checkpoint", "checkpoint", "checkpoint", "checkpoint", "tidy", "tidy", "close_and_open",
+        "recover_twice", "kill_or_lose_power",
     )  # fmt: skip
 
     def __init__(self, choose: Choose, counts: Counts | None = None) -> None:
@@ -112,7 +113,7 @@ class JournalHistory(History):
         self._perform(action, CHECKPOINT_CALLS, [(EntryType.CHECKPOINT, 7, Producer.WAL, seq, encode_record(record))])
 
     def tidy(self) -> None:
-        keep = self.choose(3)
+        keep = self.choose(KEEP_MAX)
         begins = [*(file.first_lsn for file in list_sealed(self.disk, DIRECTORY)), self.journal.first_lsn]
         self.kept_from = max(self.kept_from, begins[-1 - keep :][0])
 

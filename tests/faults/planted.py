@@ -57,6 +57,9 @@ FAULTS: Final = {
     "new journal without directory sync": Planted(
         Journal.create, "self._storage.sync_directory(self.path.parent)", "pass"
     ),
+    "plain file gone before the packed one": Planted(
+        sealed.pack_sealed, f"new_path, target)\n    {SYNC}", "new_path, target)"
+    ),
     "sealed files removed together": Planted(sealed.tidy_sealed, "storage.sync_directory(directory)", "pass"),
     # Recovery.
     "R1 not rewritten": Planted(Journal._rewrite_undurable, "range(start, self._end, COPY_BYTES)", "()"),
