@@ -112,8 +112,8 @@ class JournalHistory(History):
 
         self._perform(action, CHECKPOINT_CALLS, [(EntryType.CHECKPOINT, 7, Producer.WAL, seq, encode_record(record))])
 
-    def tidy(self) -> None:
-        keep = self.choose(KEEP_MAX)
+    def tidy(self, keep: int | None = None) -> None:
+        keep = self.choose(KEEP_MAX) if keep is None else keep
         begins = [*(file.first_lsn for file in list_sealed(self.disk, DIRECTORY)), self.journal.first_lsn]
         self.kept_from = max(self.kept_from, begins[-1 - keep :][0])
 

@@ -23,10 +23,12 @@ ELSEWHERE = {
     ),
 }
 """What no disk shows."""
+RARE = {"plain file gone before the packed one"}
+"""At a call that histories come to once in thousands: test_every_call.py plants it."""
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in {*ELSEWHERE, *RARE}])
 def test_a_history_breaks_a_promise_when_a_fault_is_planted(name: str) -> None:
     kind = LogHistory if name.startswith("log ") else JournalHistory
     with planted(name):
