@@ -44,6 +44,8 @@ class Counts:
     """EIO and ENOSPC."""
     torn_tails: int = 0
     rolls: int = 0
+    fresh_files: int = 0
+    """Starts that left a journal alone for its failure, and went on in a copy."""
 
     def __str__(self) -> str:
         return ", ".join(f"{getattr(self, field.name)} {field.name.replace('_', ' ')}" for field in fields(self))

@@ -57,7 +57,7 @@ class JournalHistory(History):
         self.kept_from = 1
         """The lowest LSN that no retention may have removed."""
         self.has_failed = False
-        """What the latch page says: the next start leaves the file alone and goes on in a copy."""
+        """What the latch page says (`note_journal_failure`): the next start goes on in a copy, fresh_file=True."""
         self.journal_id = b""
         self.number = 0
         self._open()
@@ -132,6 +132,7 @@ class JournalHistory(History):
     def recover_twice(self) -> None:
         """Recovery of a recovered journal changes nothing."""
         self._next_life()
+        self.has_failed = False
         before = self.disk.contents()
         self.disk = self.disk.kill()
         self.is_last_attempt = True
@@ -150,7 +151,8 @@ class JournalHistory(History):
 
     def failed(self, error: WalError) -> None:
         super().failed(error)
-        if isinstance(error, WalSyncError) and self.choose(4) < 3:  # else it died before it could note it
+        # wal may die before it can note it; it notes less than a failed write or sync too (of the watermark's opening).
+        if self.choose(4) < (3 if isinstance(error, WalSyncError) else 1):
             self.has_failed = True
 
     def on_power_loss(self) -> None:
@@ -269,7 +271,8 @@ class JournalHistory(History):
             recovery = self.journal.open(self._known_lsn, fresh_file=self.has_failed)
         self.disk.disarm()
         assert (recovery.kept is not None) == (self.has_failed and was_there)
-        self.has_failed = False
+        self.counts.fresh_files += recovery.kept is not None
+        self.has_failed = self.has_failed and self.choose(4) == 3  # the note may outlive it, if wal dies here
         self._verify()
         if self.journal.is_new:
             self._create()
