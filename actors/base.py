@@ -325,7 +325,7 @@ class Actor:
 
     def _end(self) -> None:
         self.release()
-        # A dead supervisor reads nothing: every orphan would wait, and those after it in the stop order for all of them.
+        # A dead supervisor reads nothing: every orphan would wait, and those after it in the stop order for all.
         self.close_sockets(0 if self.orphaned else LAST_WORD_MS)
         if self.is_process:
             self.context.term()
