@@ -10,7 +10,6 @@ tracker (order updates).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
 import zmq
@@ -60,8 +59,6 @@ from protocol.wal.format import Envelope
 
 LATCH_LOOK_S: Final = 0.05
 """risk looks at the latch page for every signal and at least this often (design section 8)."""
-ANSWERED_MAX: Final = 65_536
-"""Signals remembered as answered, so that one that is repeated is not acted on twice."""
 INT64: Final = 2**63
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 
@@ -82,7 +79,8 @@ class Risk(FoldingActor):
         self.pending_orders: dict[int, OrderPlace] = {}
         """ORDER_PLACEs that have not come back: they take exposure and ids already."""
         self.pending_cancels: set[int] = set()
-        self.answered: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self.pending_signals: set[tuple[int, int]] = set()
+        """(strategy id, number) of those that are decided, and whose answer has not come back."""
         self.owed_appended = 0
         """How many of fold.owed are appended in this life."""
         self.next_order_id = 1
@@ -147,7 +145,7 @@ class Risk(FoldingActor):
 
     def _take_change(self, change: Change) -> None:
         if isinstance(change, SignalAnswered):
-            self._remember(change.strategy_id, change.signal)
+            self.pending_signals.discard((change.strategy_id, change.signal))
         elif isinstance(change, FillBooked) and self.journal.caught_up:
             self._check_drawdown(change.order.symbol_id)
         elif isinstance(change, TradingStateChanged) and self.journal.caught_up:
@@ -168,9 +166,6 @@ class Risk(FoldingActor):
         if changed := self.fold.changed_multipliers():
             raise ConfigError([f"instruments.multiplier: changed for {name}, which is held" for name in changed])
         self.next_order_id = self.fold.next_order_id
-        for strategy_id, numbers in self.fold.answered.items():
-            for number in numbers:
-                self._remember(strategy_id, number)
         self._append_owed()
         for symbol_id in self.fold.account.realized:
             self._check_drawdown(symbol_id, at_start=True)
@@ -241,14 +236,15 @@ class Risk(FoldingActor):
 
     def _take_intent(self, intent: Intent) -> None:
         self.counters["signals"] += 1
-        if (intent.strategy_id, intent.number) in self.answered:
+        signal = (intent.strategy_id, intent.number)
+        if signal in self.pending_signals or self.fold.is_answered(*signal):
             self.counters["repeated"] += 1
             return
-        self._remember(intent.strategy_id, intent.number)
+        self.pending_signals.add(signal)
         if not self.risk_engine:
             self._refuse(intent, "stopping", "the engine is being stopped")
             return
-        # What is not perishable is said again to every life under the same number, and `answered` knows what an
+        # What is not perishable is said again to every life under the same number, and the fold knows what an
         # earlier one has decided: to refuse it here would make the strategy give up a cancel or a close.
         if intent.kind == SIGNAL_ORDER and intent.risk_incarnation != self.spec.incarnation:
             self._refuse(intent, "other_incarnation", "sent to an earlier life of risk")
@@ -298,11 +294,6 @@ class Risk(FoldingActor):
     def _refuse(self, intent: Intent, reason: str, detail: str) -> None:
         self.counters["refused"] += 1
         self.journal.append(SignalRefused(intent.strategy_id, intent.number, intent.symbol_id, reason, detail))
-
-    def _remember(self, strategy_id: int, number: int) -> None:
-        self.answered[(strategy_id, number)] = None
-        if len(self.answered) > ANSWERED_MAX:
-            self.answered.popitem(last=False)
 
     # Limits after the trade, and HALT.
 
