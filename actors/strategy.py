@@ -1,8 +1,8 @@
 """strategy: runs one strategy's code, feeds it, and carries its signals to risk.
 
-Owns the strategy object and what it has asked for and not heard of. It places nothing: signals go to risk, and
-what becomes of them comes back on the journal's tail. Its view of positions and orders is a fold like any other.
-How the market becomes hook calls is strategy_feed.py's.
+Owns the strategy object. It places nothing: signals go to risk, and what becomes of them comes back on the journal's
+tail. Its view of positions and orders is a fold like any other. What it has asked for and not heard of is asked.py's,
+how the market becomes hook calls strategy_feed.py's.
 
 Talks to: market_data (ticks, bars), risk (signals), wal (tail).
 
@@ -17,16 +17,11 @@ of (F5): `load`, `on_start`, what the journal has told since, the ticks since, s
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-import zmq
-
-from actors.base import Place, receive_all
+from actors.asked import UNANSWERED_MAX, Asked, Sent
+from actors.base import Place
 from actors.clock import now_us
 from actors.fold import Change, FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
 from actors.folding import FoldingActor
@@ -35,48 +30,29 @@ from actors.order_tracker import Order
 from actors.strategies import Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy
 from actors.strategies.loading import load_strategy_class
 from actors.strategy_feed import StrategyFeed
-from protocol.errors import ExitCode, NotRepresentableError, WireError
+from protocol.errors import ExitCode, NotRepresentableError
 from protocol.messages import (
     SIGNAL_CANCEL,
     SIGNAL_CLOSE,
     SIGNAL_MODIFY,
     SIGNAL_ORDER,
     Intent,
-    Message,
-    SignalHello,
-    SignalWelcome,
     Statistics,
     Welcome,
-    decode_message,
-    encode_message,
 )
 from protocol.orders import OrderStatus, OrderType, Side, TradingMode
-from protocol.pipeline import SIGNALS
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
 from protocol.state import StrategyState, decode_strategy_state, encode_strategy_state
 from protocol.units import MICROS, PRODUCT, decimal_to_micros
 from protocol.wal.format import Envelope
 
-HELLO_REPEAT_S: Final = 0.1
-REPEAT_S: Final = 1.0
-"""A cancel or close that is not answered is said again after this long (design section 2)."""
 NUMBER_BITS: Final = 32
 """A life counts its signals from incarnation << 32, or from the journal's highest where that is above (a run_dir whose
 pages were removed): risk takes a number that comes again for a repetition."""
 STARTED: Final = b"started"
 """The market epoch on the page of a life that sent a signal from on_start and saw no market yet; no feed has it."""
 _SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
-
-
-@dataclass(slots=True)
-class Sent:
-    """A signal that is not answered yet."""
-
-    intent: Intent
-    signal: Signal
-    lost_after_lsn: int | None = None
-    """risk has died since: if the fold passes this LSN without an answer there will be none."""
 
 
 class StrategyActor(FoldingActor):
@@ -86,10 +62,10 @@ class StrategyActor(FoldingActor):
         self.index = next(i for i, s in enumerate(self.config.strategies) if s.name == name)
         self.settings: StrategySettings = self.config.strategies[self.index]
         self.is_file = self.config.market_data.is_file
-        self.unanswered: dict[int, Sent] = {}
         self.unacknowledged: set[int] = set()
         """Own orders that the venue has not answered."""
         self.feed = StrategyFeed(self, must_wait=self._must_wait, on_chunk_done=self._on_chunk_done)
+        self.asked = Asked(self, self.feed, tell=self._tell_order, on_greeted=self._ready_when_greeted)
         self.former_epoch, self.former_position = self.page.market()
         self.is_warmed = bool(self.former_epoch)
         self.market = MarketClient(
@@ -98,14 +74,9 @@ class StrategyActor(FoldingActor):
         # A life that is warmed may not act again on what its predecessor has seen.
         self.suppressed_to = self.former_position if self.is_warmed else -1
         """Market position up to which signals are suppressed."""
-        self.risk_incarnation = 0
         self.last_number = self.spec.incarnation << NUMBER_BITS
         """The highest number of a signal of this strategy, of this life or in the journal."""
-        self.refused_here: deque[OrderInfo] = deque()
-        """What on_order must still be told of signals that never left."""
         self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
-        self.cancel_later: dict[int, Signal] = {}
-        """Cancels of signals that are no orders yet, by the number of what they cancel."""
         self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
 
     # The life of the actor.
@@ -131,11 +102,7 @@ class StrategyActor(FoldingActor):
             )
         )
         self.feed.attach(self.strategy, self.own, self.settings.slice)
-        self.signals = self.connect(SIGNALS)
-        self.loop.on_readable(self.signals, self._read_answers)
-        self.loop.every(HELLO_REPEAT_S, self._greet_risk)
-        self.loop.every(REPEAT_S, self._repeat)
-        self._greet_risk()
+        self.asked.start()
         self.journal.start()
         self.loop.after_turn(self._go_on)
 
@@ -147,7 +114,7 @@ class StrategyActor(FoldingActor):
         self._ready_when_greeted()
 
     def _ready_when_greeted(self) -> None:
-        if self.is_ready or not self.journal.caught_up or not self.risk_incarnation:
+        if self.is_ready or not self.journal.caught_up or not self.asked.risk_incarnation:
             return
         self.is_ready = True
         self._start()
@@ -167,7 +134,9 @@ class StrategyActor(FoldingActor):
         saved = self.feed.call(self.strategy.save)
         if saved is None:
             return b""
-        return encode_strategy_state(StrategyState(self.feed.take_state(self.market.epoch), saved))
+        return encode_strategy_state(
+            StrategyState(self.feed.take_state(self.market.epoch), saved, *self.asked.take_state())
+        )
 
     def _load_state(self, lsn: int, record: Checkpoint) -> None:
         """The checkpoint from which this fold begins may hold this strategy's state as of then."""
@@ -176,7 +145,8 @@ class StrategyActor(FoldingActor):
             return
         state = decode_strategy_state(found[1])
         self.is_warmed = False
-        self.last_number = max((self.last_number, *self.fold.answered.get(self.strategy_id, ())))
+        asked_number = self.asked.restore(state.asked, state.untold)
+        self.last_number = max((self.last_number, asked_number, *self.fold.answered.get(self.strategy_id, ())))
         if state.feed.epoch and state.feed.epoch == self.former_epoch:
             self.market.resume(state.feed.epoch, state.feed.chunk)
             self.feed.resume(state.feed)
@@ -206,69 +176,18 @@ class StrategyActor(FoldingActor):
     def peer(self, name: str) -> None:
         super().peer(name)
         if name == "risk":
-            self._say_signal_hello()
+            self.asked.say_hello()
 
     def fail(self, exit_code: ExitCode, message: str) -> None:
         """Where it happened is part of it: the same again at the same place will not get better (P13)."""
         super().fail(exit_code, f"{message} (at market position {self.feed.position})")
 
     def statistics(self) -> Statistics:
-        outstanding = len(self.unanswered) + len(self.unacknowledged) + self.feed.outstanding
+        outstanding = len(self.asked.unanswered) + len(self.unacknowledged) + self.feed.outstanding
         counters = {**self.counters, "ticks": self.feed.ticks}
         return Statistics(self.journal.lsn, self.feed.position, self.market.at_end, outstanding, counters)
 
     # Signals.
-
-    def _greet_risk(self) -> None:
-        if not self.risk_incarnation:
-            self._say_signal_hello()
-
-    def _say_signal_hello(self) -> None:
-        self._send(SignalHello(self.name, self.spec.incarnation))
-
-    def _send(self, message: Message) -> bool:
-        with suppress(zmq.Again):
-            self.signals.send(encode_message(message), zmq.NOBLOCK)
-            return True
-        return False
-
-    def _read_answers(self) -> None:
-        for frames in receive_all(self.signals):
-            try:
-                message = decode_message(frames[-1])
-            except WireError:
-                continue
-            if isinstance(message, SignalWelcome) and message.incarnation > self.risk_incarnation:
-                self.risk_incarnation = message.incarnation
-                for sent in self.unanswered.values():
-                    sent.lost_after_lsn = message.lsn
-                self._ready_when_greeted()
-
-    def _give_up_lost(self) -> None:
-        """What an earlier life of risk took with it: orders are lost, cancels and closes are said again."""
-        lsn = self.journal.lsn
-        for number, sent in list(self.unanswered.items()):
-            if sent.lost_after_lsn is None or lsn < sent.lost_after_lsn:
-                continue
-            if sent.intent.kind == SIGNAL_ORDER:
-                self.counters["lost"] += 1
-                self._answer_refused(number, "lost", "risk died before it decided")
-            else:
-                sent.lost_after_lsn = None
-                self._send_intent(sent)
-
-    def _repeat(self) -> None:
-        """Cancels and closes are not perishable: said again until answered."""
-        if not self.unanswered:
-            return
-        self._say_signal_hello()
-        for sent in self.unanswered.values():
-            if sent.intent.kind != SIGNAL_ORDER and sent.lost_after_lsn is None:
-                self._send_intent(sent)
-
-    def _send_intent(self, sent: Sent) -> bool:
-        sent.intent = msgspec.structs.replace(sent.intent, risk_incarnation=self.risk_incarnation, sent_us=now_us())
-        return self._send(sent.intent)
 
     def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
         self.last_number += 1
@@ -276,31 +195,32 @@ class StrategyActor(FoldingActor):
 
     def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
-        symbol, number = signal.symbol, signal.number
         # Not from the past either: what a hook is told while the fold is not complete, a former life may have acted on.
         if self.is_detached or not self.journal.caught_up or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1
             return self._refuse_here(signal, "stopping" if self.is_detached else "suppressed")
-        symbol_id = self.ids.get(symbol)
+        symbol_id = self.ids.get(signal.symbol)
         if symbol_id is None:
-            return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
+            return self._refuse_here(signal, f"unknown_symbol: {signal.symbol!r}; known are {', '.join(self.ids)}")
+        if self.asked.is_full:
+            return self._refuse_here(signal, f"signals_full: {UNANSWERED_MAX} signals wait for their answers")
         if kind == SIGNAL_ORDER and self.journal.disk_low and not self.fold.may_reduce(symbol_id, _SIDES[signal.side]):
             # risk would say the same, in a record: the room is for cancels and fills.
             return self._refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
-        intent = Intent(
-            self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
-            kind, symbol_id, side=_SIDES[signal.side], **fields,
-        )  # fmt: skip
-        self.counters["signals"] += 1
         if self.feed.position > self.former_position:
             # Before it leaves: a new life must not act on the same tick again.
             self.page.set_market(self.market.epoch, self.feed.position)
         elif not self.is_warmed:
             self.page.set_market(STARTED, 0)
-        sent = self.unanswered[number] = Sent(intent, signal)
-        self.feed.pause = True
-        if not self._send_intent(sent):
-            self.loop.after(0, lambda: self._answer_refused(number, "signals_full", "risk does not keep up"))
+        return self._send(kind, signal, **fields)
+
+    def _send(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        intent = Intent(
+            self.strategy_id, signal.number, self.asked.risk_incarnation, now_us(), self.market.epoch,
+            self.feed.position, kind, self.ids[signal.symbol], side=_SIDES[signal.side], **fields,
+        )  # fmt: skip
+        self.counters["signals"] += 1
+        self.asked.send(Sent(intent, signal))
         return signal
 
     def place(
@@ -327,24 +247,13 @@ class StrategyActor(FoldingActor):
         return 0 if price is None else decimal_to_micros(round(price, 6))
 
     def _refuse_here(self, signal: Signal, reason: str) -> Signal:
-        """The signal never leaves; on_order says so after the present hook, before the next tick."""
-        self.counters["refused_here"] += 1
-        self.refused_here.append(
-            OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
-        )
-        self.feed.pause = True
-        self.loop.after(0, self._tell_refused)
+        self.asked.refuse_here(signal, reason)
         return signal
 
-    def _tell_refused(self) -> None:
-        for _ in range(len(self.refused_here)):  # not what these hooks add: that has its own turn
-            self.feed.call(self.strategy.on_order, self.refused_here.popleft())
-
     def cancel(self, target: int | Signal) -> Signal:
-        if isinstance(target, Signal) and not target.order_id and target.number in self.unanswered:
-            signal = self._new_signal(target.symbol, target.side, target.quantity)
-            self.cancel_later[target.number] = signal
-            return signal
+        if isinstance(target, Signal) and not target.order_id and (sent := self.asked.unanswered.get(target.number)):
+            sent.cancel = self._new_signal(target.symbol, target.side, target.quantity)
+            return sent.cancel
         order_id = target.order_id if isinstance(target, Signal) else target
         return self._cancel_order(order_id)
 
@@ -375,12 +284,7 @@ class StrategyActor(FoldingActor):
         return PositionInfo(symbol, view.quantity / MICROS, view.average_price_float, view.realized / PRODUCT)
 
     def orders(self) -> list[OrderInfo]:
-        asked = [
-            OrderInfo(0, number, sent.signal.symbol, sent.signal.side, "New", "", 0.0, sent.signal.quantity)
-            for number, sent in self.unanswered.items()
-            if sent.intent.kind in (SIGNAL_ORDER, SIGNAL_CLOSE)
-        ]
-        return asked + [self._info(order) for order in self.fold.tracker.open_of_strategy(self.strategy_id)]
+        return self.asked.orders() + [self._info(o) for o in self.fold.tracker.open_of_strategy(self.strategy_id)]
 
     def every(self, seconds: float, hook: Callable[[], None]) -> None:
         self.feed.every(seconds, hook)
@@ -431,37 +335,33 @@ class StrategyActor(FoldingActor):
 
     def _take_answer(self, change: SignalAnswered) -> None:
         if change.order_id is None:
-            self._answer_refused(change.signal, change.reason, change.detail)
+            self.asked.refused(change.signal, change.reason, change.detail)
             return
-        sent = self.unanswered.pop(change.signal, None)
+        sent = self.asked.accepted(change.signal, change.order_id)
         if sent is None:
             return
-        sent.signal.order_id = change.order_id
-        if (cancel := self.cancel_later.pop(change.signal, None)) is not None:
-            self._ask(SIGNAL_CANCEL, cancel, order_id=change.order_id)
+        if sent.cancel is not None:
+            self._cancel_at_last(sent.cancel, change.order_id)
         order = self.fold.tracker.orders.get(change.order_id)
         if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
-            self.feed.call(self.strategy.on_order, self._info(order))  # it had ended before; nothing else will come
+            self._tell_order(self._info(order))  # it had ended before; nothing else will come
 
-    def _answer_refused(self, number: int, reason: str, detail: str) -> None:
-        sent = self.unanswered.pop(number, None)
-        if sent is None:
-            return
-        signal = sent.signal
-        if (cancel := self.cancel_later.pop(number, None)) is not None:
-            self._refuse_here(cancel, f"signal {number} never became an order")
-        text = f"{reason}: {detail}" if detail else reason
-        self.feed.call(
-            self.strategy.on_order,
-            OrderInfo(sent.intent.order_id, number, signal.symbol, signal.side, "Rejected", text, 0.0, signal.quantity),
-        )
+    def _cancel_at_last(self, cancel: Signal, order_id: int) -> None:
+        """It was asked for when there was no order yet: nothing suppresses it now, wherever the feed stands."""
+        if self.is_detached:
+            self._refuse_here(cancel, "stopping")
+        else:
+            self._send(SIGNAL_CANCEL, cancel, order_id=order_id)
 
     def _take_order(self, order: Order) -> None:
         if order.status is OrderStatus.NEW:
             self.unacknowledged.add(order.order_id)
         else:
             self.unacknowledged.discard(order.order_id)
-        self.feed.call(self.strategy.on_order, self._info(order))
+        self._tell_order(self._info(order))
+
+    def _tell_order(self, info: OrderInfo) -> None:
+        self.feed.call(self.strategy.on_order, info)
 
     def _take_fill(self, change: FillBooked) -> None:
         order = change.order
@@ -485,14 +385,13 @@ class StrategyActor(FoldingActor):
         self.market.stream.release_credit(1)
 
     def _go_on(self) -> None:
-        if self.unanswered:
-            self._give_up_lost()
+        self.asked.give_up_lost()
         self.feed.go_on()
 
     def _must_wait(self) -> bool:
-        self._tell_refused()
+        self.asked.tell_refused()
         # Nobody acts on what is fed again, and order_routing may need the feed to move to acknowledge an order of the
         # former life: whoever waited for it there would wait for ever.
         if not self.is_file or self.feed.position < self.suppressed_to:
             return False
-        return bool(self.unanswered or self.unacknowledged)
+        return bool(self.asked.unanswered or self.unacknowledged)
