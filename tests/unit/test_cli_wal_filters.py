@@ -135,7 +135,7 @@ def test_checkpoints_are_decoded_and_states_of_strangers_shown_as_they_are(run_d
     assert risk["state"]["orders"][0]["place"]["limit_price"] == 50_000_000_000
     assert risk["state"]["positions"][0]["cost"] == 11 * 10**12
     feed = {"epoch": "03" * 16, "chunk": 9, "tick": 9, "bar": 9}
-    assert sma["state"] == {"feed": feed, "saved": {"bids": [1.1, 1.2]}, "asked": [], "untold": []}
+    assert sma["state"] == {"feed": feed, "saved": {"bids": [1.1, 1.2]}}
 
 
 def packed(values: list[object]) -> bytes:
