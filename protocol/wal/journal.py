@@ -363,7 +363,7 @@ class Journal:
         try:
             new_file = write_new(self._storage, path, (payload,))
         except WalSyncError as error:  # the journal's own file has not been touched
-            raise WalError(f"{self.path}: no checkpoint: {error}") from error
+            raise WalError(f"{self.path}: no checkpoint: {error.fact}") from error
         try:
             put_in_place(self._storage, path, self.path, sealed_path(self.path.parent, self.first_lsn))
         except WalSyncError as error:

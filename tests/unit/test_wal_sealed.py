@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 from wal_journals import build, entry, nobody_knows
 
-from protocol.errors import ConfigError, WalCorruptError, WalError
-from protocol.settings import WalSettings, parse_config
+from actors.sealing import Sealing
+from protocol.errors import ConfigError, WalCorruptError, WalError, WalSyncError
+from protocol.settings import Keep, WalSettings, parse_config
 from protocol.wal import sealed as sealed_module
 from protocol.wal.history import read_history
 from protocol.wal.journal import Journal
@@ -246,6 +250,53 @@ def test_other_names_are_none_of_ours(directory: Path) -> None:
         (directory / name).write_bytes(b"x")
     assert [first for first, _ in names(directory)] == [1, 13, 15, 17]
     assert SealedFile(1, directory / "a.wal.zst").is_packed
+
+
+# What is told of failures that end nothing.
+
+
+def full(path: Path, data: bytes, offset: int = 0) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_that_cannot_be_packed_asks_nobody_to_start_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with capture_logs() as logs:
+        sealing = Sealing(directory, Keep(None, None), 0, structlog.get_logger())
+        monkeypatch.setattr(os, "pwrite", full)
+        sealing.start()
+        sealing.wait(20.0)
+    (told,) = logs
+    assert (told["event"], "No space left" in told["error"]) == ("sealed_files_left", True)
+    assert "start again" not in told["error"] + told["hint"]
+    assert names(directory) == [(1, False), (13, False), (15, False), (17, False)]
+
+
+def test_a_checkpoint_that_has_no_room_asks_nobody_to_start_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(directory)
+    journal.open(nobody_knows)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(WalError, match=r"no checkpoint: .*No space left") as error:
+            journal.checkpoint(6 * HOUR_US, ())
+    assert "start again" not in str(error.value)
+    journal.append_batch([entry(journal.tail_lsn + 1)])
+    journal.sync()
+    journal.close()
+
+
+def test_a_write_that_ends_the_journal_says_what_to_do(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(directory)
+    journal.open(nobody_knows)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        for _ in range(2):
+            with pytest.raises(WalSyncError, match=r"No space left on device.*See to the disk.*start again"):
+                journal.append_batch([entry(journal.tail_lsn + 1)])
+    journal.close()
 
 
 # The setting.
