@@ -6,7 +6,6 @@ Pure reading: nothing here changes anything or waits for anybody. The keys are a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from actors.clock import now_us
@@ -14,6 +13,7 @@ from actors.fold import Fold
 from actors.latch import Latch
 from actors.ledger import Valuation, value_account
 from actors.order_tracker import Order
+from protocol import VERSION
 from protocol.commands import (
     AccountReply,
     ChildRow,
@@ -109,7 +109,7 @@ class Answers:
         rows = [self._child_row(child) for child in gateway.children.children]
         return HealthReply(
             engine=gateway.config.engine.name,
-            version=engine_version(),
+            version=VERSION,
             mode=gateway.config.engine.mode,
             boot_id=run.boot_id.hex(),
             time_us=now_us(),
@@ -142,10 +142,3 @@ class Answers:
             market_position=child.market_position,
             counters=child.counters,
         )
-
-
-def engine_version() -> str:
-    try:
-        return version("seawall")
-    except PackageNotFoundError:
-        return "uninstalled"

@@ -29,3 +29,9 @@ def configure_logging(settings: LoggingSettings) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def configure_logging_once(settings: LoggingSettings) -> None:
+    """Whoever runs an engine inside his own program may have said already where logs go."""
+    if not structlog.is_configured():
+        configure_logging(settings)

@@ -17,10 +17,9 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-import structlog
 
 from actors.fold import Fold, PositionView
-from actors.logs import configure_logging
+from actors.logs import configure_logging, configure_logging_once
 from protocol.config_checks import check_config
 from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, WalError, WireError
 from protocol.records import decode_record
@@ -51,8 +50,7 @@ class Engine:
             raise SupervisionError("the engine is running already")
         if mistakes := check_config(self.config):
             raise ConfigError(mistakes)
-        if not structlog.is_configured():
-            configure_logging(self.config.logging)
+        configure_logging_once(self.config.logging)
         self.exit_code, self._error = None, None
         self._ready.clear()
         self._supervisor = Supervisor(self.config, inproc=self.inproc, on_ready=self._ready.set)

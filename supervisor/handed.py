@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from actors.answers import engine_version
 from actors.base import ChildSpec
+from protocol import VERSION
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config, config_hash
 from protocol.units import MICROS, decimal_to_micros, product_to_bytes
@@ -46,7 +46,7 @@ def make_run(config: Config, boot_id: bytes, event: RunEvent, by: str, halt_toke
         journal_id=b"",
         event=event,
         by=by,
-        version=engine_version(),
+        version=VERSION,
         config_hash=config_hash(config),
         boot_id=boot_id,
         halt_token=halt_token if event is RunEvent.STOP and by == OPERATOR else 0,

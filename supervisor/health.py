@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import psutil
-
 from protocol.messages import ChildState
 from supervisor.child import Child, ChildPhase
 
@@ -48,6 +46,8 @@ def quiet_state(children: Iterable[Child], question: int) -> tuple[int, ...] | N
 def _measure(child: Child) -> tuple[float, int]:
     if not child.is_alive:
         return 0.0, 0
+    import psutil  # the first time after READY: no start waits for it
+
     try:
         if child.meter is None or child.meter.pid != child.pid:
             child.meter = psutil.Process(child.pid)

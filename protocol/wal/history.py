@@ -14,7 +14,7 @@ from typing import Final
 from protocol.errors import WalCorruptError, WalTornTailError
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, MAGIC_BYTES, Envelope
 from protocol.wal.names import JOURNAL_NAME
-from protocol.wal.scan import Readable, iterate_records
+from protocol.wal.scan import Readable, Run, read_runs, records_of
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, RealStorage, Storage
 
@@ -44,17 +44,16 @@ def read_history(
         must_follow = last_lsn + 1 if last_lsn else 0
         file, path, is_last = open_next(storage, directory, must_follow or from_lsn, bool(must_follow))
         try:
-            is_first = last_lsn > 0  # within a file its reader looks at the links
-            for entry in _read_file(file, path, is_last, length_max):
-                envelope, crc, _ = entry
-                if is_first and (envelope.lsn, envelope.previous_crc) != (last_lsn + 1, last_crc):
+            for run in _read_file(file, path, is_last, length_max):
+                first = run.entries[0][0]
+                if last_lsn and (first.lsn, first.previous_crc) != (last_lsn + 1, last_crc):
                     raise WalCorruptError(
                         str(path), 0, lsn=last_lsn + 1, expected=f"LSN {last_lsn + 1} after crc32 {last_crc:#010x}",
-                        found=f"LSN {envelope.lsn} after {envelope.previous_crc:#010x}",
+                        found=f"LSN {first.lsn} after {first.previous_crc:#010x}",
                     )  # fmt: skip
-                is_first, last_lsn, last_crc = False, envelope.lsn, crc
-                if whole_file or last_lsn >= from_lsn:
-                    yield entry
+                last, last_crc, _ = run.entries[-1]
+                last_lsn = last.lsn
+                yield from records_of(run, 0 if whole_file else from_lsn)
         finally:
             file.close()
         if is_last:
@@ -84,12 +83,10 @@ def _first_time_us(storage: Storage, sealed: SealedFile) -> int:
     return JOURNAL_HEAD.unpack(head)[8] if len(head) == JOURNAL_HEAD.size else 0
 
 
-def _read_file(
-    file: File | Content, path: Path, is_last: bool, length_max: int
-) -> Iterator[tuple[Envelope, int, bytes]]:
+def _read_file(file: File | Content, path: Path, is_last: bool, length_max: int) -> Iterator[Run]:
     size = file.size()
     try:
-        yield from iterate_records(file, size, path, length_max=length_max)
+        yield from read_runs(file, size, path, length_max=length_max)
     except WalTornTailError as error:
         if is_last:
             raise

@@ -251,19 +251,30 @@ def iterate_records(
     file: Readable, size: int, path: Path, *, length_max: int = LENGTH_MAX
 ) -> Iterator[tuple[Envelope, int, bytes]]:
     """read_journal on an open file; `path` is for the errors."""
-    runs = iterate_runs(file, size, length_max)
-    lsn, head_size = 0, JOURNAL_HEAD.size
+    for run in read_runs(file, size, path, length_max=length_max):
+        yield from records_of(run)
+
+
+def records_of(run: Run, from_lsn: int = 0) -> Iterator[tuple[Envelope, int, bytes]]:
+    """(envelope, crc, record data) of the run's entries from `from_lsn` on."""
+    window, at, head_size = run.window, 0, JOURNAL_HEAD.size
+    for envelope, crc, end in run.entries:
+        if envelope.lsn >= from_lsn:
+            yield envelope, crc, window[at + head_size : end]
+        at = end
+
+
+def read_runs(file: Readable, size: int, path: Path, *, length_max: int = LENGTH_MAX) -> Iterator[Run]:
+    """iterate_runs, with what is wrong behind the good entries raised as read_journal says."""
+    runs, lsn = iterate_runs(file, size, length_max), 0
     while True:
         try:
-            _, window, entries = next(runs)
+            run = next(runs)
         except StopIteration as stop:
             bad: BadEntry | None = stop.value
             break
-        at = 0
-        for envelope, crc, end in entries:
-            yield envelope, crc, window[at + head_size : end]
-            at = end
-        lsn = entries[-1][0].lsn
+        yield run
+        lsn = run.entries[-1][0].lsn
     if bad is None:
         return
     if bad.incomplete:

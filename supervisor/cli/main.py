@@ -6,21 +6,41 @@ protocol.client, like any outsider (design section 12). Nothing prompts.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
+from protocol import VERSION
 from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
-from supervisor.cli.init_verb import init
-from supervisor.cli.operator_verbs import halt, health, orders, ping, positions, status, stop
 from supervisor.cli.output import Failure
-from supervisor.cli.wal_verbs import wal
+
+OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "stop")
+VERBS: Final = {
+    **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
+    "init": "supervisor.cli.init_verb",
+    "wal": "supervisor.cli.wal_verbs",
+}
+"""Verb -> the module that has the command of that name; imported when it is asked for. An engine starts sooner."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="seawall")
+class LazyGroup(click.Group):
+    """Source: click's documentation, "Lazily Loading Subcommands"."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *VERBS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in VERBS:
+            return getattr(importlib.import_module(VERBS[cmd_name]), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION)
 def main() -> None:
     """Seawall: a trading engine made of processes."""
 
@@ -66,10 +86,6 @@ def _read_config(path: str) -> Config:
         return load_config(path)
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
-
-
-for _verb in (status, halt, ping, health, orders, positions, stop, init, wal):
-    main.add_command(_verb)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,6 @@ from contextlib import contextmanager
 from typing import IO, Any, Final
 
 import click
-import structlog
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from protocol.errors import ExitCode
 
@@ -45,6 +41,8 @@ class Failure(click.ClickException):
 @contextmanager
 def quiet_logs() -> Iterator[None]:
     """What the layers below log is for an engine's log; a tool says itself what it found."""
+    import structlog  # late, as rich below: `seawall run` starts without either's weight
+
     before = structlog.get_config() if structlog.is_configured() else None
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -65,6 +63,10 @@ def print_json(value: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Numbers to the right, everything else to the left."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     listed = [list(row) for row in rows]
     table = Table(title=title or None, title_justify="left")
     for index, column in enumerate(columns):

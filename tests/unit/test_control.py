@@ -1,4 +1,4 @@
-"""The supervisor's end of the control pipe: only present lives are heard; whoever comes back learns what it missed."""
+"""The supervisor's end of the control pipe: only present lives are heard, and who comes back learns what it missed."""
 
 from __future__ import annotations
 
