@@ -27,7 +27,6 @@ class MarketHandler(Protocol):
         """Bars that tick `next_tick` closed."""
         ...
 
-
     def on_end(self) -> None: ...
 
 

@@ -471,7 +471,6 @@ class Journal:
         taken, size = cut_entries(window, 0, last - from_lsn + 1, bytes_max)
         return from_lsn, taken, window[:size]
 
-
     def can_serve(self, lsn: int) -> bool:
         """`read` from `lsn` on gives entries."""
         return self.first_lsn <= lsn <= self.release_lsn or self.read(lsn, 1)[1] > 0

@@ -106,11 +106,13 @@ def tidy_sealed(
         too_many = files_max is not None and len(sealed) - gone > files_max
         if not too_many and not (oldest_us and 0 < _sealed_at_us(storage, directory, sealed, file) < oldest_us):
             break  # never one from the middle
+        # Before each: a power loss might undo the removal before it and not this one, and leave a hole. That one may
+        # be of an earlier pass, whose sync failed.
+        storage.sync_directory(directory)
         plain = sealed_path(directory, file.first_lsn)
         for path in (plain, _packed_path(plain)):
             if storage.exists(path):
                 storage.unlink(path)
-        storage.sync_directory(directory)  # each by itself: a power loss might undo the first of two alone
         gone += 1
     for file in sealed[gone:-1]:
         if not file.is_packed and can_pack() and has_room(file.path):

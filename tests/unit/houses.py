@@ -109,8 +109,7 @@ class House:
     def kill(self, name: str) -> None:
         """What is pending in it is gone, as after a SIGKILL; what is in its pipes may still arrive."""
         actor = self.actors.pop(name)
-        for made in actor._sockets:
-            made.close(0)
+        actor.close_sockets()
         actor.release()
 
     def turn(self) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from simulated_disk import Fault, ProcessDied, SimulatedDisk
 from wal_journals import build, entry, nobody_knows
 
 from protocol.errors import ConfigError, WalCorruptError, WalError
@@ -17,7 +20,7 @@ from protocol.wal import sealed as sealed_module
 from protocol.wal.history import read_history
 from protocol.wal.journal import Journal
 from protocol.wal.sealed import SealedFile, list_sealed, open_sealed, pack_sealed, tidy_sealed
-from protocol.wal.storage import RealStorage
+from protocol.wal.storage import RealStorage, Storage
 
 HOUR_US = 3_600_000_000
 DISK = RealStorage()
@@ -25,16 +28,20 @@ DISK = RealStorage()
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
+    seal_four(DISK, tmp_path)
+    return tmp_path
+
+
+def seal_four(storage: Storage, directory: Path) -> None:
     """Four sealed files, sealed at 1, 2, 3 and 4 hours; the journal has been closed."""
-    build(DISK, tmp_path)
-    journal = Journal(tmp_path)
+    build(storage, directory)
+    journal = Journal(directory, storage=storage)
     journal.open(nobody_knows)
     for hour in (1, 2, 3, 4):
         journal.checkpoint(hour * HOUR_US, ())
         journal.append_batch([entry(journal.tail_lsn + 1)])
         journal.sync()
     journal.close()
-    return tmp_path
 
 
 def names(directory: Path) -> list[tuple[int, bool]]:
@@ -152,6 +159,22 @@ def test_a_crash_at_any_step_of_packing_leaves_the_history_whole(directory: Path
     journal.open(nobody_knows)
     journal.close()
     assert not [name for name in os.listdir(directory) if name.endswith(".new")], "a leftover goes at the next open"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_power_loss_in_mid_pass_leaves_no_hole_even_if_the_pass_before_could_not_sync(seed: int) -> None:
+    directory = Path("/run/wal")
+    for failing, last_call in product(range(1, 5), range(1, 10)):
+        disk = SimulatedDisk(Random(seed).randrange)
+        seal_four(disk, directory)
+        disk.fail_at(failing, Fault.EIO)
+        with suppress(WalError):
+            tidy_sealed(disk, directory, files_max=3, age_max_s=None, now_us=0)
+        disk.fail_at(last_call, Fault.DEATH)
+        with suppress(ProcessDied):
+            tidy_sealed(disk, directory, files_max=1, age_max_s=None, now_us=0)
+        *_, (last, _, _) = read_history(directory, storage=disk.crash())
+        assert last.lsn == 20
 
 
 @pytest.mark.parametrize(
