@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.orders import OrderType, Report, Side, TimeInForce, TradingMode
-from protocol.records import RECORD_TYPES, EntryType, RunEvent
+from protocol.records import RECORD_TYPES, AdjustKind, EntryType, RunEvent
 from protocol.state import RISK
 from protocol.units import micros_to_float, product_to_float
 from supervisor.cli.output import show_number
@@ -18,7 +18,7 @@ from supervisor.cli.wal_entries import ID_FIELDS, Described, Names
 
 MICROS_FIELDS: Final = frozenset(
     {"quantity", "price", "net_quantity", "limit_price", "stop_price", "stop_loss", "take_profit", "commission"}
-    | {"conversion_rate"}
+    | {"conversion_rate", "trail"}
 )
 PRODUCT_FIELDS: Final = frozenset(
     (kind.name, field.name)
@@ -34,6 +34,7 @@ ENUM_FIELDS: Final[dict[str, type[IntEnum]]] = {
     "report": Report,
     "state": TradingMode,
     "event": RunEvent,
+    "kind": AdjustKind,
 }
 _ENUM_NAMES: Final = {key: {int(one): one.name for one in enum} for key, enum in ENUM_FIELDS.items()}
 PLAIN_SHOWN_BYTES: Final = 32
