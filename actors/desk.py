@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from actors.fold import FillBooked, Fold
 from actors.order_fields import ImpossibleOrderError, group_of, order_fields
@@ -16,6 +16,9 @@ from actors.order_tracker import Order
 from actors.strategies import Fill, OrderInfo, OrderTerms, PositionInfo, Signal
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
 from protocol.units import MICROS, PRODUCT
+
+TIMER_MIN_S: Final = 0.001
+"""The shortest interval of `every`."""
 
 
 @dataclass(slots=True)
