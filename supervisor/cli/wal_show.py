@@ -20,6 +20,7 @@ MICROS_FIELDS: Final = frozenset(
     {"quantity", "price", "net_quantity", "limit_price", "stop_price", "stop_loss", "take_profit", "commission"}
     | {"conversion_rate", "trail"}
 )
+TIME_FIELDS: Final = frozenset({"venue_time", "expire_us"})
 PRODUCT_FIELDS: Final = frozenset(
     (kind.name, field.name)
     for kind, record in RECORD_TYPES.items()
@@ -70,7 +71,7 @@ def _show_field(type_name: str, key: str, value: Any, names: Names) -> str:
         return f"{key}={show_number(product_to_float(value))}"
     if key in MICROS_FIELDS:
         return f"{key}={show_number(micros_to_float(value))}"
-    return f"{key}={show_time(value) if key == 'venue_time' and value else value}"
+    return f"{key}={show_time(value) if key in TIME_FIELDS and value else value}"
 
 
 def enum_name(key: str, value: Any) -> str | None:

@@ -158,7 +158,7 @@ def test_an_independent_decoder_of_a_few_lines_reads_them() -> None:
     cost = (1_100_000 * 3_000_000).to_bytes(16, "little", signed=True)
     assert state[3] == [[0, 3_000_000, cost, bytes(16), 1_000_000]]
     assert (state[8], state[9]) == (2, [])
-    assert msgpack.unpackb(first[4][1][2]) == [[b"\x03" * 16, 290, 302, 301], {"fast": [1.1, 1.2]}, [], []]
+    assert msgpack.unpackb(first[4][1][2]) == [[b"\x03" * 16, 290, 302, 301], {"fast": [1.1, 1.2]}]
     last = entries[-1][1]
     assert (last[1], last[2], last[6]) == (1, "operator", 77)
 
