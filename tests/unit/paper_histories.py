@@ -43,7 +43,8 @@ KINDS = [
     policies(max_participation=MICROS // 2, latency_us=DAY_US // 5, trail_step_ticks=3),
 ]
 prices = st.integers(90, 110)
-ticks = st.tuples(st.integers(0, 1), st.integers(1, DAY_US // 3), prices, st.integers(0, 4), st.integers(0, 30))
+times = st.sampled_from([1, 1000, DAY_US // 20, DAY_US // 3])
+ticks = st.tuples(st.integers(0, 1), times, prices, st.integers(0, 4), st.integers(0, 30))
 """(symbol id, time since the last one, bid, spread, volume)"""
 
 
@@ -59,37 +60,47 @@ def order_terms(draw: st.DrawFn) -> dict[str, Any]:
     if kind is OrderType.STOP and draw(st.booleans()):
         fields["trail"] = draw(st.integers(1, 8))
         fields["stop_price"] = draw(st.sampled_from([0, fields["stop_price"]]))
-    fields["time_in_force"] = draw(st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, *TimeInForce]))
+    fields["time_in_force"] = draw(st.sampled_from([*[TimeInForce.GTC] * 4, *TimeInForce]))
     if fields["time_in_force"] is TimeInForce.GTD:
-        fields["expire_us"] = draw(st.integers(1, 10 * DAY_US))
+        fields["expire_us"] = draw(st.sampled_from([0, DAY_US // 10, DAY_US]))  # from when it is sent
     if draw(st.booleans()):
         far, near = draw(st.integers(80, 99)), draw(st.integers(101, 120))
         exits = (far, near) if side is Side.BUY else (near, far)
         fields["stop_loss"], fields["take_profit"] = draw(st.sampled_from([exits, (exits[0], 0), (0, exits[1])]))
-    fields["oco"] = draw(st.sampled_from([0, 0, 0, -1]))
-    fields["reduce_only"] = draw(st.sampled_from([False, False, False, True]))
+    fields["oco"] = draw(st.sampled_from([0, 0, -1]))
+    fields["reduce_only"] = draw(st.integers(0, 9)) == 9
     return fields
 
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("tick"), ticks),
-        st.tuples(st.just("tick"), ticks),
-        st.tuples(st.just("place"), st.tuples(st.integers(0, 1), order_terms())),
+        *[st.tuples(st.just("tick"), ticks)] * 8,
+        *[st.tuples(st.just("place"), st.tuples(st.integers(0, 1), order_terms()))] * 5,
         st.tuples(st.just("cancel"), st.integers(0, 20)),
-        st.tuples(st.just("restart"), st.just(None)),
+        *[st.tuples(st.just("restart"), st.just(None))] * 2,
     ),
-    min_size=1,
+    min_size=10,
     max_size=40,
 )
+
+
+class PlainVenue(PaperVenue):
+    """Looks at every order at every tick: no bands, no waking times."""
+
+    def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> list[Answer]:
+        self._quotes[symbol_id] = (timestamp, bid, ask)
+        if timestamp <= self._deaf_until_us:
+            return []
+        self._time_us = timestamp
+        return self._step(symbol_id, timestamp, bid, ask, volume)
 
 
 class Engine:
     """order_routing and risk in small: what is sent and what is answered is folded; a restart keeps the fold."""
 
-    def __init__(self, kind: Policies) -> None:
-        self.policies = kind
-        self.venue = PaperVenue(kind)
+    def __init__(self, kind: Policies, make: type[PaperVenue] = PaperVenue) -> None:
+        self.policies, self.make = kind, make
+        self.venue = make(kind)
         self.fold = Fold()
         self.ticks: list[Tick] = []
         self.sent: list[tuple[OrderPlace | OrderCancel, int]] = []
@@ -122,6 +133,8 @@ class Engine:
         fields = dict(fields)
         if fields["oco"]:
             fields["oco"] = max((order.signal for order in tracker.open_orders.values()), default=0)
+        if fields["time_in_force"] is TimeInForce.GTD:
+            fields["expire_us"] += self.time_us
         if fields.get("stop_loss"):
             fields["stop_loss_order_id"] = order_id + 1
         if fields.get("take_profit"):
@@ -142,7 +155,7 @@ class Engine:
 
     def restart(self) -> None:
         """A new life: the fold, the last quotes, some ticks that were seen before, and what has no answer again."""
-        self.venue, fold = PaperVenue(self.policies), self.fold
+        self.venue, fold = self.make(self.policies), self.fold
         quotes = {symbol_id: (time_us, bid, ask) for symbol_id, time_us, bid, ask, _ in self.ticks}
         held = {symbol_id: position.quantity for symbol_id, position in fold.account.positions.items()}
         orders = fold.tracker.open_orders.values()
