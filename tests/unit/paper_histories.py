@@ -42,9 +42,9 @@ KINDS = [
     policies(max_participation=MICROS // 2),
     policies(max_participation=MICROS // 2, latency_us=DAY_US // 5, trail_step_ticks=3),
 ]
-prices = st.integers(90, 110)
+prices = st.integers(95, 105)  # few, so that they often meet exactly
 times = st.sampled_from([1, 1000, DAY_US // 20, DAY_US // 3])
-ticks = st.tuples(st.integers(0, 1), times, prices, st.integers(0, 4), st.integers(0, 30))
+ticks = st.tuples(st.sampled_from([0, 0, 0, 1]), times, prices, st.integers(0, 3), st.integers(0, 30))
 """(symbol id, time since the last one, bid, spread, volume)"""
 
 
@@ -58,13 +58,13 @@ def order_terms(draw: st.DrawFn) -> dict[str, Any]:
     if kind in (OrderType.STOP, OrderType.STOP_LIMIT):
         fields["stop_price"] = draw(prices)
     if kind is OrderType.STOP and draw(st.booleans()):
-        fields["trail"] = draw(st.integers(1, 8))
+        fields["trail"] = draw(st.integers(1, 5))
         fields["stop_price"] = draw(st.sampled_from([0, fields["stop_price"]]))
     fields["time_in_force"] = draw(st.sampled_from([*[TimeInForce.GTC] * 4, *TimeInForce]))
     if fields["time_in_force"] is TimeInForce.GTD:
         fields["expire_us"] = draw(st.sampled_from([0, DAY_US // 10, DAY_US]))  # from when it is sent
     if draw(st.booleans()):
-        far, near = draw(st.integers(80, 99)), draw(st.integers(101, 120))
+        far, near = draw(st.integers(92, 99)), draw(st.integers(101, 108))
         exits = (far, near) if side is Side.BUY else (near, far)
         fields["stop_loss"], fields["take_profit"] = draw(st.sampled_from([exits, (exits[0], 0), (0, exits[1])]))
     fields["oco"] = draw(st.sampled_from([0, 0, -1]))
@@ -75,7 +75,7 @@ def order_terms(draw: st.DrawFn) -> dict[str, Any]:
 steps = st.lists(
     st.one_of(
         *[st.tuples(st.just("tick"), ticks)] * 8,
-        *[st.tuples(st.just("place"), st.tuples(st.integers(0, 1), order_terms()))] * 5,
+        *[st.tuples(st.just("place"), st.tuples(st.sampled_from([0, 0, 0, 1]), order_terms()))] * 5,
         st.tuples(st.just("cancel"), st.integers(0, 20)),
         *[st.tuples(st.just("restart"), st.just(None))] * 2,
     ),

@@ -74,7 +74,7 @@ def test_what_fills_at_a_tick_is_at_most_its_share_of_the_volume(history: Histor
         assert quantity % LOT == 0 or quantity < LOT
 
 
-many_ticks = st.lists(st.one_of(ticks, ticks.map(lambda tick: (tick[0], 0, *tick[2:]))), max_size=30)
+many_ticks = st.lists(st.one_of(ticks, ticks.map(lambda tick: (tick[0], 0, *tick[2:]))), min_size=5, max_size=30)
 
 
 def spoken_first(venue: PaperVenue, rows: list[Tick]) -> int | None:
