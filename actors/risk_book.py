@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from actors.brackets import exit_ids
 from actors.checks import Approved, ApprovedCancel, CheckInput, InstrumentLimits, RiskLimits, check_signal
 from actors.fold import Change, Fold, SignalAnswered
 from protocol.messages import Intent
@@ -116,7 +117,7 @@ class RiskBook:
         decision = check_signal(self._check_input(intent, age_us, disk_low), self.next_order_id)
         if isinstance(decision, Approved):
             place = decision.place
-            self.next_order_id = place.order_id + 1
+            self.next_order_id = max((place.order_id, *exit_ids(place))) + 1
             self.pending_orders[place.order_id] = place
             self._append(place)
         elif isinstance(decision, ApprovedCancel):
