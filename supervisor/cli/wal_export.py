@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
@@ -30,7 +29,8 @@ from supervisor.cli.wal_filters import Filter
 from supervisor.cli.wal_journal import Place, Records, is_plain
 from supervisor.cli.wal_select import describe_records, wanted_records
 from supervisor.cli.wal_show import ENUM_FIELDS, MICROS_FIELDS, PRODUCT_FIELDS, enum_name
-from supervisor.cli.wal_writers import STDOUT, Column, Kind, Row, refuse_journal_file, write_rows
+from supervisor.cli.wal_target import STDOUT, checked_target
+from supervisor.cli.wal_writers import Column, Kind, Row, write_rows
 
 LEFT_OUT: Final = frozenset({"run", "producers", "states"})
 """Of a CHECKPOINT: what it holds stands in the entries before it; `wal inspect -o json` shows it."""
@@ -45,7 +45,7 @@ def export_place(place: Place, wanted: Filter, target: str, form: str, table: st
         raise Failure(ExitCode.USAGE, f"{place.file} is a plain log, of opaque data: there are no columns")
     if wanted.types and table != "entries":
         raise Failure(ExitCode.USAGE, f"--type chooses entries; --table {table} has none")
-    refuse_journal_file(Path(target))
+    target = checked_target(target)
     records = wanted_records(place, wanted, None)
     if table == "fills":
         return write_rows(target, form, FILL_COLUMNS, fill_rows(records, wanted))
