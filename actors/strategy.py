@@ -106,7 +106,7 @@ class StrategyActor(FoldingActor):
         self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
         self.cancel_later: dict[int, Signal] = {}
         """Cancels of signals that are no orders yet, by the number of what they cancel."""
-        self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
+        self.counters = {"signals": 0, "refused_here": 0, "refused_disk_low": 0, "suppressed": 0, "lost": 0}
 
     # The life of the actor.
 
@@ -286,6 +286,7 @@ class StrategyActor(FoldingActor):
             return self._refuse_here(signal, f"unknown_symbol: {symbol!r}; known are {', '.join(self.ids)}")
         if kind == SIGNAL_ORDER and self.journal.disk_low and not self.fold.may_reduce(symbol_id, _SIDES[signal.side]):
             # risk would say the same, in a record: the room is for cancels and fills.
+            self.counters["refused_disk_low"] += 1
             return self._refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         intent = Intent(
             self.strategy_id, number, self.risk_incarnation, now_us(), self.market.epoch, self.feed.position,
