@@ -71,6 +71,10 @@ class WalSyncError(WalError):
     """A write or sync failed. It is final: the file is not written again by this process."""
 
 
+class WalForeignError(WalError):
+    """The file is no plain log: somebody's text, an engine's journal. Nothing of it was changed."""
+
+
 class WalCorruptError(WalError):
     """What the log holds contradicts what it once acknowledged; nothing was changed."""
 

@@ -61,6 +61,10 @@ def sealed_path(directory: Path, first_lsn: int) -> Path:
     return directory / f"journal-{first_lsn:020d}{PLAIN_SUFFIX}"
 
 
+def is_sealed_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def list_sealed(storage: Storage, directory: Path) -> list[SealedFile]:
     """All, oldest first; of a file that stands there plain and packed, the plain one."""
     found: dict[int, SealedFile] = {}

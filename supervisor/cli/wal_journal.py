@@ -14,19 +14,19 @@ from typing import Final
 
 from protocol.client import engine_pid
 from protocol.errors import ExitCode, WalCorruptError, WalTornTailError
-from protocol.records import EntryType
-from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, iterate_entries
+from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, is_journal_head, iterate_entries
 from protocol.wal.history import JOURNAL_NAME, first_lsn_since, read_history
-from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog
+from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog, is_foreign
 from protocol.wal.recovery import Kind
 from protocol.wal.scan import JournalScan, iterate_records
-from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
+from protocol.wal.sealed import Content, SealedFile, is_sealed_name, list_sealed, open_sealed
 from protocol.wal.storage import File, MemoryStorage, RealStorage
 from protocol.wal.verify import Examination, check_file, check_journal
 from supervisor.cli.output import Failure, note
 
 STORAGE: Final = RealStorage()
-SEALED_PREFIX: Final = "journal-"
+JUDGED_BYTES: Final = 4 * LENGTH_MAX
+"""Of a file that does not begin like a log: a whole entry among them shows that it was one."""
 Records = Iterator[tuple[Envelope, int, bytes]]
 
 
@@ -55,6 +55,8 @@ class Place:
 def find_place(path: Path, *, may_be_missing: bool = False) -> Place:
     """What PATH names. With may_be_missing a run_dir whose journal has gone is one too. Raises: Failure."""
     if path.is_file():
+        if not is_named_as_journal(path) and _is_no_log(path):
+            raise Failure(ExitCode.USAGE, f"{path} is no log")
         return Place(path.parent, path, _run_dir_of(path.parent))
     for directory in (path / "wal", path):
         if (directory / JOURNAL_NAME).is_file() or list_sealed(STORAGE, directory):
@@ -69,24 +71,33 @@ def _run_dir_of(directory: Path) -> Path | None:
     return absolute.parent if absolute.name == "wal" else None
 
 
+def is_named_as_journal(file: Path) -> bool:
+    """journal.wal, what was kept of it, a sealed file: whatever is in it, it is judged as that."""
+    return file.name.startswith(JOURNAL_NAME + ".") or file.name == JOURNAL_NAME or is_sealed_name(file.name)
+
+
 def is_plain(file: Path) -> bool:
     """Whether the file is no journal: a plain log's data are anybody's. By its name, else by how its data begin."""
-    if file.name == JOURNAL_NAME or file.name.startswith((SEALED_PREFIX, JOURNAL_NAME + ".")):
+    if is_named_as_journal(file):
         return False
     opened = STORAGE.open(file, read_only=True)
     head = opened.read(0, JOURNAL_HEAD.size)
     opened.close()
-    if len(head) < JOURNAL_HEAD.size:
-        return True
-    _, _, _, _, kind, lsn, durable_lsn, previous, _, _, _ = JOURNAL_HEAD.unpack(head)
-    begins = (kind, lsn, durable_lsn, previous) == (EntryType.ENGINE_RUN, 1, 0, 0)
-    goes_on = kind == EntryType.CHECKPOINT and lsn > 1 and durable_lsn == lsn - 1
-    return not begins and not goes_on
+    return not is_journal_head(head)
+
+
+def _is_no_log(file: Path) -> bool:
+    """By its beginning, and if that is no log's by what the first JUDGED_BYTES hold."""
+    opened = STORAGE.open(file, read_only=True)
+    head = opened.read(0, JOURNAL_HEAD.size)
+    content = opened.read(0, JUDGED_BYTES) if is_foreign(head) else b""
+    opened.close()
+    return is_foreign(content)
 
 
 def open_journal_file(path: Path) -> tuple[File | Content, bool]:
     """(the file, unpacked if it is packed, whether it is sealed)."""
-    is_sealed = path.name.startswith(SEALED_PREFIX)
+    is_sealed = is_sealed_name(path.name)
     return open_sealed(STORAGE, SealedFile(0, path)), is_sealed
 
 

@@ -208,3 +208,15 @@ def test_a_pipe_that_nobody_reads_ends_it_quietly(verb: list[str], tmp_path: Pat
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("content", [b"buy", b"a text\n" * 1000, b"QHLT\1" + bytes(4091), b"# WTQH\n"])
+@pytest.mark.parametrize("verb", ["inspect", "tail", "verify", "export", "repair"])
+def test_a_file_that_is_no_log_is_a_usage_error_and_stays_as_it_is(verb: str, content: bytes, tmp_path: Path) -> None:
+    for name in ("notes.txt", "journal-notes.txt"):
+        (tmp_path / name).write_bytes(content)
+        words = [str(tmp_path / "out.csv")] if verb == "export" else []
+        result = CliRunner().invoke(main, ["wal", verb, str(tmp_path / name), *words])
+        assert (result.exit_code, f"{tmp_path / name} is no log" in result.stderr) == (2, True)
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, content)]
+        (tmp_path / name).unlink()

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from wal_journals import DIRECTORY, WatchedStorage
+from wal_trades import write_trades
 
-from protocol.errors import WalCorruptError, WalError, WalLockedError, WalSyncError
+from protocol.errors import WalCorruptError, WalError, WalForeignError, WalLockedError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal import WriteAheadLog
 from protocol.wal.format import HEADER, MAGIC_BYTES, encode_entry
 from protocol.wal.log import LENGTH_FIELD
+from protocol.wal.sealed import sealed_path
 from protocol.wal.storage import SECTOR_BYTES, MemoryStorage, RealStorage
 
 PATH = DIRECTORY / "plain.wal"
@@ -326,6 +328,44 @@ def test_zeros_are_no_excuse_for_damage_if_no_sector_is_all_zeros() -> None:
     content[13] ^= 1
     with pytest.raises(WalCorruptError):
         opened(bytes(content))
+
+
+FOREIGN = {
+    "a text": b"buy 100 EURUSD\n" * 100,
+    "three bytes": b"buy",
+    "a byte": b"b",
+    "a latch page": b"QHLT\1" + bytes(4091),
+    "a text that quotes the magic": b"# " + MAGIC_BYTES + b" is the magic",
+    "zeros with a byte among them": bytes(100) + b"1" + bytes(900),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_log_is_refused_and_not_changed(content: bytes) -> None:
+    storage = storage_with(content)
+    with pytest.raises(WalForeignError, match="no log"):
+        WriteAheadLog(PATH, storage=storage).open()
+    assert {path: bytes(data) for path, data in storage.files.items()} == {PATH: content}
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("first", ["journal.wal", "sealed", "torn"])
+def test_an_engines_journal_is_refused_and_not_changed(first: str, truncate: bool, tmp_path: Path) -> None:
+    directory = write_trades(tmp_path)
+    content = (sealed_path(directory, 1) if first == "sealed" else directory / "journal.wal").read_bytes()
+    content = content[:-1] if first == "torn" else content
+    storage = storage_with(content)
+    with pytest.raises(WalForeignError, match="journal"):
+        WriteAheadLog(PATH, storage=storage).open(truncate)
+    assert {path: bytes(data) for path, data in storage.files.items()} == {PATH: content}
+
+
+@pytest.mark.parametrize("size", [1, 4, 13, 512, 5000])
+def test_zeros_are_what_a_lost_first_append_leaves(size: int) -> None:
+    storage = storage_with(bytes(size))
+    log = WriteAheadLog(PATH, storage=storage)
+    log.open()
+    assert (log.entry_count, storage.files[PATH.with_name("plain.wal.torn")]) == (0, bytes(size))
 
 
 def test_data_that_contains_the_magic_or_whole_entries_is_only_data() -> None:
