@@ -6,6 +6,7 @@ exit code of what it is: torn or corrupt by the recovery table, as the next star
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from protocol.client import engine_pid
-from protocol.errors import ExitCode, WalCorruptError, WalTornTailError
+from protocol.errors import ExitCode, WalCorruptError, WalError, WalTornTailError
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, is_journal_head, iterate_entries
-from protocol.wal.history import JOURNAL_NAME, first_lsn_since, read_history
+from protocol.wal.history import JOURNAL_NAME, first_lsn_of, first_lsn_since, read_history
 from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog, is_foreign
 from protocol.wal.recovery import Kind
 from protocol.wal.scan import JournalScan, iterate_records
@@ -148,18 +149,36 @@ def _ending(place: Place, read: Callable[[], Records]) -> Records:
     except (WalTornTailError, WalCorruptError) as error:
         result = examine(place)
         if result.kind is not Kind.CLEAN:
-            raise fail_at(error, result.kind) from error
+            raise fail_at(error, result.kind, _lsn_behind(place, lsn, error)) from error
         if isinstance(error, WalCorruptError):
             reason = f"it changed while it was read, and is whole now; read it again ({error})"
             raise Failure(ExitCode.FAILURE, reason) from error
         note(f"Read up to LSN {lsn}; the running engine is writing the next entry.")
 
 
-def fail_at(error: WalTornTailError | WalCorruptError, kind: Kind) -> Failure:
+def _lsn_behind(place: Place, lsn: int, error: WalError) -> int:
+    """The first LSN of the file behind the place where reading ended, after the entry `lsn`; 0 if there is none."""
+    if place.file is not None or not isinstance(error, WalCorruptError):
+        return 0
+    sealed = list_sealed(STORAGE, place.directory)
+    begins = [file.first_lsn for file in sealed]
+    bad_lsn = max([lsn + 1, *(file.first_lsn for file in sealed if str(file.path) == error.file)])
+    with contextlib.suppress(WalError, OSError):
+        current = STORAGE.open(place.directory / JOURNAL_NAME, read_only=True)
+        begins.append(first_lsn_of(current))
+        current.close()
+    return next((first for first in sorted(begins) if first > bad_lsn), 0)
+
+
+def fail_at(error: WalTornTailError | WalCorruptError, kind: Kind, lsn_behind: int = 0) -> Failure:
+    """lsn_behind: where what lies behind the place can be read from; 0: nowhere."""
     facts = {key: getattr(error, key) for key in ("file", "offset", "lsn", "expected", "found") if hasattr(error, key)}
     if kind is Kind.TORN:
         return Failure(ExitCode.TORN, f"torn tail: {error}", **facts)
-    return Failure(ExitCode.CORRUPT, f"corrupt: {error}", **facts)
+    behind = f" What lies behind it is read with `--lsn {lsn_behind}..`." if lsn_behind else ""
+    if lsn_behind:
+        facts["lsn_behind"] = lsn_behind
+    return Failure(ExitCode.CORRUPT, f"corrupt: {error}{behind}", **facts)
 
 
 def examine(place: Place, *, with_sealed: bool = True) -> Examination:

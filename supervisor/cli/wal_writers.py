@@ -64,24 +64,31 @@ def write_rows(target: str, form: str, columns: Sequence[Column], rows: Iterable
     else leaves no file. Raises: Failure also if the extra is missing or a number does not fit.
     """
     if target == STDOUT:
-        return _write_all(CsvWriter(sys.stdout, columns), rows, columns)[0]
+        count, failure = _write_all(CsvWriter(sys.stdout, columns), rows)
+        return _counted(count, failure)
     # The process in its name, and made new: it is nobody else's file, and never one that is there already.
     part = Path(f"{target}.{os.getpid()}{PART_SUFFIX}")
     with _made(part, target) as file:
         try:
             with _opened(file, form, columns) as writer:
-                count, failure = _write_all(writer, rows, columns)
+                count, failure = _write_all(writer, rows)
             file.close()
             os.replace(part, target)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    if failure:
-        raise failure
-    return count
+    return _counted(count, failure)
 
 
-def _write_all(writer: Writer, rows: Iterable[Row], columns: Sequence[Column]) -> tuple[int, Failure | None]:
+def _counted(count: int, failure: Failure | None) -> int:
+    """Raises: the failure, if there was one, with the rows that were written before it."""
+    if failure is None:
+        return count
+    message = f"{failure.message} ({count} rows before it are written.)"
+    raise Failure(ExitCode(failure.exit_code), message, **failure.facts, rows=count) from failure
+
+
+def _write_all(writer: Writer, rows: Iterable[Row]) -> tuple[int, Failure | None]:
     iterator, count = _until_failure(rows, failures := []), 0
     while batch := list(islice(iterator, ROWS_AT_A_TIME)):
         writer.write(batch)

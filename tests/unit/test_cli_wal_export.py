@@ -117,6 +117,19 @@ def test_damage_ends_the_table_with_its_exit_code_and_what_comes_before_is_there
     assert count == {"entries": 14, "fills": 2, "orders": 3}[table]
 
 
+@pytest.mark.parametrize("table", ["entries", "fills", "orders"])
+def test_a_partial_table_says_how_many_rows_it_has_on_stdout_too(table: str, tmp_path: Path) -> None:
+    journal = write_trades(tmp_path / "run") / "journal.wal"
+    content = bytearray(journal.read_bytes())
+    content[content.index(b"3-1")] ^= 1  # in LSN 15
+    journal.write_bytes(content)
+    result = export(tmp_path / "run", "-", "--table", table)
+    rows = len(result.stdout.splitlines()) - 1
+    assert (result.exit_code, f"({rows} rows before it are written.)" in result.stderr) == (161, True)
+    facts = json.loads(export(tmp_path / "run", tmp_path / "out.csv", "--table", table, "-o", "json").stderr)
+    assert (facts["rows"], facts["lsn"]) == (rows, 15)
+
+
 def test_the_target_is_whole_or_not_there(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "out.csv"
     target.write_text("of yesterday")
