@@ -23,7 +23,7 @@ from protocol.wal.recovery import Kind
 from protocol.wal.repair import Action, Plan, carry_out, lost_entries, plan_repair
 from protocol.wal.verify import Examination
 from supervisor.cli.output import Failure, note, print_json
-from supervisor.cli.wal_entries import Described, Names, describe_entry
+from supervisor.cli.wal_entries import Described, Names, describe_entry, exact_json
 from supervisor.cli.wal_journal import STORAGE, Place, examine, is_plain, read_records
 from supervisor.cli.wal_show import show_entry
 from supervisor.cli.wal_verify import print_files, print_lines
@@ -203,7 +203,7 @@ def _report(result: Examination, plan: Plan, lost: list[tuple[Described, str]], 
             "first_lsn": first,
             "last_lsn": last if last >= first else None,
             "acknowledged_lsn": plan.known_lsn,
-            "readable": [entry for entry, _ in lost],
+            "readable": [exact_json(entry) for entry, _ in lost],
         },
     }
 

@@ -120,13 +120,13 @@ def _fold_report(folded: Folded) -> dict[str, Any]:
     return {
         "lsn": fold.lsn,
         "error": folded.error or None,
-        "balance": fold.account.balance,
+        "balance": str(fold.account.balance),
         "trading_state": fold.trading.mode.name,
         "open_orders": len(fold.tracker.open_orders),
         "owed": len(fold.owed),
         "positions": [
             {"symbol": view.symbol, "net_quantity": view.quantity, "average_price": view.average_price_micros,
-             "realized": view.realized}
+             "realized": str(view.realized)}
             for view in positions
         ],
     }  # fmt: skip

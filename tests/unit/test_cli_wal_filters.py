@@ -16,7 +16,7 @@ from protocol.wal.format import Envelope
 from protocol.wal.sealed import list_sealed, pack_sealed, sealed_path
 from protocol.wal.storage import RealStorage
 from supervisor.cli.main import main
-from supervisor.cli.wal_entries import Names
+from supervisor.cli.wal_entries import Names, Product, exact_json
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_checkpoints_are_decoded_and_states_of_strangers_shown_as_they_are(run_d
     risk, sma = record["states"]["risk"], record["states"]["strategy.sma"]
     assert record["run"]["strategies"] == ["sma", "breakout"]
     assert risk["state"]["orders"][0]["place"]["limit_price"] == 50_000_000_000
-    assert risk["state"]["positions"][0]["cost"] == 11 * 10**12
+    assert risk["state"]["positions"][0]["cost"] == str(11 * 10**12)
     feed = {"epoch": "03" * 16, "chunk": 9, "tick": 9, "bar": 9}
     assert sma["state"] == {"feed": feed, "saved": {"bids": [1.1, 1.2]}}
 
@@ -155,3 +155,13 @@ def test_names_of_orders_are_forgotten_two_checkpoints_after_their_end() -> None
         )
     shown = {number: names.symbol_of({"order_id": number}) for number in (1, 2, 3, 4)}
     assert shown == {1: "", 2: "", 3: "EURUSD", 4: ""}
+
+
+def test_json_keeps_exact_what_a_double_would_not_and_no_key_changes_its_type() -> None:
+    entry = {"lsn": 2**40, "record": {"cost": Product(2**60 + 1), "token": 2**62 + 1, "halt_tokens": [0, 2**62 + 3]},
+             "saved": {"token": 7}, "realized": Product(0)}  # fmt: skip
+    told = json.loads(json.dumps(exact_json(entry)), parse_int=lambda digits: int(float(digits)))
+    assert told == {
+        "lsn": 2**40, "saved": {"token": 7}, "realized": "0",
+        "record": {"cost": str(2**60 + 1), "token": str(2**62 + 1), "halt_tokens": ["0", str(2**62 + 3)]},
+    }  # fmt: skip
