@@ -20,7 +20,7 @@ is part of the fold (F2), never pending.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -54,8 +54,8 @@ from protocol.units import MICROS, bytes_to_product, product_to_bytes
 from protocol.wal.format import Envelope
 
 ANSWERED_MAX: Final = 4096
-"""Signals of one strategy remembered as answered, so that one that is said again is not acted on twice: far more than
-a strategy may have waiting for an answer."""
+"""Signals of one strategy remembered as answered, so that one that is said again is not acted on twice. No strategy has
+more waiting for an answer (asked.py): what it says again is among the newest so many, however late it is."""
 OPERATOR: Final = "operator"
 """ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
 _FILL: Final = Report.FILL
@@ -182,7 +182,7 @@ class Fold:
         """Realized product by symbol id from which max_drawdown counts."""
         self.owed: deque[Record] = deque()
         self.halt_tokens: set[int] = set()
-        self.answered: defaultdict[int, deque[int]] = defaultdict(lambda: deque(maxlen=ANSWERED_MAX))
+        self.answered: defaultdict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
         """By strategy id: the newest ANSWERED_MAX signal numbers that were answered, oldest first."""
         # Any: each handler takes the record type that it stands beside.
         self._handlers: Final[dict[type[Record], Callable[[Envelope, Any], list[Change]]]] = {
@@ -362,7 +362,7 @@ class Fold:
         changed = OrderChanged(order, _NEW, envelope.time_us)
         if record.strategy_id < FIRST_STRATEGY:
             return [changed]
-        self.answered[record.strategy_id].append(record.signal)
+        self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
@@ -372,8 +372,17 @@ class Fold:
         requested = CancelRequested(record.order_id, record.by)
         if record.strategy_id < FIRST_STRATEGY:
             return [requested]
-        self.answered[record.strategy_id].append(record.signal)
+        self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
+
+    def _remember_answered(self, strategy_id: int, signal: int) -> None:
+        answered = self.answered[strategy_id]
+        answered[signal] = None
+        if len(answered) > ANSWERED_MAX:
+            answered.popitem(last=False)
+
+    def is_answered(self, strategy_id: int, signal: int) -> bool:
+        return signal in self.answered.get(strategy_id, ())
 
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
         verdict = self.tracker.examine(record)
@@ -450,7 +459,7 @@ class Fold:
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
-        self.answered[record.strategy_id].append(record.signal)
+        self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]
 
 

@@ -78,7 +78,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
     fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
     for strategy_id, numbers in state.answered:
-        fold.answered[strategy_id].extend(numbers)
+        fold.answered[strategy_id].update(dict.fromkeys(numbers))
     for row in state.orders:
         fold.tracker.restore(_order(row), row.execution_ids)
     fold.tracker.highest_id = state.highest_order_id

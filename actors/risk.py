@@ -48,6 +48,10 @@ class Risk(FoldingActor):
         super().__init__(place, producer=Producer.RISK, on_batch=self._on_batch, take_state=self._take_state)
         self.market = MarketClient(self, self)
         self.book = RiskBook(self.config, self.fold, self.journal.append, self.is_halted)
+        self.lives: dict[str, int] = {}
+        """The newest incarnation of each strategy that has said HELLO."""
+        self.greeted: dict[bytes, int] = {}
+        """Identities that wait for a WELCOME, each until this append is back."""
         self.halt_appended = 0
         self.is_ready = False
         self.risk_engine = self.position_engine = True
@@ -134,6 +138,7 @@ class Risk(FoldingActor):
 
     def _on_batch(self) -> None:
         self._append_owed()
+        self._welcome_greeted()
         if self.is_ready and not self.journal.is_full:
             self.loop.on_readable(self.signals, self._read_signals)
 
@@ -154,17 +159,34 @@ class Risk(FoldingActor):
                 self.counters["bad_messages"] += 1
                 continue
             if isinstance(message, SignalHello):
-                self._welcome(frames[0])
+                self._take_hello(frames[0])
             elif isinstance(message, Intent) and self._may_send(frames[0], message):
                 self._take_intent(message)
             else:
                 self.counters["bad_messages"] += 1
 
     def _may_send(self, identity: bytes, intent: Intent) -> bool:
-        """A strategy speaks for itself only, and in numbers that the journal can hold."""
+        """A strategy speaks for itself only, in numbers that the journal can hold, and no more when its next life has
+        said HELLO: that one was told what became of its signals."""
         name = self.fold.strategy(intent.strategy_id)
-        speaker = identity.decode("utf-8", "replace").rpartition("#")[0]
-        return bool(name) and speaker == f"strategy.{name}" and all(-INT64 <= n < INT64 for n in _numbers(intent))
+        speaker, incarnation = _speaker(identity)
+        is_present = incarnation >= self.lives.get(speaker, 0)
+        is_own = bool(name) and speaker == f"strategy.{name}"
+        return is_own and is_present and all(-INT64 <= n < INT64 for n in _numbers(intent))
+
+    def _take_hello(self, identity: bytes) -> None:
+        speaker, incarnation = _speaker(identity)
+        if incarnation >= self.lives.get(speaker, 0):
+            self.lives[speaker] = incarnation
+            self.greeted.setdefault(identity, self.journal.last_seq)
+            self._welcome_greeted()
+
+    def _welcome_greeted(self) -> None:
+        """As wal does (J2): what was decided before a HELLO is on the tail before the WELCOME that says how far."""
+        for identity, seq in list(self.greeted.items()):
+            if seq < self.journal.oldest_pending_seq:
+                del self.greeted[identity]
+                self._welcome(identity)
 
     def _welcome(self, identity: bytes) -> None:
         try:
@@ -217,6 +239,12 @@ class Risk(FoldingActor):
                 "trading_halted", by=change.state.by, reason=change.state.reason, hint="an ordered stop clears it"
             )
             self.book.cancel_halted()
+
+
+def _speaker(identity: bytes) -> tuple[str, int]:
+    """(name, incarnation) of `name#incarnation`; incarnation -1 for what is no number."""
+    name, _, incarnation = identity.decode("utf-8", "replace").rpartition("#")
+    return name, int(incarnation) if incarnation.isdecimal() else -1
 
 
 def _numbers(intent: Intent) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ by position (seams P).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -29,8 +28,6 @@ from protocol.settings import Config
 from protocol.units import decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
-REMEMBERED_MAX: Final = 65_536
-"""Signals remembered as answered, so that one that is repeated is not acted on twice."""
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 
 
@@ -57,7 +54,8 @@ class RiskBook:
         self.pending_orders: dict[int, OrderPlace] = {}
         """ORDER_PLACEs that have not come back: they take exposure and ids already."""
         self.pending_cancels: set[int] = set()
-        self.answered: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self.pending_signals: set[tuple[int, int]] = set()
+        """(strategy id, number) of those that are decided, and whose answer has not come back."""
         self.owed_appended = 0
         """How many of fold.owed are appended in this life."""
         self.next_order_id = 1
@@ -80,7 +78,7 @@ class RiskBook:
             self._take_run()
         for change in changes:
             if isinstance(change, SignalAnswered):
-                self._remember(change.strategy_id, change.signal)
+                self.pending_signals.discard((change.strategy_id, change.signal))
         return changes
 
     def _take_run(self) -> None:
@@ -91,11 +89,8 @@ class RiskBook:
         self.instruments = {index: limits[name] for index, name in enumerate(self.fold.symbols) if name in limits}
 
     def begin(self) -> None:
-        """The fold is complete: ids go on where the journal ended, and what it has answered stays answered."""
+        """The fold is complete: ids go on where the journal ended."""
         self.next_order_id = self.fold.next_order_id
-        for strategy_id, numbers in self.fold.answered.items():
-            for number in numbers:
-                self._remember(strategy_id, number)
 
     def append_owed(self) -> None:
         """F1: what the fold owes and this life has not appended yet, in order."""
@@ -109,10 +104,11 @@ class RiskBook:
     def is_repeated(self, intent: Intent) -> bool:
         """It was taken before; else it is from here on."""
         self.counters["signals"] += 1
-        if (intent.strategy_id, intent.number) in self.answered:
+        signal = (intent.strategy_id, intent.number)
+        if signal in self.pending_signals or self.fold.is_answered(*signal):
             self.counters["repeated"] += 1
             return True
-        self._remember(intent.strategy_id, intent.number)
+        self.pending_signals.add(signal)
         return False
 
     def decide(self, intent: Intent, *, age_us: int = 0, disk_low: bool = False) -> None:
@@ -156,11 +152,6 @@ class RiskBook:
     def _owner(self, order_id: int) -> int | None:
         order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
         return None if order is None else order.strategy_id
-
-    def _remember(self, strategy_id: int, number: int) -> None:
-        self.answered[(strategy_id, number)] = None
-        if len(self.answered) > REMEMBERED_MAX:
-            self.answered.popitem(last=False)
 
     # Limits after the trade, and risk's own cancels.
 

@@ -74,10 +74,36 @@ class FeedState(msgspec.Struct, array_like=True, frozen=True):
     """… and bars."""
 
 
+class SignalState(msgspec.Struct, array_like=True, frozen=True):
+    number: int
+    symbol: str
+    side: str
+    quantity: float
+
+
+class AskedState(msgspec.Struct, array_like=True, frozen=True):
+    """A signal that was sent and not answered."""
+
+    intent: bytes
+    """The message to risk."""
+    signal: SignalState
+    cancel: SignalState | None
+    """What is to cancel it when it has become an order."""
+
+
+class UntoldState(msgspec.Struct, array_like=True, frozen=True):
+    """A signal that never left, of which on_order had not been told yet."""
+
+    signal: SignalState
+    reason: str
+
+
 class StrategyState(msgspec.Struct, array_like=True, frozen=True):
     feed: FeedState
     saved: Any
     """What `save()` gave: JSON-like values."""
+    asked: tuple[AskedState, ...] = ()
+    untold: tuple[UntoldState, ...] = ()
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")

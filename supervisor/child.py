@@ -15,7 +15,7 @@ import zmq
 
 from actors.base import ChildSpec
 from protocol.errors import ExitCode
-from protocol.messages import Failed, Statistics
+from protocol.messages import Detached, Failed, Message, Statistics, Stopped
 from supervisor.restart import RestartPolicy
 
 
@@ -149,6 +149,19 @@ class Child:
         if self.failure is None and self.name == "wal" and code in (ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT):
             return Failed(code, "it ended with this code; its log says why")
         return self.failure
+
+    def take(self, message: Message, question: int) -> None:
+        """What it has said of itself is known; `question` is the newest round of ASKs."""
+        if isinstance(message, Failed):
+            self.failure = message
+        elif isinstance(message, Stopped):
+            self.lsn, self.stopped = message.lsn, True
+        elif isinstance(message, Detached):
+            self.lsn = message.lsn
+            self.detached.add(message.part)
+        elif isinstance(message, Statistics):
+            self.statistics, self.statistics_round = message, question
+            self.lsn = max(self.lsn, message.lsn)
 
     def kill(self) -> None:
         if self.life is not None and self.is_alive:

@@ -198,7 +198,7 @@ def take_checkpoint(house: House) -> None:
 
 def is_at_end(house: House) -> bool:
     actor = house.actors["strategy.one"]
-    return actor.market.at_end and not actor.feed.outstanding and not actor.unanswered
+    return actor.market.at_end and not actor.feed.outstanding and not actor.asked.unanswered
 
 
 def test_no_state_says_that_a_tick_was_seen_which_on_tick_never_got(
