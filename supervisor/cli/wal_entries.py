@@ -220,6 +220,11 @@ class Names:
             if place.get(key):
                 self._orders[place[key]] = owner
 
+    @property
+    def all_strategies(self) -> list[str]:
+        """Strategies, then the other producers: what a filter by strategy may name."""
+        return [*map(str, self.strategies), *_PRODUCER_NAMES.values()]
+
     def symbol(self, number: int) -> str:
         return str(self.symbols[number]) if 0 <= number < len(self.symbols) else f"#{number}"
 

@@ -26,6 +26,7 @@ from supervisor.cli.wal_show import show_entry
 from supervisor.cli.wal_tail import follow_entries
 
 Verb = Callable[..., None]
+_LAST = click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
 _PATH = click.argument("path", metavar="PATH", type=click.Path(exists=True, path_type=Path))
 
 
@@ -65,7 +66,7 @@ def wal_verb(verb: Verb) -> Verb:
 @wal.command()
 @wal_verb
 @filter_options
-@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
+@_LAST
 def inspect(path: Path, as_json: bool, wanted: Filter, last: int | None) -> None:
     """Every entry, in order, over all files. Exit code 160 at a torn tail, 161 at a corrupt place.
 
@@ -109,13 +110,16 @@ def verify(path: Path, as_json: bool, fold: bool) -> None:
 @wal.command()
 @wal_verb
 @filter_options
+@_LAST
 @click.argument("target", metavar="OUT")
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Default: by the name of OUT, else CSV.")
 @click.option(
     "--table", type=click.Choice(["entries", "fills", "orders"]), default="entries", show_default=True,
     help="Every entry, the trade list, or the orders and what became of them.",
 )  # fmt: skip
-def export(path: Path, as_json: bool, wanted: Filter, target: str, form: str | None, table: str) -> None:
+def export(
+    path: Path, as_json: bool, wanted: Filter, last: int | None, target: str, form: str | None, table: str
+) -> None:  # fmt: skip
     """The journal as a table, to OUT (`-`: CSV on stdout). Parquet needs the extra `parquet`.
 
     Numbers are exact: decimal strings in CSV, decimal128 in Parquet. A torn tail or damage ends the table, with the
@@ -124,7 +128,7 @@ def export(path: Path, as_json: bool, wanted: Filter, target: str, form: str | N
     from supervisor.cli.wal_export import export_place
 
     form = form or ("parquet" if target.endswith(".parquet") else "csv")
-    count = export_place(find_place(path), wanted, target, form, table)
+    count = export_place(find_place(path), wanted, target, form, table, last)
     if as_json and target != "-":
         print_json({"path": target, "format": form, "table": table, "rows": count})
     else:

@@ -94,6 +94,23 @@ def test_filters_choose_rows(run_dir: Path, tmp_path: Path) -> None:
     assert export(run_dir, target, "--table", "fills", "--type", "ORDER_UPDATE").exit_code == 2
 
 
+def test_the_last_n_rows_of_a_table_are_its_last(run_dir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    for table in ("entries", "fills", "orders"):
+        export(run_dir, target, "--table", table)
+        rows = read_csv(target)
+        for last in (1, 2, 100):
+            assert export(run_dir, target, "--table", table, "--last", str(last)).exit_code == 0
+            assert read_csv(target) == rows[-last:]
+
+
+@pytest.mark.parametrize("table", ["entries", "fills", "orders"])
+def test_an_unknown_name_is_a_usage_error_of_every_table(table: str, run_dir: Path, tmp_path: Path) -> None:
+    for words in (["--symbol", "btc"], ["--strategy", "sma2"]):
+        result = export(run_dir, tmp_path / "out.csv", "--table", table, *words)
+        assert (result.exit_code, "this journal knows" in result.stderr) == (2, True)
+
+
 def test_an_open_order_is_the_last_row_and_has_not_ended(run_dir: Path, tmp_path: Path) -> None:
     export(run_dir, tmp_path / "out.csv", "--table", "orders", "--lsn", "..10")
     assert [(row["order_id"], row["status"], row["ended"] > "") for row in read_csv(tmp_path / "out.csv")] == [

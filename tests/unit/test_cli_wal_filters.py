@@ -74,6 +74,28 @@ def test_a_filter_shows_what_it_says(words: str, expected: list[int], run_dir: P
     assert lsns(run_dir, *words.split()) == list(expected)
 
 
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("--symbol btc", "EURUSD, BTC"),
+        ("--symbol BTC --strategy break", "sma, breakout, wal, risk"),
+        ("--symbol EUR --last 3", "EURUSD, BTC"),
+        ("--symbol EUR --lsn 18..", "EURUSD, BTC"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["inspect", "tail"])
+def test_a_name_that_the_journal_does_not_know_is_said_with_those_it_knows(
+    verb: str, words: str, known: str, run_dir: Path
+) -> None:
+    result = CliRunner().invoke(main, ["wal", verb, str(run_dir), *words.split()])
+    assert (result.exit_code, result.stdout, f"this journal knows {known}" in result.stderr) == (2, "", True)
+
+
+@pytest.mark.parametrize("words", ["7..5", "2..1", "x", "..", "1..2..3"])
+def test_a_range_that_holds_nothing_is_a_usage_error(words: str, run_dir: Path) -> None:
+    assert run(run_dir, "--lsn", words).exit_code == 2
+
+
 def test_what_concerns_an_order_is_known_also_when_reading_begins_behind_its_placing(run_dir: Path) -> None:
     """Order 2 was placed before the CHECKPOINT, whose state has it."""
     assert lsns(run_dir, "--lsn", "11..", "--symbol", "BTC") == [11, 12]
