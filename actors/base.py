@@ -87,6 +87,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     control_endpoint: str
     """The gateway's socket for operators, in the private directory; "" for none."""
     config: Config
+    is_restart: bool = False
+    """The engine was ready before this life began: it follows another of the same run."""
 
 
 _LAST: Final = int(zmq.NOBLOCK)

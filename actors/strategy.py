@@ -12,7 +12,9 @@ feed waits for nobody.
 
 A new life without saved state is warmed: fed from the first tick that there still is, signals suppressed up to where
 the former life had come (a file) or to the head (a live feed). One with saved state begins at the checkpoint that it is
-of (F5): `load`, `on_start`, what the journal has told since, the ticks since, signals suppressed likewise.
+of (F5): `load`, `on_start`, what the journal has told since, the ticks since, signals suppressed likewise. Where
+`on_restart` is "parked", one without ends when its fold is complete, and the supervisor keeps it down: whether there is
+a state, it alone knows.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from protocol.messages import (
     SIGNAL_CANCEL,
     SIGNAL_ORDER,
     Intent,
+    Parked,
     Statistics,
     Welcome,
 )
@@ -72,6 +75,7 @@ class StrategyActor(FoldingActor):
         # A life that is warmed may not act again on what its predecessor has seen.
         self.suppressed_to = self.former_position if self.is_warmed else -1
         """Market position up to which signals are suppressed."""
+        self.is_restored = self.is_parked = False
         self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
         self.counters = {"signals": 0, "refused_here": 0, "refused_disk_low": 0, "suppressed": 0, "lost": 0}
 
@@ -108,10 +112,14 @@ class StrategyActor(FoldingActor):
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
             if order.status is OrderStatus.NEW:
                 self.unacknowledged.add(order.order_id)
+        if self.spec.is_restart and not self.is_restored and self.settings.on_restart == "parked":
+            self.is_parked = True
+            self.tell(Parked(self.settings.name))
+            self.loop.stop()
         self._ready_when_greeted()
 
     def _ready_when_greeted(self) -> None:
-        if self.is_ready or not self.journal.caught_up or not self.asked.risk_incarnation:
+        if self.is_ready or self.is_parked or not self.journal.caught_up or not self.asked.risk_incarnation:
             return
         self.is_ready = True
         self._start()
@@ -141,7 +149,7 @@ class StrategyActor(FoldingActor):
         if found is None or found[0] != lsn - 1:
             return
         state = decode_strategy_state(found[1])
-        self.is_warmed = False
+        self.is_warmed, self.is_restored = False, True
         asked_number = self.asked.restore(state.asked, state.untold)
         self.desk.raise_number(asked_number, *self.fold.answered.get(self.strategy_id, ()))
         if state.feed.epoch and state.feed.epoch == self.former_epoch:

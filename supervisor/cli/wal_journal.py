@@ -16,8 +16,9 @@ from typing import Final
 from protocol.client import engine_pid
 from protocol.errors import ExitCode, WalCorruptError, WalError, WalTornTailError
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, is_journal_head, iterate_entries
-from protocol.wal.history import JOURNAL_NAME, first_lsn_of, first_lsn_since, read_history
+from protocol.wal.history import first_lsn_of, first_lsn_since, read_history
 from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog, is_foreign
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.scan import JournalScan, iterate_records
 from protocol.wal.sealed import Content, SealedFile, is_sealed_name, list_sealed, open_sealed

@@ -13,7 +13,7 @@ from typing import Final
 
 from protocol.errors import ExitCode, WalError
 from protocol.wal.format import MAGIC_BYTES
-from protocol.wal.history import JOURNAL_NAME
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.sealed import list_sealed
 from protocol.wal.storage import RealStorage
 from supervisor.cli.output import Failure

@@ -58,7 +58,7 @@ FAULTS: Final = {
         Journal.create, "self._storage.sync_directory(self.path.parent)", "pass"
     ),
     "plain file gone before the packed one": Planted(
-        sealed.pack_sealed, f"new_path, target)\n    {SYNC}", "new_path, target)"
+        sealed.pack_sealed, f"unfinished, target)\n    {SYNC}", "unfinished, target)"
     ),
     "sealed files removed together": Planted(sealed.tidy_sealed, "storage.sync_directory(directory)", "pass"),
     # Recovery.
