@@ -85,7 +85,7 @@ class WriteAheadLog:
     def open(self, truncate: bool = False) -> None:
         """The log is open and whole, and all that it holds is on disk; with `truncate` it is empty.
 
-        An incomplete last entry is copied to `PATH.torn`, cut, and warned of.
+        An incomplete last entry is copied to `PATH.torn` (or `.torn.1` ...), cut, and warned of.
 
         Raises: WalLockedError (another writer has it open), WalCorruptError (damage; nothing was changed),
         WalForeignError (no log, or an engine's journal; nothing was changed, and `truncate` empties only the former),
@@ -121,13 +121,17 @@ class WriteAheadLog:
     def append(self, entry_type: EntryType, data: bytes) -> None:
         """The entry is in the file and on disk.
 
-        Raises: WalError if the data is longer than the limit, ValueError for a type that is none (nothing was
-        written), WalSyncError if the disk failed: whether the entry is there is known after the next open.
+        Raises: WalError if the data is longer than the limit, ValueError for a type that is none, TypeError for data
+        that are no bytes (nothing was written), WalSyncError if the disk failed: whether the entry is there is known
+        after the next open.
         """
         file, entry_type = self._writable(), EntryType(entry_type)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"an entry's data are bytes, not {type(data).__name__}")
+        data = bytes(data)
         if len(data) > self._length_max:
             raise WalError(f"{self._path}: an entry of {len(data)} bytes; the limit is {self._length_max}")
-        entry = encode_entry(entry_type, bytes(data))
+        entry = encode_entry(entry_type, data)
         try:
             self._write_synced(file, self._end, entry)
         except WalSyncError as error:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from wal_journals import DIRECTORY, WatchedStorage
 from wal_trades import write_trades
 
+import protocol.wal
 from protocol.errors import WalCorruptError, WalError, WalForeignError, WalLockedError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal import WriteAheadLog
@@ -183,6 +184,31 @@ def test_a_type_that_is_none_is_refused_before_anything_is_written() -> None:
     with pytest.raises(ValueError, match="99"):
         log.append(99, b"")  # type: ignore[arg-type]
     assert log.entry_count == 0
+
+
+@pytest.mark.parametrize("data", ["buy 100", 5, None, [1, 2]])
+def test_data_that_are_no_bytes_are_refused_before_anything_is_written(data: object) -> None:
+    log = opened()
+    with pytest.raises(TypeError, match=f"not {type(data).__name__}"):
+        log.append(PLACE, data)  # type: ignore[arg-type]
+    assert log.read_all() == []
+    for good in (b"1", bytearray(b"2"), memoryview(b"3")):
+        log.append(PLACE, good)  # type: ignore[arg-type]
+    assert [data for _, data in log.read_all()] == [b"1", b"2", b"3"]
+
+
+def test_the_errors_stand_beside_the_log() -> None:
+    for kind in (WalError, WalCorruptError, WalForeignError, WalLockedError, WalSyncError):
+        assert getattr(protocol.wal, kind.__name__) is kind
+
+
+def test_what_was_kept_of_a_torn_tail_is_not_written_over() -> None:
+    torn = content_of(ENTRIES[:1])[:-1]
+    storage = storage_with(torn)
+    for name in ("plain.wal.torn", "plain.wal.torn.1", "plain.wal.torn.2"):
+        with WriteAheadLog(PATH, storage=storage):
+            assert bytes(storage.files[PATH.with_name(name)]) == torn
+        storage.files[PATH] = bytearray(torn)
 
 
 def test_a_closed_log_refuses_everything_but_open() -> None:
