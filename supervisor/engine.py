@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
+import structlog
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging, configure_logging_once
@@ -26,6 +27,7 @@ from protocol.records import decode_record
 from protocol.settings import Config, encode_config
 from protocol.wal.journal import read_journal
 from protocol.wal.names import JOURNAL_NAME
+from supervisor.run_dir import check_run_dir
 from supervisor.summary import print_summary
 from supervisor.supervision import Supervisor
 
@@ -51,6 +53,7 @@ class Engine:
         if mistakes := check_config(self.config):
             raise ConfigError(mistakes)
         configure_logging_once(self.config.logging)
+        check_promises(self.config)
         self.exit_code, self._error = None, None
         self._ready.clear()
         self._supervisor = Supervisor(self.config, inproc=self.inproc, on_ready=self._ready.set)
@@ -166,6 +169,19 @@ def remove_journal(run_dir: Path) -> None:
             path.unlink()
 
 
+def check_promises(config: Config) -> None:
+    """What does not hold with these settings is said, in one line. Raises: ConfigError if the run_dir forbids them."""
+    if mistakes := check_run_dir(config):
+        raise ConfigError(mistakes)
+    log, wal = structlog.get_logger().bind(child="supervisor"), config.wal
+    if not wal.enabled:
+        lost = "positions, orders and ids are in memory only: gone with this engine, or with its wal process"
+        log.warning("journal_not_kept", enabled=False, hint=lost)
+    elif wal.sync != "always":
+        lost = "orders leave before they are on disk: a power loss may take back orders and fills, and use ids again"
+        log.warning("journal_not_synced", sync=wal.sync, hint=lost)
+
+
 def check_children(config: Config) -> list[str]:
     """What only a child can find wrong (imports, files), found in a process of its own."""
     done = subprocess.run(
@@ -185,6 +201,7 @@ def run_engine(config: Config, *, inproc: bool = False) -> ExitCode:
     import setproctitle
 
     configure_logging(config.logging)
+    check_promises(config)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
     supervisor = Supervisor(config, inproc=inproc)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())

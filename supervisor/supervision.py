@@ -108,8 +108,8 @@ class Supervisor:
             self._prepare_or_refuse(lock)
             self._start()
             self._watch()
-        except StopRequestedError:
-            pass
+        except StopRequestedError as error:
+            self.log.info("start_given_up", by=self.stop_by, reason=str(error))
         except ConfigError:
             self._kill_all()
             raise

@@ -71,8 +71,9 @@ def check(config: str) -> None:
     """Check CONFIG whole, as `run` does before it starts anything."""
     settings = _read_config(config)
     from supervisor.engine import check_children
+    from supervisor.run_dir import check_run_dir
 
-    if mistakes := check_children(settings):
+    if mistakes := [*check_run_dir(settings), *check_children(settings)]:
         raise Failure(ExitCode.USAGE, "\n".join(mistakes))
     click.echo("ok")
 

@@ -27,7 +27,7 @@ from protocol.wal.sealed import Content
 from protocol.wal.storage import File, RealStorage
 from supervisor.cli.output import Failure, note
 from supervisor.cli.wal_entries import Described, Names
-from supervisor.cli.wal_filters import Filter
+from supervisor.cli.wal_filters import Filter, refuse_unknown
 from supervisor.cli.wal_journal import Place
 from supervisor.cli.wal_select import describe_records, first_lsn_needed
 
@@ -198,5 +198,9 @@ def follow_entries(place: Place, wanted: Filter, last: int) -> Iterator[tuple[De
     with contextlib.closing(Follower(place.directory, begin)) as follower:
         kept = deque(describe_records(follower.read(), wanted, names), maxlen=last)
         yield from ((entry, names) for entry in kept)
+        try:
+            refuse_unknown(wanted, names.symbols, names.all_strategies)
+        except Failure as failure:  # a later run may know it
+            note(f"{failure.message}. Waiting.")
         while wait_for_more():
             yield from ((entry, names) for entry in describe_records(follower.read(), wanted, names))

@@ -120,13 +120,13 @@ def _fold_report(folded: Folded) -> dict[str, Any]:
     return {
         "lsn": fold.lsn,
         "error": folded.error or None,
-        "balance": fold.account.balance,
+        "balance": str(fold.account.balance),
         "trading_state": fold.trading.mode.name,
         "open_orders": len(fold.tracker.open_orders),
         "owed": len(fold.owed),
         "positions": [
             {"symbol": view.symbol, "net_quantity": view.quantity, "average_price": view.average_price_micros,
-             "realized": view.realized}
+             "realized": str(view.realized)}
             for view in positions
         ],
     }  # fmt: skip
@@ -173,12 +173,19 @@ def _beyond_the_table(result: Examination, folded: Folded | None) -> str:
     return what + ("; its records are corrupt" if folded and folded.is_damage else "")
 
 
-def print_files(files: tuple[FileCheck, ...]) -> None:
-    rows = [
-        (file.path.name, file.entries, f"{file.first_lsn}..{file.last_lsn}" if file.entries else "-", file.bytes)
-        for file in files
-    ]
+def print_files(files: tuple[FileCheck, ...], *, newest: int | None = None) -> None:
+    """All, or the `newest` of them and the others in one row."""
+    older = files[:-newest] if newest else ()
+    rows = [(f"{len(older)} older", *_sums(older))] if older else []
+    rows += [(file.path.name, *_sums((file,))) for file in files[len(older) :]]
     print_table("", ("file", "entries", "LSN", "bytes"), rows)
+
+
+def _sums(files: tuple[FileCheck, ...]) -> tuple[int, str, int]:
+    """(entries, LSNs, bytes)."""
+    begun = [file for file in files if file.entries]
+    lsns = f"{begun[0].first_lsn}..{begun[-1].last_lsn}" if begun else "-"
+    return sum(file.entries for file in files), lsns, sum(file.bytes for file in files)
 
 
 def print_lines(lines: list[tuple[str, str]]) -> None:

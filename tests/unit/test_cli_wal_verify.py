@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -14,8 +15,9 @@ from wal_trades import LAST_LSN, write_trades
 
 from actors.base import page_path
 from actors.page import HealthPage
+from protocol.errors import MEND_JOURNAL, RESTORE_PLAIN, RESTORE_SEALED, WalCorruptError
 from protocol.records import EntryType
-from protocol.wal import WriteAheadLog
+from protocol.wal import Journal, WriteAheadLog
 from protocol.wal.format import ENVELOPE, HEADER, encode_entry
 from protocol.wal.sealed import sealed_path
 from supervisor.cli.main import main
@@ -146,6 +148,46 @@ def test_a_run_dir_whose_journal_has_gone_is_judged_and_a_directory_without_any_
     assert verify(tmp_path / "nothing").exit_code == 2
     (tmp_path / "empty").mkdir()
     assert verify(tmp_path / "empty").exit_code == 2
+
+
+# The next step is that of the place.
+
+
+def next_step_of(path: Path, *words: str) -> str:
+    result = CliRunner().invoke(main, ["wal", "inspect", str(path), *words])
+    assert result.exit_code == 161
+    return result.stderr.partition("Nothing was changed. ")[2].strip()
+
+
+def test_repair_is_named_where_it_mends_and_what_reads_on_where_it_cannot(tmp_path: Path) -> None:
+    wal = write_trades(tmp_path)
+    sealed, journal = sealed_path(wal, 1), wal / "journal.wal"
+    whole = {path: path.read_bytes() for path in (sealed, journal)}
+    flipped = whole[sealed].replace(b"1-1", b"1-2")
+    behind = "What lies behind it is read with `--lsn 10..`."
+    sealed.write_bytes(flipped)
+    assert next_step_of(tmp_path) == f"{RESTORE_SEALED} {behind}"
+    assert next_step_of(sealed) == RESTORE_SEALED
+    result = CliRunner().invoke(main, ["wal", "inspect", str(tmp_path), "--lsn", "10..", "--last", "100"])
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, LAST_LSN - 9)
+    sealed.write_bytes(whole[sealed])
+    journal.write_bytes(whole[journal].replace(b"3-1", b"3-2"))
+    assert next_step_of(tmp_path) == MEND_JOURNAL
+
+
+def test_behind_a_hole_reading_goes_on_with_the_next_file(wal: Path, tmp_path: Path) -> None:
+    journal = Journal(wal)
+    journal.open(lambda journal_id: 0)
+    assert journal.checkpoint(1, [("risk", LAST_LSN, b"state")]) == LAST_LSN + 1
+    journal.close()
+    sealed_path(wal, 10).unlink()
+    assert next_step_of(tmp_path) == f"{RESTORE_SEALED} What lies behind it is read with `--lsn {LAST_LSN + 1}..`."
+
+
+def test_of_a_damaged_plain_log_no_repair_is_named(plain: Path) -> None:
+    plain.write_bytes(plain.read_bytes().replace(b"buy", b"bay"))
+    with pytest.raises(WalCorruptError, match=re.escape(RESTORE_PLAIN)):
+        WriteAheadLog(plain).open()
 
 
 # Plain logs.
