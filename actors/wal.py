@@ -206,6 +206,8 @@ class Wal(Actor):
             return last
         if last.balance != run.balance:
             self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
+        if last.config_hash != run.config_hash:
+            self.log.info("config_changed", hint="what decides about trading is not what it was in the last run")
         run = msgspec.structs.replace(
             self._with_tables(run), journal_id=self.journal.journal_id, balance=last.balance, halt_token=last.halt_token
         )

@@ -56,6 +56,8 @@ class Place:
 
 def find_place(path: Path, *, may_be_missing: bool = False) -> Place:
     """What PATH names. With may_be_missing a run_dir whose journal has gone is one too. Raises: Failure."""
+    if not path.exists():
+        raise Failure(ExitCode.USAGE, f"{path} does not exist")
     if path.is_file():
         if not is_named_as_journal(path) and _is_no_log(path):
             raise Failure(ExitCode.USAGE, f"{path} is no log")

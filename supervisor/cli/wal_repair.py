@@ -189,7 +189,7 @@ def _print_plan(result: Examination, plan: Plan, lost: list[tuple[Described, str
     print_files(result.files, newest=FILES_SHOWN)
     where = f"{result.path} at byte {verdict.offset} (LSN {verdict.lsn})"
     lines = [
-        ("verdict", f"{verdict.kind.value} ({verdict.row})"),
+        ("verdict", verdict.kind.value),
         ("found", f"{where}: expected {verdict.expected}, found {verdict.found}"),
         *(("damage", f"{damage}; repair does not touch it") for damage in result.damages),
         *(("repair", step) for step in _steps(plan)),

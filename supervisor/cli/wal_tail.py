@@ -28,7 +28,7 @@ from protocol.wal.storage import File, RealStorage
 from supervisor.cli.output import Failure, note
 from supervisor.cli.wal_entries import Described, Names
 from supervisor.cli.wal_filters import Filter, refuse_unknown
-from supervisor.cli.wal_journal import Place
+from supervisor.cli.wal_journal import Place, find_place
 from supervisor.cli.wal_select import describe_records, first_lsn_needed
 
 LOOK_EVERY_S: Final = 0.1
@@ -182,6 +182,22 @@ def wait_for_more() -> bool:
     poller = select.poll()
     poller.register(descriptor, 0)  # no events asked for: errors are always told
     return not poller.poll(LOOK_EVERY_S * 1000)
+
+
+def await_place(path: Path) -> Place | None:
+    """The journal, when there is one; None if nobody reads stdout any more. Raises: Failure for a file that is none."""
+    is_told = False
+    while True:
+        try:
+            return find_place(path)
+        except Failure as failure:
+            if path.exists() and not path.is_dir():
+                raise
+            if not is_told:
+                is_told = True
+                note(f"{failure.message}. Waiting.")
+        if not wait_for_more():
+            return None
 
 
 def follow_entries(place: Place, wanted: Filter, last: int) -> Iterator[tuple[Described, Names]]:

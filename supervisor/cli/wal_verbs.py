@@ -23,11 +23,11 @@ from supervisor.cli.wal_filters import Filter, filter_options
 from supervisor.cli.wal_journal import find_place
 from supervisor.cli.wal_select import select_entries
 from supervisor.cli.wal_show import show_entry
-from supervisor.cli.wal_tail import follow_entries
+from supervisor.cli.wal_tail import await_place, follow_entries
 
 Verb = Callable[..., None]
 _LAST = click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
-_PATH = click.argument("path", metavar="PATH", type=click.Path(exists=True, path_type=Path))
+_PATH = click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -85,15 +85,15 @@ def print_entries(entries: Iterable[tuple[Described, Names]], as_json: bool) -> 
 @wal_verb
 @filter_options
 @click.option("-n", "--last", type=click.IntRange(0), default=10, show_default=True, metavar="N")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C, over rolls and restarts.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C; waits for a first start.")
 def tail(path: Path, as_json: bool, wanted: Filter, last: int, follow: bool) -> None:
     """The last entries, and with -f those that come. JSON has the units of `inspect`."""
-    place = find_place(path)
     if not follow:
-        print_entries(select_entries(place, wanted, last), as_json)
+        print_entries(select_entries(find_place(path), wanted, last), as_json)
         return
     with contextlib.suppress(KeyboardInterrupt):
-        print_entries(follow_entries(place, wanted, last), as_json)
+        if (place := await_place(path)) is not None:
+            print_entries(follow_entries(place, wanted, last), as_json)
 
 
 @wal.command()

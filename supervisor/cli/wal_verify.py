@@ -10,6 +10,7 @@ import click
 from actors.fold import Fold
 from protocol.errors import ExitCode, FoldError, WireError
 from protocol.records import decode_record
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.sealed import PACKED_SUFFIX
 from protocol.wal.verify import Damage, Examination, FileCheck
@@ -70,7 +71,7 @@ def verify_place(place: Place, *, fold: bool, as_json: bool) -> ExitCode:
     folded = fold_place(place) if fold else None
     kind = Kind.CORRUPT if folded and folded.is_damage else result.kind
     report = _report(result, place, kind, folded)
-    print_json(report) if as_json else _print_report(report, result, folded)
+    print_json(report) if as_json else _print_report(report, result, folded, is_whole=_is_whole(place))
     return EXIT_CODES[kind]
 
 
@@ -145,10 +146,10 @@ def _next_step(result: Examination, folded: Folded | None) -> str:
 # The table.
 
 
-def _print_report(report: dict[str, Any], result: Examination, folded: Folded | None) -> None:
+def _print_report(report: dict[str, Any], result: Examination, folded: Folded | None, *, is_whole: bool) -> None:
     print_files(result.files)
     verdict = result.verdict
-    lines = [("verdict", f"{verdict.kind.value} ({verdict.row})" + _beyond_the_table(result, folded))]
+    lines = [("verdict", verdict.kind.value + _beyond_the_table(result, folded))]
     if bad := report["bad"]:
         place = f"{result.path.name} at byte {bad['offset']} (LSN {bad['lsn']})"
         lines.append(("found", f"{place}: expected {bad['expected']}, found {bad['found']}"))
@@ -164,7 +165,7 @@ def _print_report(report: dict[str, Any], result: Examination, folded: Folded | 
     lines.append(("next", report["next"]))
     print_lines(lines)
     if folded:
-        _print_fold(folded)
+        _print_fold(folded, is_whole=is_whole)
 
 
 def _beyond_the_table(result: Examination, folded: Folded | None) -> str:
@@ -193,7 +194,12 @@ def print_lines(lines: list[tuple[str, str]]) -> None:
         click.echo(f"{key:<10} {text}")
 
 
-def _print_fold(folded: Folded) -> None:
+def _is_whole(place: Place) -> bool:
+    """What was looked at ends where the journal does."""
+    return place.file is None or place.file.name == JOURNAL_NAME
+
+
+def _print_fold(folded: Folded, *, is_whole: bool) -> None:
     fold = folded.fold
     if fold.run:
         rows = [
@@ -206,7 +212,8 @@ def _print_fold(folded: Folded) -> None:
             ("balance", f"{fold.account.balance / 1e12:.6f} {fold.run.currency}"),
         ]
         if fold.owed:
-            lines.append(("owed", f"{len(fold.owed)} derived records, which the next start appends"))
+            where = "which the next start appends" if is_whole else "which stand in what follows this file"
+            lines.append(("owed", f"{len(fold.owed)} derived records, {where}"))
         print_lines(lines)
     if folded.error:
         note(folded.error)
