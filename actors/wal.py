@@ -123,6 +123,7 @@ class Wal(Actor):
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
+        self._forget_states()
         self.latch.set_cleared(run.halt_token)
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
@@ -210,6 +211,14 @@ class Wal(Actor):
         self._append_own(run)
         self._write()
         return run
+
+    def _forget_states(self) -> None:
+        """`run --forget-state`: what was saved before this run's START is dropped, and a CHECKPOINT without it is due."""
+        states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
+        for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
+            if name in states and states[name][0] < start_lsn:
+                del states[name]
+                self.checkpoints.is_wanted = True
 
     def _with_tables(self, run: EngineRun) -> EngineRun:
         """Ids are appended, never renumbered; a multiplier follows the config."""

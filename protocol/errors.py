@@ -83,6 +83,10 @@ class WalCorruptError(WalError):
         )
 
 
+class SavedStateError(SeawallError):
+    """A strategy's saved state that its own code, or this version, cannot take in: every life would meet it again."""
+
+
 class FoldError(WalError):
     """A record that does not follow from those before it: the fold stops at `lsn`."""
 

@@ -104,6 +104,8 @@ class StrategyState(msgspec.Struct, array_like=True, frozen=True):
     """What `save()` gave: JSON-like values."""
     asked: tuple[AskedState, ...] = ()
     untold: tuple[UntoldState, ...] = ()
+    class_path: str = ""
+    """`module:Class` of the strategy that saved it; "" from before this was said."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
