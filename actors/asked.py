@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -21,14 +20,13 @@ import zmq
 
 from actors.base import receive_all
 from actors.clock import now_us
+from actors.desk import Sent, refusal, refusal_here
 from actors.fold import ANSWERED_MAX
 from actors.folding import FoldingActor
 from actors.strategies import OrderInfo, Signal
 from actors.strategy_feed import StrategyFeed
 from protocol.errors import WireError
 from protocol.messages import (
-    SIGNAL_CLOSE,
-    SIGNAL_ORDER,
     Intent,
     Message,
     SignalHello,
@@ -45,22 +43,6 @@ REPEAT_S: Final = 1.0
 UNANSWERED_MAX: Final = ANSWERED_MAX
 """Signals that may wait for their answers. Whatever is said again was then answered, if it was, among the newest so
 many: risk still knows it."""
-
-
-@dataclass(slots=True)
-class Sent:
-    """A signal that is not answered yet."""
-
-    intent: Intent
-    signal: Signal
-    cancel: Signal | None = None
-    """Asked for before this was an order."""
-    lost_after_lsn: int | None = None
-    """If the fold passes this LSN without an answer there will be none; None while risk may still give one."""
-
-    @property
-    def is_perishable(self) -> bool:
-        return self.intent.kind == SIGNAL_ORDER
 
 
 class Asked:
@@ -150,9 +132,7 @@ class Asked:
     def refuse_here(self, signal: Signal, reason: str) -> None:
         """The signal never leaves; on_order says so after the present hook, before the next tick."""
         self._actor.counters["refused_here"] += 1
-        self._untold.append(
-            OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
-        )
+        self._untold.append(refusal_here(signal, reason))
         self._feed.pause = True
         self._actor.loop.after(0, self.tell_refused)
 
@@ -172,12 +152,9 @@ class Asked:
         sent = self.unanswered.pop(number, None)
         if sent is None:
             return
-        signal = sent.signal
         if sent.cancel is not None:
             self.refuse_here(sent.cancel, f"signal {number} never became an order")
-        text = f"{reason}: {detail}" if detail else reason
-        order_id = sent.intent.order_id
-        self._tell(OrderInfo(order_id, number, signal.symbol, signal.side, "Rejected", text, 0.0, signal.quantity))
+        self._tell(refusal(sent, reason, detail))
 
     def give_up_lost(self) -> None:
         """What an earlier life of risk, or of this strategy, took with it: orders are lost, the rest is said again."""
@@ -193,14 +170,6 @@ class Asked:
             else:
                 sent.lost_after_lsn = None
                 self._send_intent(sent)
-
-    def orders(self) -> list[OrderInfo]:
-        """What may become an order."""
-        return [
-            OrderInfo(0, number, sent.signal.symbol, sent.signal.side, "New", "", 0.0, sent.signal.quantity)
-            for number, sent in self.unanswered.items()
-            if sent.intent.kind in (SIGNAL_ORDER, SIGNAL_CLOSE)
-        ]
 
     # Over the strategy's lives.
 

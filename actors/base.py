@@ -98,6 +98,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     config: Config
     forget_states: tuple[str, ...] = ()
     """Strategies whose states from before this run of the engine count no more (`run --forget-state`)."""
+    is_restart: bool = False
+    """The engine was ready before this life began: it follows another of the same run."""
 
 
 _LAST: Final = int(zmq.NOBLOCK)

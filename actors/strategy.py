@@ -12,39 +12,40 @@ feed waits for nobody.
 
 A new life without saved state is warmed: fed from the first tick that there still is, signals suppressed up to where
 the former life had come (a file) or to the head (a live feed). One with saved state begins at the checkpoint that it is
-of (F5): `load`, `on_start`, what the journal has told since, the ticks since, signals suppressed likewise.
+of (F5): `load`, `on_start`, what the journal has told since, the ticks since, signals suppressed likewise. Where
+`on_restart` is "parked", one without ends when its fold is complete, and the supervisor keeps it down: whether there is
+a state, it alone knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from actors.asked import UNANSWERED_MAX, Asked, Sent
+from actors.asked import UNANSWERED_MAX, Asked
 from actors.base import Place
 from actors.clock import now_us
+from actors.desk import Desk, Sent
 from actors.fold import Change, FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
 from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
-from actors.strategies import Environment, Fill, OrderInfo, PositionInfo, Signal, Strategy
+from actors.strategies import Environment, OrderInfo, Signal, Strategy
 from actors.strategies.loading import load_strategy_class
 from actors.strategy_feed import StrategyFeed
-from protocol.errors import ExitCode, NotRepresentableError, SavedStateError, WireError
+from protocol.errors import ExitCode, SavedStateError, WireError
 from protocol.messages import (
     SIGNAL_CANCEL,
-    SIGNAL_CLOSE,
-    SIGNAL_MODIFY,
     SIGNAL_ORDER,
     Intent,
+    Parked,
     Statistics,
     Welcome,
 )
-from protocol.orders import OrderStatus, OrderType, Side, TradingMode
+from protocol.orders import OrderStatus, Side, TradingMode
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
 from protocol.state import StrategyState, decode_strategy_state, encode_strategy_state
-from protocol.units import MICROS, PRODUCT, decimal_to_micros
 from protocol.wal.format import Envelope
 
 NUMBER_BITS: Final = 32
@@ -74,8 +75,7 @@ class StrategyActor(FoldingActor):
         # A life that is warmed may not act again on what its predecessor has seen.
         self.suppressed_to = self.former_position if self.is_warmed else -1
         """Market position up to which signals are suppressed."""
-        self.last_number = self.spec.incarnation << NUMBER_BITS
-        """The highest number of a signal of this strategy, of this life or in the journal."""
+        self.is_restored = self.is_parked = False
         self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
         self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
 
@@ -86,16 +86,17 @@ class StrategyActor(FoldingActor):
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
-        self.ids = {name: index for index, (name, _) in enumerate(run.symbols)}
-        self.names = dict(enumerate(self.ids))
-        self.own = {self.ids[symbol]: symbol for symbol in self.settings.symbols}
+        names = [name for name, _ in run.symbols]
+        ids = {symbol: names.index(symbol) for symbol in self.settings.symbols}
+        self.own = {symbol_id: symbol for symbol, symbol_id in ids.items()}
         self.strategy_id = FIRST_STRATEGY + run.strategies.index(self.settings.name)
+        self.desk = Desk(self, self.fold, names, self.strategy_id, self.spec.incarnation << NUMBER_BITS)
         self.strategy.attach(
             Environment(
-                runtime=self,
+                runtime=self.desk,
                 name=self.settings.name,
                 symbols=tuple(self.settings.symbols),
-                symbol_ids={symbol: self.ids[symbol] for symbol in self.settings.symbols},
+                symbol_ids=ids,
                 params=self.settings.params,
                 seed=f"{self.config.market_data.seed}:{self.settings.name}",
                 log=self.log.bind(strategy=self.settings.name),
@@ -107,14 +108,18 @@ class StrategyActor(FoldingActor):
         self.loop.after_turn(self._go_on)
 
     def on_caught_up(self) -> None:
-        self.last_number = max((self.last_number, *self.fold.answered.get(self.strategy_id, ())))
+        self.desk.raise_number(*self.fold.answered.get(self.strategy_id, ()))
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
             if order.status is OrderStatus.NEW:
                 self.unacknowledged.add(order.order_id)
+        if self.spec.is_restart and not self.is_restored and self.settings.on_restart == "parked":
+            self.is_parked = True
+            self.tell(Parked(self.settings.name))
+            self.loop.stop()
         self._ready_when_greeted()
 
     def _ready_when_greeted(self) -> None:
-        if self.is_ready or not self.journal.caught_up or not self.asked.risk_incarnation:
+        if self.is_ready or self.is_parked or not self.journal.caught_up or not self.asked.risk_incarnation:
             return
         self.is_ready = True
         self._start()
@@ -155,12 +160,12 @@ class StrategyActor(FoldingActor):
                 hint="it is ignored: the strategy begins as one without saved state",
             )  # fmt: skip
             return
-        self.is_warmed = False
+        self.is_warmed, self.is_restored = False, True
         try:
             asked_number = self.asked.restore(state.asked, state.untold)
         except WireError as error:
             raise self._unloadable(found[0], str(error)) from error
-        self.last_number = max((self.last_number, asked_number, *self.fold.answered.get(self.strategy_id, ())))
+        self.desk.raise_number(asked_number, *self.fold.answered.get(self.strategy_id, ()))
         if state.feed.epoch and state.feed.epoch == self.former_epoch:
             self.market.resume(state.feed.epoch, state.feed.chunk)
             self.feed.resume(state.feed)
@@ -223,24 +228,21 @@ class StrategyActor(FoldingActor):
 
     # Signals.
 
-    def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
-        self.last_number += 1
-        return Signal(self.last_number, symbol, side, quantity)
+    @property
+    def unanswered(self) -> Mapping[int, Sent]:
+        return self.asked.unanswered
 
-    def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+    def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
         # Not from the past either: what a hook is told while the fold is not complete, a former life may have acted on.
         if self.is_detached or not self.journal.caught_up or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1
-            return self._refuse_here(signal, "stopping" if self.is_detached else "suppressed")
-        symbol_id = self.ids.get(signal.symbol)
-        if symbol_id is None:
-            return self._refuse_here(signal, f"unknown_symbol: {signal.symbol!r}; known are {', '.join(self.ids)}")
+            return self.refuse_here(signal, "stopping" if self.is_detached else "suppressed")
         if self.asked.is_full:
-            return self._refuse_here(signal, f"signals_full: {UNANSWERED_MAX} signals wait for their answers")
-        if kind == SIGNAL_ORDER and self.journal.disk_low and not self.fold.may_reduce(symbol_id, _SIDES[signal.side]):
+            return self.refuse_here(signal, f"signals_full: {UNANSWERED_MAX} signals wait for their answers")
+        if kind == SIGNAL_ORDER and self.journal.disk_low and not self._may_reduce(signal):
             # risk would say the same, in a record: the room is for cancels and fills.
-            return self._refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
+            return self.refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         if self.feed.position > self.former_position:
             # Before it leaves: a new life must not act on the same tick again.
             self.page.set_market(self.market.epoch, self.feed.position)
@@ -249,85 +251,26 @@ class StrategyActor(FoldingActor):
         return self._send(kind, signal, **fields)
 
     def _send(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        symbol_id = self.desk.symbol_id(signal.symbol)
+        assert symbol_id is not None, "the desk knows it"
         intent = Intent(
             self.strategy_id, signal.number, self.asked.risk_incarnation, now_us(), self.market.epoch,
-            self.feed.position, kind, self.ids[signal.symbol], side=_SIDES[signal.side], **fields,
+            self.feed.position, kind, symbol_id, side=_SIDES[signal.side], **fields,
         )  # fmt: skip
         self.counters["signals"] += 1
         self.asked.send(Sent(intent, signal))
         return signal
 
-    def place(
-        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
-        stop_loss: float | None, take_profit: float | None,
-    ) -> Signal:  # fmt: skip
-        kinds = {(False, False): OrderType.MARKET, (True, False): OrderType.LIMIT}
-        stops = {(False, True): OrderType.STOP, (True, True): OrderType.STOP_LIMIT}
-        order_type = (kinds | stops)[limit is not None, stop is not None]
-        try:
-            fields = {
-                "quantity": decimal_to_micros(quantity),
-                "limit_price": self._price(limit),
-                "stop_price": self._price(stop),
-                "stop_loss": self._price(stop_loss),
-                "take_profit": self._price(take_profit),
-            }
-        except NotRepresentableError as error:
-            return self._refuse_here(self._new_signal(symbol, side, quantity), f"not_representable: {error}")
-        return self._ask(SIGNAL_ORDER, self._new_signal(symbol, side, quantity), order_type=order_type, **fields)
+    def _may_reduce(self, signal: Signal) -> bool:
+        symbol_id = self.desk.symbol_id(signal.symbol)
+        return symbol_id is not None and self.fold.may_reduce(symbol_id, _SIDES[signal.side])
 
-    def _price(self, price: float | None) -> int:
-        """Micros of the float rounded to six digits; 0 for none. risk refuses what is off the tick size."""
-        return 0 if price is None else decimal_to_micros(round(price, 6))
-
-    def _refuse_here(self, signal: Signal, reason: str) -> Signal:
+    def refuse_here(self, signal: Signal, reason: str) -> Signal:
         self.asked.refuse_here(signal, reason)
         return signal
 
-    def cancel(self, target: int | Signal) -> Signal:
-        if isinstance(target, Signal) and not target.order_id and (sent := self.asked.unanswered.get(target.number)):
-            sent.cancel = self._new_signal(target.symbol, target.side, target.quantity)
-            return sent.cancel
-        order_id = target.order_id if isinstance(target, Signal) else target
-        return self._cancel_order(order_id)
-
-    def _cancel_order(self, order_id: int) -> Signal:
-        order = self.fold.tracker.orders.get(order_id)
-        if order is None:
-            return self._refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {order_id}")
-        signal = self._new_signal(self.names[order.symbol_id], order.side.label, order.quantity / MICROS)
-        return self._ask(SIGNAL_CANCEL, signal, order_id=order_id)
-
-    def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
-        if isinstance(target, str):
-            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0))
-        order = self.fold.tracker.orders.get(target)
-        if order is None:
-            return self._refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {target}")
-        return self._ask(SIGNAL_MODIFY, self._new_signal(self.names[order.symbol_id], "Buy", 0.0), order_id=target)
-
-    def close(self, symbol: str) -> Signal:
-        return self._ask(SIGNAL_CLOSE, self._new_signal(symbol, "Buy", 0.0))
-
-    # What the strategy may look at.
-
-    def position(self, symbol: str) -> PositionInfo:
-        if symbol not in self.ids:
-            raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self.ids)}")
-        view = self.fold.position_view(self.ids[symbol])
-        return PositionInfo(symbol, view.quantity / MICROS, view.average_price_float, view.realized / PRODUCT)
-
-    def orders(self) -> list[OrderInfo]:
-        return self.asked.orders() + [self._info(o) for o in self.fold.tracker.open_of_strategy(self.strategy_id)]
-
     def every(self, seconds: float, hook: Callable[[], None]) -> None:
         self.feed.every(seconds, hook)
-
-    def _info(self, order: Order) -> OrderInfo:
-        return OrderInfo(
-            order.order_id, order.signal, self.names[order.symbol_id], order.side.label, order.status.label,
-            order.reason, order.filled / MICROS, order.quantity / MICROS,
-        )  # fmt: skip
 
     # The journal: what became of signals and orders.
 
@@ -338,7 +281,7 @@ class StrategyActor(FoldingActor):
             return
         for change in self.fold.apply(envelope, record):
             if isinstance(change, SignalAnswered) and change.strategy_id == self.strategy_id:
-                self.last_number = max(self.last_number, change.signal)
+                self.desk.raise_number(change.signal)
             if self.is_started:
                 self._tell(change)
 
@@ -354,7 +297,7 @@ class StrategyActor(FoldingActor):
                 self._take_fill(change)
         elif isinstance(change, PositionChanged):
             if change.symbol_id in self.own:
-                self.feed.call(self.strategy.on_position, self.position(self.own[change.symbol_id]))
+                self.feed.call(self.strategy.on_position, self.desk.position(self.own[change.symbol_id]))
         elif isinstance(change, TradingStateChanged):
             if change.state.mode is TradingMode.HALTED:
                 self._tell_halt()
@@ -378,12 +321,12 @@ class StrategyActor(FoldingActor):
             self._cancel_at_last(sent.cancel, change.order_id)
         order = self.fold.tracker.orders.get(change.order_id)
         if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
-            self._tell_order(self._info(order))  # it had ended before; nothing else will come
+            self._tell_order(self.desk.order_info(order))  # it had ended before; nothing else will come
 
     def _cancel_at_last(self, cancel: Signal, order_id: int) -> None:
         """It was asked for when there was no order yet: nothing suppresses it now, wherever the feed stands."""
         if self.is_detached:
-            self._refuse_here(cancel, "stopping")
+            self.refuse_here(cancel, "stopping")
         else:
             self._send(SIGNAL_CANCEL, cancel, order_id=order_id)
 
@@ -392,20 +335,13 @@ class StrategyActor(FoldingActor):
             self.unacknowledged.add(order.order_id)
         else:
             self.unacknowledged.discard(order.order_id)
-        self._tell_order(self._info(order))
+        self._tell_order(self.desk.order_info(order))
 
     def _tell_order(self, info: OrderInfo) -> None:
         self.feed.call(self.strategy.on_order, info)
 
     def _take_fill(self, change: FillBooked) -> None:
-        order = change.order
-        self.feed.call(
-            self.strategy.on_fill,
-            Fill(
-                order.order_id, self.names[order.symbol_id], order.side.label, change.price / MICROS,
-                change.quantity / MICROS, change.realized / PRODUCT,
-            ),
-        )  # fmt: skip
+        self.feed.call(self.strategy.on_fill, self.desk.fill(change))
 
     # The market: chunk by chunk, and for files with a pause after every signal.
 

@@ -213,7 +213,7 @@ class Wal(Actor):
         return run
 
     def _forget_states(self) -> None:
-        """`run --forget-state`: what was saved before this run's START is dropped, and a CHECKPOINT without it is due."""
+        """`run --forget-state`: what was saved before this run's START goes, and a CHECKPOINT without it is due."""
         states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
         for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
             if name in states and states[name][0] < start_lsn:

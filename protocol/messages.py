@@ -254,7 +254,8 @@ class Children(Message, frozen=True, tag=43):
 
 
 class Parked(Message, frozen=True, tag=44):
-    """A strategy died too often and stays down; risk cancels its orders."""
+    """A strategy stays down: it died too often, or says of itself that it may not go on without a saved state. risk
+    cancels its orders, market_data waits for it no longer."""
 
     strategy: str
 

@@ -116,9 +116,12 @@ encode_state = _ENCODER.encode
 
 
 def encode_strategy_state(state: StrategyState) -> bytes:
-    """Raises: TypeError, for the strategy's author, if what `save` gave cannot be written."""
+    """Without the last three fields where all are empty, as versions wrote it that had none.
+
+    Raises: TypeError, for the strategy's author, if what `save` gave cannot be written.
+    """
     try:
-        return encode_state(state)
+        return encode_state(state if state.asked or state.untold or state.class_path else (state.feed, state.saved))
     except (TypeError, OverflowError, RecursionError) as error:
         raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
 

@@ -21,8 +21,8 @@ FAILURE: Final = "failure"
 
 
 def make_spec(
-    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *, inproc: bool,
-    forget_states: tuple[str, ...] = (),
+    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *,
+    inproc: bool, is_restart: bool = False, forget_states: tuple[str, ...] = (),
 ) -> ChildSpec:  # fmt: skip
     """All that the child needs to begin; `ipc` is the private directory of the sockets."""
     ends = end_order(config)
@@ -37,6 +37,7 @@ def make_spec(
         control_endpoint=f"ipc://{ipc}/control" if name == "gateway" else "",
         config=config,
         forget_states=forget_states,
+        is_restart=is_restart,
     )
 
 

@@ -331,8 +331,10 @@ class Supervisor:
     def _spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         here = (self.boot_id, self.ipc, self._lock_fd)
-        forget = self._forget_states
-        spec = make_spec(self.config, child.name, incarnation, *here, inproc=self.inproc, forget_states=forget)
+        spec = make_spec(
+            self.config, child.name, incarnation, *here,
+            inproc=self.inproc, is_restart=self.is_ready, forget_states=self._forget_states,
+        )  # fmt: skip
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
             return
@@ -367,8 +369,8 @@ class Supervisor:
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
         if failure is not None and failure.is_lasting:
             self._past_limit(child, failure.message)
-        elif self.is_ready and self._parks_at_once(child.name):
-            self._park(child, 'on_restart = "parked"')
+        elif child.stays_down:
+            self._park(child, 'on_restart = "parked", and it has no saved state')
         elif self.is_ready and self.config.market_data.is_file and words and words == child.last_words:
             self._past_limit(child, f"{child.name} failed twice in the same way: {words}")
         elif pause is None:
@@ -388,9 +390,6 @@ class Supervisor:
         if child.life is life and child.phase is not ChildPhase.READY and child.is_alive and not self._stopping:
             self.log.error("ready_timeout", name=child.name)
             child.kill()
-
-    def _parks_at_once(self, name: str) -> bool:
-        return any(name == f"strategy.{s.name}" and s.on_restart == "parked" for s in self.config.strategies)
 
     def _past_limit(self, child: Child, message: str = "") -> None:
         settings = self.config.supervisor

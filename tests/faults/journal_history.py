@@ -19,7 +19,8 @@ from protocol.errors import WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, Envelope, iterate_payload
 from protocol.wal.history import read_history
-from protocol.wal.journal import JOURNAL_NAME, Journal, NewEntry, Recovery
+from protocol.wal.journal import Journal, NewEntry, Recovery
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.sealed import list_sealed, tidy_sealed
 

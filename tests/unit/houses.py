@@ -88,8 +88,10 @@ class House:
     def spawn(self, name: str) -> Actor:
         """A new life, loaded and not yet told to go."""
         life = self.lives[name] = self.lives.get(name, 0) + 1
-        forget = self.forget_states
-        spec = make_spec(self.config, name, life, self.run.boot_id, self.ipc, -1, inproc=False, forget_states=forget)
+        forget, boot_id = self.forget_states, self.run.boot_id
+        spec = make_spec(
+            self.config, name, life, boot_id, self.ipc, -1, inproc=False, is_restart=life > 1, forget_states=forget
+        )
         actor = actor_class(name)(Place(spec, self.context, False))
         actor.load()
         self.actors[name] = actor

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import msgspec
 import pytest
 import zmq
@@ -17,7 +18,15 @@ from actors.strategies import OrderInfo, Signal, Strategy
 from protocol.messages import SIGNAL_CLOSE, Intent, encode_message
 from protocol.pipeline import SIGNALS, pipe_endpoint
 from protocol.records import OrderPlace
-from protocol.state import FeedState, decode_strategy_state, encode_state
+from protocol.state import (
+    AskedState,
+    FeedState,
+    SignalState,
+    StrategyState,
+    UntoldState,
+    decode_strategy_state,
+    encode_strategy_state,
+)
 
 EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
 
@@ -261,9 +270,22 @@ def test_numbers_go_on_behind_those_of_the_signals_that_nobody_answered(house: H
     assert strategy_of(house).buy("EURUSD", 100).number > signal.number
 
 
-def test_a_state_of_an_earlier_version_has_nothing_unanswered() -> None:
-    state = decode_strategy_state(encode_state([FeedState(b"e", 1, 2, 3), {"a": 1}]))
+def test_a_state_of_an_earlier_version_has_nothing_unanswered_and_its_bytes_are_the_same() -> None:
+    data: Any = msgpack.packb([[b"e", 1, 2, 3], {"a": 1}])
+    state = decode_strategy_state(data)
     assert (state.saved, state.asked, state.untold) == ({"a": 1}, (), ())
+    assert encode_strategy_state(state) == data
+
+
+def test_a_state_with_signals_reads_as_the_readme_says() -> None:
+    intent = encode_message(Intent(16, 40, 1, 5, b"e", 302, SIGNAL_CLOSE, 0))
+    signal, cancel = SignalState(40, "EURUSD", "Buy", 0.0), SignalState(42, "EURUSD", "Buy", 0.0)
+    asked = AskedState(intent, signal, cancel), AskedState(intent, signal, None)
+    state = StrategyState(FeedState(b"e", 1, 2, 3), {}, asked, (UntoldState(signal, "why"),), "m:Of")
+    row, other = [40, "EURUSD", "Buy", 0.0], [42, "EURUSD", "Buy", 0.0]
+    data = encode_strategy_state(state)
+    assert msgpack.unpackb(data) == [[b"e", 1, 2, 3], {}, [[intent, row, other], [intent, row, None]], [[row, "why"]], "m:Of"]
+    assert decode_strategy_state(data) == state
 
 
 def test_no_more_signals_wait_than_risk_remembers_answers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

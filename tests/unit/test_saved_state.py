@@ -12,7 +12,7 @@ from houses import House, house_config
 
 from actors.strategies import Fill, Strategy, Tick
 from protocol.errors import SavedStateError
-from protocol.messages import Failed
+from protocol.messages import Failed, Parked
 from protocol.records import Checkpoint, OrderPlace, RunEvent
 from protocol.settings import Config
 from protocol.state import decode_strategy_state
@@ -234,6 +234,24 @@ def test_a_state_that_is_forgotten_is_not_loaded_and_does_not_come_back(
 def is_gone(house: House, lsn: int) -> bool:
     rows = [record.state_of("strategy.one") for record in house.records() if isinstance(record, Checkpoint)]
     return len(rows) > 1 and (rows[-1] is None or rows[-1][0] > lsn)
+@pytest.mark.parametrize("kind", ["Counting", "NoState"])
+def test_only_a_strategy_without_saved_state_is_parked_where_the_config_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    config = config_of(tmp_path, kind)
+    config = msgspec.structs.replace(
+        config, strategies=[msgspec.structs.replace(config.strategies[0], on_restart="parked")]
+    )
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        take_checkpoint(house)
+        house.until(lambda: strategy_of(house).seen, "ticks")
+        house.kill("strategy.one")
+        house.spawn("strategy.one").begin(house.run)
+        one = house.actors["strategy.one"]
+        house.until(lambda: one.is_ready or ("strategy.one#2", Parked("one")) in house.said, "READY, or its last word")
+        assert one.is_ready == one.loop._running == (kind == "Counting")
+        assert strategy_of(house).events == (["load", "start"] if kind == "Counting" else [])
 
 
 def test_a_state_that_is_no_value_ends_that_strategy_and_is_not_written(
