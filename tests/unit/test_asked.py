@@ -284,7 +284,8 @@ def test_a_state_with_signals_reads_as_the_readme_says() -> None:
     state = StrategyState(FeedState(b"e", 1, 2, 3), {}, asked, (UntoldState(signal, "why"),), "m:Of")
     row, other = [40, "EURUSD", "Buy", 0.0], [42, "EURUSD", "Buy", 0.0]
     data = encode_strategy_state(state)
-    assert msgpack.unpackb(data) == [[b"e", 1, 2, 3], {}, [[intent, row, other], [intent, row, None]], [[row, "why"]], "m:Of"]
+    told = [[intent, row, other], [intent, row, None]], [[row, "why"]]
+    assert msgpack.unpackb(data) == [[b"e", 1, 2, 3], {}, *told, "m:Of"]
     assert decode_strategy_state(data) == state
 
 
