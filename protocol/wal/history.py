@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from protocol.errors import WalCorruptError, WalTornTailError
-from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, MAGIC_BYTES, Envelope
+from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, Envelope
 from protocol.wal.names import JOURNAL_NAME
-from protocol.wal.scan import Readable, Run, read_runs, records_of
+from protocol.wal.scan import Run, first_lsn_of, read_runs, records_of
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, RealStorage, Storage
 
@@ -153,11 +153,3 @@ def _open_current(storage: Storage, directory: Path, *, is_needed: bool) -> tupl
 def _missing(directory: Path, lsn: int, next_lsn: int) -> WalCorruptError:
     found = f"a file that begins with LSN {next_lsn}" if next_lsn else "none"
     return WalCorruptError(str(directory), 0, lsn=lsn, expected=f"a file that begins with LSN {lsn}", found=found)
-
-
-def first_lsn_of(file: Readable) -> int:
-    """Of the first entry; 0 if it cannot be read, which the reader of the file then says."""
-    head = file.read(0, JOURNAL_HEAD.size)
-    if len(head) < JOURNAL_HEAD.size or not head.startswith(MAGIC_BYTES):
-        return 0
-    return JOURNAL_HEAD.unpack(head)[5]
