@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from actors.fold import FillBooked, Fold
 from actors.order_tracker import Order
@@ -17,6 +17,9 @@ from protocol.errors import NotRepresentableError
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType
 from protocol.units import MICROS, PRODUCT, decimal_to_micros
+
+TIMER_MIN_S: Final = 0.001
+"""The shortest interval of `every`."""
 
 
 @dataclass(slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from actors.base import Actor
-from actors.feed import tick_position
 from actors.stream import StreamClient
 from protocol.codec import MarketKind, MarketPayload, decode_market
 from protocol.messages import HEAD, Data, Welcome
 from protocol.pipeline import MARKET
+from protocol.positions import tick_position
 from protocol.topics import BAR, TICK
 
 

@@ -45,6 +45,10 @@ class OrderState(msgspec.Struct, array_like=True, frozen=True):
     fill_product: bytes
     cancel_requested: bool
     execution_ids: tuple[str, ...]
+    parent_id: int = 0
+    stop_price: int = 0
+    is_triggered: bool = False
+    accepted_us: int = 0
 
 
 class FoldState(msgspec.Struct, array_like=True, frozen=True):
@@ -60,6 +64,8 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     orders: tuple[OrderState, ...]
     owed: tuple[tuple[int, bytes], ...]
     answered: tuple[tuple[int, tuple[int, ...]], ...]
+    venue_times: tuple[int, int] | None = None
+    """The venue's time of the newest record that has one: of all, and of this run (0: none). None: an older version."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):
