@@ -363,6 +363,7 @@ class Journal:
             new_file.close()
             raise
         file.close()
+        self._sealed.add(SealedFile(self.first_lsn, keep_as))
         self._begin_file(new_file, payload, record)
         return self.tail_lsn
 
@@ -370,6 +371,7 @@ class Journal:
         """Sealed files have gone: for a journal in memory, which would grow for ever."""
         for sealed in list_sealed(self._storage, self.path.parent):
             self._storage.unlink(sealed.path)
+        self._sealed.close()
 
     def _encode_checkpoint(self, time_us: int, states: Iterable[tuple[str, int, bytes]]) -> tuple[Checkpoint, bytes]:
         assert self.last_run is not None, "a journal begins with ENGINE_RUN"
