@@ -17,6 +17,7 @@ from protocol.positions import START, tick_position, ticks_done
 from protocol.records import OrderCancel, OrderPlace, Record
 from protocol.wal.format import Envelope
 
+
 class ReplayVenue(Protocol):
     """A simulated venue that can be looked ahead of."""
 
