@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from actors.stream import Consumer
 from protocol.messages import Barrier, State
-from protocol.state import RISK
+from protocol.state import RISK, STATE_BYTES_MAX
 
 BARRIER_MAX_S: Final = 0.05
 """Appends are held back for at most so long (design section 4)."""
@@ -23,8 +23,6 @@ RETRY_S: Final = 1.0
 """After an attempt that came to nothing; doubled each time …"""
 RETRY_MAX_S: Final = 60.0
 """… up to this."""
-STATE_BYTES_MAX: Final = 512 * 1024
-"""Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
 LATE_RECORDS_MAX: Final = 500_000
 """A state that is older counts as none: its strategy's start would fold so many, and more every day."""
 

@@ -45,7 +45,7 @@ from protocol.messages import (
 from protocol.orders import OrderStatus, Side, TradingMode
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
-from protocol.state import StrategyState, decode_strategy_state, encode_strategy_state
+from protocol.state import STATE_BYTES_MAX, StrategyState, decode_strategy_state, encode_strategy_state
 from protocol.wal.format import Envelope
 
 NUMBER_BITS: Final = 32
@@ -139,11 +139,16 @@ class StrategyActor(FoldingActor):
         saved = self.feed.call(self.strategy.save)
         if saved is None:
             return b""
-        return encode_strategy_state(
+        state = encode_strategy_state(
             StrategyState(
                 self.feed.take_state(self.market.epoch), saved, *self.asked.take_state(), self.settings.class_path
             )
         )
+        if len(state) > STATE_BYTES_MAX:  # here too: beyond the limit of a message nobody would hear of it
+            hint = "it is not kept: the next life begins as one without saved state; save() must give less"
+            self.log.warning("state_too_large", bytes=len(state), bytes_max=STATE_BYTES_MAX, hint=hint)
+            return b""
+        return state
 
     def _load_state(self, lsn: int, record: Checkpoint) -> None:
         """The checkpoint from which this fold begins may hold this strategy's state as of then."""

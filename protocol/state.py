@@ -15,6 +15,8 @@ from protocol.errors import WireError
 from protocol.orders import OrderStatus, TradingMode
 from protocol.records import UNREADABLE, OrderPlace
 
+STATE_BYTES_MAX: Final = 512 * 1024
+"""Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
 RISK: Final = "risk"
 """The name of the state that every fold starts from."""
 

@@ -15,7 +15,7 @@ from protocol.errors import SavedStateError
 from protocol.messages import Failed, Parked
 from protocol.records import Checkpoint, OrderPlace, RunEvent
 from protocol.settings import Config
-from protocol.state import decode_strategy_state
+from protocol.state import STATE_BYTES_MAX, decode_strategy_state
 from supervisor.handed import make_run
 from supervisor.run_dir import begin_page
 
@@ -150,6 +150,23 @@ def test_a_strategy_that_saves_nothing_is_warmed(tmp_path: Path, monkeypatch: py
         house.until(lambda: strategy_of(house).seen, "ticks")
         assert strategy_of(house).events[0] == "start"
         assert strategy_of(house).seen[0] <= first, "from the first tick that there still is"
+
+
+class TooMuch(Counting):
+    def save(self) -> Any:
+        return "x" * (STATE_BYTES_MAX + 1)
+
+
+def test_a_state_that_is_too_large_is_warned_of_where_it_is_made_and_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond 64 MiB no pipe would carry it, and nobody would hear of it."""
+    with House(config_of(tmp_path, "TooMuch"), monkeypatch) as house:
+        with structlog.testing.capture_logs() as logs:
+            house.start(*EVERYONE)
+            assert house.actors["strategy.one"]._take_state() == b""
+        told = [log for log in logs if log["event"] == "state_too_large" and log["child"] == "strategy.one"]
+        assert told[0]["bytes_max"] == STATE_BYTES_MAX < told[0]["bytes"]
 
 
 class NeverLoads(Counting):
