@@ -196,14 +196,22 @@ def check_children(config: Config) -> list[str]:
     return done.stdout.decode().split("\n")[:-1] if done.returncode else []
 
 
-def run_engine(config: Config, *, inproc: bool = False) -> ExitCode:
-    """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError."""
+def run_engine(config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = ()) -> ExitCode:
+    """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError.
+
+    forget_states: the strategies whose saved states count no more.
+    """
     import setproctitle
+
+    known = [strategy.name for strategy in config.strategies]
+    unknown = [name for name in forget_states if name not in known]
+    if unknown:
+        raise ConfigError([f"--forget-state {name}: no such strategy; known: {', '.join(known)}" for name in unknown])
 
     configure_logging(config.logging)
     check_promises(config)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
-    supervisor = Supervisor(config, inproc=inproc)
+    supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = supervisor.run()
