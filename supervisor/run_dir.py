@@ -5,6 +5,7 @@
     RUN_DIR/pages/    a health page per child
     RUN_DIR/latch     the kill switch (actors/latch.py)
     RUN_DIR/wal/      the journal
+    RUN_DIR/config.json   the config of the last start (saved_config.py)
 """
 
 from __future__ import annotations
@@ -72,6 +73,13 @@ def open_latch(run_dir: Path, boot_id: bytes) -> Latch:
     latch = Latch.create_or_open(run_dir / LATCH_NAME, over_journal=journal_exists(run_dir))
     latch.set_boot_id(boot_id)
     return latch
+
+
+def begin_own_page(run_dir: Path) -> HealthPage:
+    """The supervisor's page, in a new life."""
+    page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
+    page.begin_life(page.next_incarnation, os.getpid())
+    return page
 
 
 def begin_page(run_dir: Path, name: str) -> int:

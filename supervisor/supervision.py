@@ -17,10 +17,9 @@ from typing import Any, Final
 import structlog
 import zmq
 
-from actors.base import Loop, page_path, receive_all
+from actors.base import Loop, receive_all
 from actors.clock import monotonic_s
 from actors.latch import LatchError
-from actors.page import HealthPage
 from protocol.errors import (
     ConfigError,
     ExitCode,
@@ -57,7 +56,8 @@ from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_r
 from supervisor.health import observe, quiet_state
 from supervisor.lock import RunDirLock
 from supervisor.restart import RestartPolicy
-from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
+from supervisor.run_dir import begin_own_page, begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
+from supervisor.saved_config import save_config
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
@@ -144,8 +144,7 @@ class Supervisor:
         self._lock_fd = lock.fd
         self.latch = open_latch(run_dir, self.boot_id)
         self.ipc = prepare_ipc(run_dir)
-        self.page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
-        self.page.begin_life(self.page.next_incarnation, os.getpid())
+        self.page = begin_own_page(run_dir)
         self.loop = Loop(self.page)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control = self.context.socket(zmq.ROUTER)
@@ -467,6 +466,7 @@ class Supervisor:
         if message.run is not None:
             self.run_record = message.run
             self.start_lsn = self.start_lsn or message.lsn
+            save_config(self.run_dir, self.config)
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         for parked in self.children.values():
             if parked.phase is ChildPhase.PARKED:
