@@ -22,6 +22,7 @@ OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "position
 VERBS: Final = {
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
+    "report": "supervisor.cli.report_verb",
     "wal": "supervisor.cli.wal_verbs",
 }
 """Verb -> the module that has the command of that name; imported when it is asked for. An engine starts sooner."""

@@ -25,6 +25,7 @@ from supervisor.report.trades import Book
 BATCH_TICKS: Final = 65_536
 PRICES_MAX: Final = 12
 """Symbols whose prices are kept for a chart: those with the most fills."""
+PRICE_BUCKETS: Final = 1_000
 CURVES_MAX: Final = 32
 """Strategies with an equity curve of their own; each costs as much as the account's."""
 
@@ -125,14 +126,15 @@ class MarkedRun:
         every = np.arange(len(fills))
         self.account: Final = BookMarks(account, history.start_balance / PRODUCT, history, every)
         self.strategies: Final = self._books_of(history) if history.is_attributed else {}
-        self.prices: Final = {symbol: Buckets() for symbol in self._charted(len(history.fold.multipliers))}
+        self.prices: Final = {symbol: Buckets(PRICE_BUCKETS) for symbol in self._charted(len(history.fold.multipliers))}
         self.spread_paid: Final[dict[int, float]] = {}
         """By strategy id: signed quantity x (price - mid at the time) x multiplier."""
         self.spread_unknown = 0
         """Fills before the first quote of their symbol."""
         self.ticks = 0
+        self.last_quotes: dict[int, tuple[int, int]] = {}
+        """(bid, ask) in micros by symbol id, as the data ends."""
         self._settled = 0
-        self._quoted: set[int] = set()
         self._last = self._first_marks(history)
 
     def _first_marks(self, history: RunHistory) -> dict[int, tuple[float, float]]:
@@ -190,7 +192,8 @@ class MarkedRun:
             book.add(times, marks)
         for symbol, one in quotes.items():
             self._last[symbol] = (float(one.bid[-1]), float(one.ask[-1]))
-        self._quoted.update(quotes)
+            last = ticks[one.at[-1]]
+            self.last_quotes[symbol] = (int(last["bid"]), int(last["ask"]))
 
     def _quotes_of(self, ticks: np.ndarray, times: Times) -> dict[int, Quotes]:
         quotes = {}
@@ -198,7 +201,7 @@ class MarkedRun:
             at = np.flatnonzero(ticks["symbol_id"] == symbol)
             if len(at):
                 bid, ask = ticks["bid"][at] / MICROS, ticks["ask"][at] / MICROS
-                quotes[symbol] = Quotes(times[at], bid, ask, at, self._last[symbol], symbol not in self._quoted)
+                quotes[symbol] = Quotes(times[at], bid, ask, at, self._last[symbol], symbol not in self.last_quotes)
         return quotes
 
     def _pay_spread(self, last_us: int, quotes: dict[int, Quotes]) -> None:
@@ -211,7 +214,7 @@ class MarkedRun:
             multipliers[chosen] = self._multipliers[symbol]
             if symbol in quotes:
                 mids[chosen] = quotes[symbol].mid_at(times[chosen])
-            elif symbol in self._quoted:
+            elif symbol in self.last_quotes:
                 mids[chosen] = sum(self._last[symbol]) / 2
         paid = self._signed[window] * (self._prices[window] - mids) * multipliers
         self.spread_unknown += int(np.isnan(paid).sum())

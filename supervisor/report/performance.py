@@ -14,12 +14,13 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
+from actors.ledger import Account, value_account
 from actors.page import read_health
 from actors.sources import FileSource, make_source
 from protocol.errors import ConfigError, DataError
 from protocol.records import FIRST_STRATEGY
 from protocol.settings import Config, config_hash
-from protocol.units import PRODUCT
+from protocol.units import MICROS, PRODUCT
 from supervisor.report.curve import EquityCurve
 from supervisor.report.history import RunHistory
 from supervisor.report.marks import BATCH_TICKS, CURVES_MAX, MarkedRun
@@ -249,23 +250,33 @@ class _Measure:
         history, curve, marked = self.history, self.curve, self.marked
         if marked and marked.spread_unknown:
             self.notes.append(f"{marked.spread_unknown} fills came before a first quote: their spread is not counted.")
-        end_equity = curve.end if history.account.open_positions and marked else self.end
+        open_profit = self._open_profit(history.account)
+        end_equity = self.end + (open_profit or 0.0)
         return Performance(
             basis="marked" if marked else "realized", notes=self.notes, currency=history.currency,
             start_us=curve.start_us if self.has_times else None, end_us=curve.end_us if self.has_times else None,
             days_per_year=self.days_per_year, start_equity=self.start, end_equity=end_equity,
-            total=self._total(end_equity), strategies=self._strategies(),
+            total=self._total(end_equity, open_profit), strategies=self._strategies(),
             months=monthly_returns(self.start, curve.day_closes), history=history, config=self.config, curve=curve,
             marked=marked,
         )  # fmt: skip
 
-    def _total(self, end_equity: float) -> Figures:
+    def _open_profit(self, book: Book) -> float | None:
+        """Exact, by the ledger's own rule; None without quotes."""
+        if self.marked is None:
+            return None
+        account = Account()
+        account.positions = book.open_positions
+        multipliers = self.history.fold.multipliers
+        return value_account(account, self.marked.last_quotes, multipliers, 1).profit / (PRODUCT * MICROS)
+
+    def _total(self, end_equity: float, open_profit: float | None) -> Figures:
         returns = daily_returns(self.start, self.curve.day_closes, self.days_per_year)
         paid = sum(self.marked.spread_paid.values()) if self.marked else None
-        figures = self._figures(self.history.account, self.curve, paid, end_equity - self.end)
+        figures = self._figures(self.history.account, self.curve, paid, open_profit)
         return msgspec.structs.replace(
             figures,
-            net_profit=end_equity - self.start,
+            net_profit=(self.history.end_balance - self.history.start_balance) / PRODUCT + (open_profit or 0.0),
             total_return=total_return(self.start, end_equity),
             max_drawdown_relative=self.curve.relative_drawdown,
             sharpe=sharpe_ratio(returns, self.days_per_year),
@@ -279,7 +290,7 @@ class _Measure:
             self.notes.append("Positions were held before the oldest kept record, so nothing is known by strategy.")
             return {}
         if self.marked and len(history.strategies) > CURVES_MAX:
-            self.notes.append(f"Open positions and drawdowns of the {CURVES_MAX} busiest strategies are known only.")
+            self.notes.append(f"Drawdowns are known of the {CURVES_MAX} busiest strategies only.")
         names = list(history.start.strategies) if history.start else []
         numbers = sorted({*history.strategies, *range(FIRST_STRATEGY, FIRST_STRATEGY + len(names))})
         return {self._name(number, names): self._strategy(number) for number in numbers}
@@ -291,11 +302,7 @@ class _Measure:
         """Of its own fills alone: what the account nets between strategies is open in each."""
         book = self.history.strategies.get(number) or Book()
         paid = self.marked.spread_paid.get(number, 0.0) if self.marked else None
-        curve = self.curves.get(number)
-        open_profit = 0.0 if self.marked and not book.open_positions else None
-        if self.marked and curve and book.open_positions:
-            open_profit = curve.end - (book.realized - book.commission) / PRODUCT
-        return self._figures(book, curve, paid, open_profit)
+        return self._figures(book, self.curves.get(number), paid, self._open_profit(book))
 
     def _figures(
         self, book: Book, curve: EquityCurve | None, spread_paid: float | None, open_profit: float | None
@@ -305,7 +312,7 @@ class _Measure:
         return Figures(
             net_profit=realized + (open_profit or 0.0),
             realized_profit=book.realized / PRODUCT,
-            open_profit=open_profit if self.marked else None,
+            open_profit=open_profit,
             commission=book.commission / PRODUCT,
             spread_paid=spread_paid,
             max_drawdown=curve.drawdown if curve else None,
