@@ -25,7 +25,6 @@ from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, 
 from protocol.records import decode_record
 from protocol.settings import Config, encode_config
 from protocol.wal.journal import JOURNAL_NAME, read_journal
-from supervisor.summary import print_summary
 from supervisor.supervision import Supervisor
 
 CHECK_TIMEOUT_S = 60.0
@@ -190,5 +189,7 @@ def run_engine(config: Config, *, inproc: bool = False) -> ExitCode:
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = supervisor.run()
     if supervisor.stop_by == "end_of_data":
+        from supervisor.summary import print_summary  # late: no start waits for NumPy
+
         print_summary(supervisor)
     return code

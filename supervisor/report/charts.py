@@ -26,7 +26,7 @@ from supervisor.report.text import show_number
 
 SIZE: Final = 1000
 TICKS_Y: Final = 4
-TICKS_X: Final = 6
+TICKS_X: Final = 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = 1_000_000
 _DAY: Final = 86_400 * _SECOND

@@ -107,6 +107,8 @@ class RunHistory:
         self.start: EngineRun | None = self.fold.run
         self.stop: EngineRun | None = None
         self.start_balance = self.fold.account.balance
+        self.realized_before = dict(self.fold.account.realized)
+        """Products by symbol id."""
         self.fills = FillColumns()
         self.epochs: set[bytes] = set()
         """Of the feed, as the orders name it."""

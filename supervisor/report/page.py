@@ -90,14 +90,15 @@ def page_digits(performance: Performance) -> int:
 def _tiles(performance: Performance) -> str:
     total, currency, digits = performance.total, performance.currency, page_digits(performance)
     fall = total.max_drawdown_relative
-    days = f"{total.daily_returns} daily returns" if total.daily_returns else "no daily returns"
+    only = "only " if _is_few(total) else ""
+    days = f"{only}{total.daily_returns or 0} daily returns"
     tiles = [
         ("Net profit", show_number(total.net_profit, digits, signed=True), currency, tone(total.net_profit)),
         ("Return", show_percent(total.total_return, signed=True), _equity(performance), tone(total.total_return)),
         ("Max drawdown", show_percent(fall.depth if fall else 0.0), _when(fall), ""),
-        ("Sharpe", show_number(total.sharpe), f"from {days}", ""),
+        ("Sharpe", show_number(total.sharpe), days, ""),
         ("Trades", f"{total.trades:,}", f"{show_percent(total.win_rate, 1)} won", ""),
-        ("Profit factor", show_number(total.profit_factor), "gross profit / gross loss", ""),
+        ("Profit factor", show_number(total.profit_factor), "won / lost money", ""),
     ]
     listed = "".join(
         f'<div><dt>{escape(what)}</dt><dd class="{style}">{escape(figure)}<small>{escape(small)}</small></dd></div>'
@@ -139,7 +140,7 @@ def _facts(performance: Performance) -> str:
             _fall("… in money", total.max_drawdown, money),
             ("Sharpe", show_number(total.sharpe, 3), show_annualisation(performance.days_per_year)),
             ("Sortino", show_number(total.sortino, 3), "same scale; target 0"),
-            ("Daily returns", f"{total.daily_returns or 0:,}", "few say little" if _is_few(total) else ""),
+            ("Daily returns", f"{total.daily_returns or 0:,}", "too few to say much" if _is_few(total) else ""),
             ("Exposure", show_percent(total.exposure, 1), "share of the time with a position"),
         ],
         "Trades": [
@@ -181,7 +182,7 @@ def _fall(what: str, fall: Drawdown | None, show: Callable[[float], str]) -> Fac
 
 def _group(title: str, facts: Iterable[Fact]) -> str:
     rows = "".join(
-        f"<div><dt>{escape(what)}</dt><dd>{escape(figure)}<small>{escape(small)}</small></dd></div>"
+        f"<div><dt>{escape(what)}<small>{escape(small)}</small></dt><dd>{escape(figure)}</dd></div>"
         for what, figure, small in facts
     )
     return f"<dl><h3>{escape(title)}</h3>{rows}</dl>"

@@ -34,7 +34,7 @@ ul.notes { margin:16px 0 0; padding:10px 14px 10px 30px; border:1px solid var(--
 .up { color:var(--green) } .down { color:var(--red) }
 .chart { margin:22px 0 0 }
 figcaption { margin-bottom:8px } figcaption span { color:var(--soft); font-size:13px; margin-left:6px }
-.plot { position:relative; margin:0 66px 24px 0; border-bottom:1px solid var(--line) }
+.plot { position:relative; margin:0 66px 30px 0; border-bottom:1px solid var(--line) }
 .tall .plot { height:260px } .short .plot { height:130px }
 .plot > svg { position:absolute; inset:0; width:100%; height:100%; overflow:visible; display:block }
 .plot svg svg { overflow:hidden }
@@ -66,21 +66,23 @@ th.w, td.w { text-align:left } tbody th { font-weight:600; text-align:left } td.
   overflow-wrap:anywhere; min-width:7em }
 .trades { max-height:480px; overflow-y:auto } .trades thead th { position:sticky; top:0 }
 td.gain { background:rgb(var(--gain) / var(--a)) } td.loss { background:rgb(var(--loss) / var(--a)) }
-.facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(260px,1fr)); gap:10px }
+.facts { display:grid; grid-template-columns:1fr 1fr; gap:10px }
 .facts dl { margin:0; padding:10px 14px; background:var(--card); border:1px solid var(--line); border-radius:8px }
 .facts dl > div { display:flex; justify-content:space-between; gap:14px; padding:3px 0; font-size:14px }
 .facts h3 { font-size:13px; margin:0 0 4px; color:var(--soft); font-weight:500 }
 .facts dt { color:var(--soft) }
-.facts dd { margin:0; text-align:right; font-variant-numeric:tabular-nums; overflow-wrap:anywhere }
+.facts dd { margin:0; text-align:right; flex:none; max-width:60%; font-variant-numeric:tabular-nums;
+  overflow-wrap:anywhere }
 small:empty { display:none !important }
-.facts dd small { display:block; color:var(--faint); font-size:12px }
+.facts small { display:block; color:var(--faint); font-size:12px; max-width:36em }
 details { margin-top:10px } summary { cursor:pointer; color:var(--soft) }
 pre { overflow-x:auto; background:var(--card); border:1px solid var(--line); border-radius:8px; padding:12px 14px;
   font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,Consolas,monospace }
 footer { color:var(--faint); font-size:12px; padding-top:30px; padding-bottom:40px; overflow-wrap:anywhere }
 @media (max-width:600px) {
   main, header, footer { padding-left:14px; padding-right:14px } header { padding-top:20px }
-  h1 { font-size:22px } .tiles { grid-template-columns:1fr 1fr; gap:8px } .tiles dd { font-size:19px }
+  h1 { font-size:22px } .facts { grid-template-columns:1fr }
+  .tiles { grid-template-columns:1fr 1fr; gap:8px } .tiles dd { font-size:19px }
   .plot { margin-right:58px } .tall .plot { height:210px } .plot span.odd { display:none } .legend { margin-left:0 }
   .plot span.y { font-size:11px; margin-left:6px } figcaption span { display:block; margin-left:0 } }
 @media print {

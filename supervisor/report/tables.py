@@ -24,6 +24,8 @@ STRATEGIES_SHOWN: Final = 100
 REASONS_SHOWN: Final = 50
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _TINT_MAX: Final = 0.55
+_TINTED_FULLY: Final = 0.01
+"""The least return that has the full tint, however small all of them are."""
 
 
 def draw_months(performance: Performance) -> str:
@@ -35,7 +37,7 @@ def draw_months(performance: Performance) -> str:
     head = "".join(f"<th>{month}</th>" for month in _MONTHS)
     rows = [
         f"<tr><th>{year}</th>"
-        + "".join(_month(found.get((year, month)), largest) for month in range(1, 13))
+        + "".join(_month(found.get((year, month)), max(largest, _TINTED_FULLY)) for month in range(1, 13))
         + _month(found.get((year, 0)), 0.0)
         + "</tr>"
         for year in sorted({one.year for one in performance.months})
