@@ -22,6 +22,7 @@ from actors.base import page_path
 from actors.latch import LATCH_NAME, Latch
 from actors.page import HealthPage
 from protocol.pipeline import IPC_PATH_MAX
+from protocol.wal.names import JOURNAL_NAME
 
 SHORT_PREFIX: Final = "seawall-"
 LONGEST_SOCKET_NAME: Final = "supervisor"
@@ -64,7 +65,7 @@ def _is_our_short_directory(target: Path) -> bool:
 
 def journal_exists(run_dir: Path) -> bool:
     with contextlib.suppress(OSError):
-        return (run_dir / "wal" / "journal.wal").stat().st_size > 0
+        return (run_dir / "wal" / JOURNAL_NAME).stat().st_size > 0
     return False
 
 
@@ -73,13 +74,6 @@ def open_latch(run_dir: Path, boot_id: bytes) -> Latch:
     latch = Latch.create_or_open(run_dir / LATCH_NAME, over_journal=journal_exists(run_dir))
     latch.set_boot_id(boot_id)
     return latch
-
-
-def begin_own_page(run_dir: Path) -> HealthPage:
-    """The supervisor's page, in a new life."""
-    page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
-    page.begin_life(page.next_incarnation, os.getpid())
-    return page
 
 
 def begin_page(run_dir: Path, name: str) -> int:

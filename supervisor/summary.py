@@ -100,6 +100,8 @@ def _figures(performance: Performance) -> Iterator[Line]:
     yield "exposure", f"{show_percent(total.exposure, 1)} of the time"
     spread = DASH if total.spread_paid is None else f"{show_number(total.spread_paid, digits)} {currency}"
     yield "spread paid", spread
+    if total.swap:
+        yield "swap", f"{show_number(total.swap, digits, signed=True)} {currency}"
     for note in performance.notes:
         yield "note", note
 

@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from actors.fold import FillBooked, Fold, OrderChanged, PositionView, SignalAnswered
+from actors.changes import BalanceAdjusted, FillBooked, OrderChanged, SignalAnswered
+from actors.fold import Fold, PositionView
 from protocol.errors import FoldError, WireError
 from protocol.orders import OrderStatus
 from protocol.records import EngineRun, OrderPlace, Record, RunEvent, decode_record
@@ -110,6 +111,7 @@ class RunHistory:
         self.realized_before = dict(self.fold.account.realized)
         """Products by symbol id."""
         self.fills = FillColumns()
+        self._adjusted: tuple[array[int], array[float]] = array("q"), array("d")
         self.epochs: set[bytes] = set()
         """Of the feed, as the orders name it."""
         self.orders = self.rejected = 0
@@ -140,6 +142,10 @@ class RunHistory:
         for change in changes:
             if isinstance(change, FillBooked):
                 self._book(change)
+            elif isinstance(change, BalanceAdjusted):
+                self.account.adjust(change.time_us, change.amount)
+                self._adjusted[0].append(change.time_us)
+                self._adjusted[1].append(change.amount / PRODUCT)
             elif isinstance(change, OrderChanged):
                 self.orders += change.order.status is OrderStatus.NEW
                 self.rejected += change.order.status is OrderStatus.REJECTED
@@ -180,6 +186,12 @@ class RunHistory:
         self.fills.append(fill, opens=bool(effect.opened))
 
     # Names and numbers.
+
+    @property
+    def adjustments(self) -> tuple[Times, Floats]:
+        """(times, money) of what the venue charged or credited apart from fills: swap."""
+        times, money = self._adjusted
+        return np.array(times, np.int64), np.array(money, np.float64)
 
     @property
     def currency(self) -> str:

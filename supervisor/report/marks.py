@@ -71,6 +71,13 @@ class Steps:
         return not self._sums[a : b + 1].any()
 
 
+def _merge(one: tuple[Times, Floats], other: tuple[Times, Floats]) -> tuple[Times, Floats]:
+    """(times, changes) of both, by time."""
+    times, changes = np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]])
+    order = np.argsort(times, kind="stable")
+    return times[order], changes[order]
+
+
 class BookMarks:
     """One book's equity at every tick. It begins as `start`, with the carried positions at their average price."""
 
@@ -80,7 +87,8 @@ class BookMarks:
         times, symbols, quantities = fills.times[chosen], fills.symbols[chosen], fills.quantities[chosen]
         cost = sum(position.cost for position in carried.values()) / PRODUCT
         self.curve: Final = EquityCurve(start)
-        self._cash = Steps(start - cost, times, fills.cash[chosen])
+        cash = times, fills.cash[chosen]
+        self._cash = Steps(start - cost, *(_merge(cash, history.adjustments) if book is history.account else cash))
         self._held = {
             int(symbol): Steps(
                 carried[symbol].quantity / MICROS if symbol in carried else 0.0,

@@ -155,7 +155,7 @@ def _facts(performance: Performance) -> str:
         "Costs and orders": [
             ("Commission", money(total.commission), ""),
             ("Spread and slippage", money(total.spread_paid), "price against the mid at the fill"),
-            ("Swap", money(total.swap), ""),
+            ("Swap", money(total.swap, signed=True), "belongs to no trade"),
             ("Fills", f"{total.fills:,}", ""),
             ("Orders", f"{history.orders:,}", f"{history.rejected:,} rejected"),
             ("Signals refused", f"{history.refused.total():,}", ""),

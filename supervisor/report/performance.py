@@ -57,7 +57,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     commission: float
     spread_paid: float | None
     swap: float | None = None
-    """No venue of this version charges any."""
+    """What the venue charged (below 0) or credited for positions held over night; of the account alone."""
     max_drawdown: Drawdown | None
     max_drawdown_relative: Drawdown | None = None
     sharpe: float | None = None
@@ -208,7 +208,7 @@ def _realized_curve(history: RunHistory) -> EquityCurve:
     start = history.start_balance / PRODUCT
     curve = EquityCurve(start)
     book = history.account
-    times = history.fills.times
+    times = np.maximum.accumulate(np.array(book.times, np.int64)) if book.times else np.empty(0, np.int64)
     if not history.last_run:
         curve.add(np.array([history.start_us], np.int64), np.array([start]))
         times = np.maximum(times, history.start_us)
@@ -276,6 +276,7 @@ class _Measure:
         figures = self._figures(self.history.account, self.curve, paid, open_profit)
         return msgspec.structs.replace(
             figures,
+            swap=self.history.account.adjusted / PRODUCT,
             net_profit=(self.history.end_balance - self.history.start_balance) / PRODUCT + (open_profit or 0.0),
             total_return=total_return(self.start, end_equity),
             max_drawdown_relative=self.curve.relative_drawdown,

@@ -127,8 +127,10 @@ class Book:
         """Product, before commission, of positions closed in whole or in part."""
         self.commission = 0
         """Product."""
+        self.adjusted = 0
+        """Product: what the venue charged (below 0) or credited apart from fills."""
         self.times, self.results = array("q"), array("d")
-        """A row a fill: realized less commission so far, in money."""
+        """A row a fill or adjustment: realized less commission so far, adjustments included, in money."""
         self._held = len(self.start_positions)
         self._held_us = 0
         self._held_since_us: int | None = None
@@ -164,9 +166,17 @@ class Book:
         if effect.opened:
             self._extend(fill, effect, commission - closing)
         self._hold(fill.time_us, bool(before.quantity), bool(effect.position.quantity))
-        self.times.append(fill.time_us)
-        self.results.append((self.realized - self.commission) / PRODUCT)
+        self._keep_result(fill.time_us)
         return effect
+
+    def adjust(self, time_us: int, amount: int) -> None:
+        """Money that no fill moved, a product: swap. It belongs to no trade."""
+        self.adjusted += amount
+        self._keep_result(time_us)
+
+    def _keep_result(self, time_us: int) -> None:
+        self.times.append(time_us)
+        self.results.append((self.realized - self.commission + self.adjusted) / PRODUCT)
 
     def _reduce(self, fill: Fill, effect: FillEffect, commission: int) -> None:
         opened = self._open[fill.symbol_id]
