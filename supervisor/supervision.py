@@ -79,7 +79,7 @@ class Supervisor:
         self.is_ready = False
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
-        self._on_ready = on_ready
+        self.on_ready = on_ready
         self._interrupts = 0
         self._stopping = False
         self._released: set[str] = set()
@@ -166,7 +166,7 @@ class Supervisor:
         engine = self.config.engine
         self.log.info("engine_ready", engine=engine.name, run_dir=engine.run_dir, boot_id=self.boot_id.hex())
         self._look_after()
-        self._on_ready()
+        self.on_ready()
 
     def _watch(self) -> None:
         is_file = self.config.market_data.is_file

@@ -50,7 +50,8 @@ def main() -> None:
 @click.argument("config")
 @click.option("--inproc", is_flag=True, help="All actors as threads of one process: for debugging and tests.")
 @click.option("--resume", is_flag=True, help="Go on with a replay that was interrupted.")
-def run(config: str, inproc: bool, resume: bool) -> None:
+@click.option("--progress/--no-progress", default=True, help="How far a file has been run, on stderr.")
+def run(config: str, inproc: bool, resume: bool, progress: bool) -> None:
     """Start the engine that CONFIG describes, and stay until it has stopped."""
     if resume:
         raise click.UsageError("--resume comes with replay, which this version does not have")
@@ -58,7 +59,7 @@ def run(config: str, inproc: bool, resume: bool) -> None:
     from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
 
     try:
-        exit_code = run_engine(settings, inproc=inproc)
+        exit_code = run_engine(settings, inproc=inproc, progress=progress)
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
     except SeawallError as error:
