@@ -20,13 +20,10 @@ carries TICK_VOLUME, which is what bars count it as anyhow.
 from __future__ import annotations
 
 import heapq
-import os
 import re
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from hashlib import blake2b
 from itertools import chain, islice, pairwise
 from operator import itemgetter
@@ -47,7 +44,15 @@ from actors.sources.csv_rows import (
     ohlc_parser,
     trades_parser,
 )
-from protocol.errors import ConfigError, DataError
+from actors.sources.files import (
+    STEP_ROWS,
+    content_digests,
+    inspect_each,
+    naive_offset_us,
+    out_of_order,
+    usual_step_us,
+)
+from protocol.errors import DataError
 from protocol.settings import MarketDataSettings
 
 FormatName = Literal["bid_ask", "histdata", "trades", "ohlc"]
@@ -55,18 +60,9 @@ FormatName = Literal["bid_ask", "histdata", "trades", "ohlc"]
 BLOCK_BYTES: Final = 65_536
 LINE_BYTES_MAX: Final = 16_384
 """A longer line is an error even where bad rows are skipped: it is no CSV file."""
-STEP_ROWS: Final = 1_000
-"""The first rows, from which an `ohlc` file's step is taken."""
-STEP_DEFAULT_US: Final = 60_000_000
 FILES_MAX: Final = 256
 """Each is open during the whole pass."""
 
-DIGEST_WHOLE_BYTES_MAX: Final = 256 << 20
-"""Files up to this size are hashed whole (about 1 s a GiB, a hundredth of what reading their rows takes)."""
-DIGEST_SAMPLES: Final = 1_024
-DIGEST_SAMPLE_BYTES: Final = 65_536
-
-_HISTDATA_OFFSET_HOURS: Final = -5
 _HEADED: Final[tuple[FormatName, ...]] = ("bid_ask", "trades", "ohlc")
 _HISTDATA_ROW: Final = re.compile(r"\d{8} \d{9},", re.ASCII)
 _BOM: Final = "\xef\xbb\xbf"
@@ -93,22 +89,7 @@ class CsvFile:
 
 def inspect_files(settings: MarketDataSettings) -> list[CsvFile]:
     """The files of the config, each readable and of a known format. Raises: ConfigError with every mistake found."""
-    files, mistakes = [], []
-    for index, file in enumerate(settings.all_files):
-        key = "market_data.path" if settings.path else f"market_data.files[{index}].path"
-        try:
-            files.append(_inspect(file.path, file.symbol, settings))
-        except DataError as error:
-            mistakes.append(f"{key} = {file.path!r}: {error.reason}")
-        except ValueError as error:
-            mistakes.append(f"{key} = {file.path!r}: {error}")
-    if not settings.all_files:
-        mistakes.append("market_data: a csv source needs `path`, or `files = [{ path, symbol }, ...]`")
-    if len(files) > FILES_MAX:
-        mistakes.append(f"market_data.files: {len(files)} files, {FILES_MAX} at most")
-    if mistakes:
-        raise ConfigError(mistakes)
-    return files
+    return inspect_each(settings, lambda file: _inspect(file.path, file.symbol, settings), FILES_MAX)
 
 
 def _inspect(path: str, symbol: str | None, settings: MarketDataSettings) -> CsvFile:
@@ -136,7 +117,7 @@ def _inspect(path: str, symbol: str | None, settings: MarketDataSettings) -> Csv
         format=detected,
         has_volume="volume" in names or detected == "histdata",
         header_lines=header_lines,
-        step_us=_usual_step_us(rows, _offset_us(detected, settings), "volume" in names) if detected == "ohlc" else 0,
+        step_us=_step_us(rows, naive_offset_us(detected, settings), "volume" in names) if detected == "ohlc" else 0,
     )
 
 
@@ -154,7 +135,7 @@ def _unrecognised(asked: str, first: str) -> str:
     return f"the first line is {shown!r}: {wanted} ({'; '.join(headers)}; histdata has no header)"
 
 
-def _usual_step_us(rows: list[str], offset_us: int, has_volume: bool) -> int:
+def _step_us(rows: list[str], offset_us: int, has_volume: bool) -> int:
     """The commonest distance between the first rows; rows that cannot be used are left to the pass to report."""
     parse = ohlc_parser(offset_us, has_volume)
     times = []
@@ -163,15 +144,7 @@ def _usual_step_us(rows: list[str], offset_us: int, has_volume: bool) -> int:
             times.append(parse(row)[0])
         except ValueError:
             continue
-    steps = Counter(later - earlier for earlier, later in pairwise(times) if later > earlier)
-    return min(steps, key=lambda step: (-steps[step], step), default=STEP_DEFAULT_US)
-
-
-def _offset_us(format_name: str, settings: MarketDataSettings) -> int:
-    hours = settings.utc_offset_hours
-    if hours is None:
-        hours = _HISTDATA_OFFSET_HOURS if format_name == "histdata" else 0
-    return round(hours * 3_600_000_000)
+    return usual_step_us(times)
 
 
 # ---- the source -----------------------------------------------------------------------------------------------
@@ -190,7 +163,7 @@ class CsvSource:
 
     @property
     def epoch(self) -> bytes:
-        """What decides about the ticks and the bars among them; computed (see _content_digest) when first asked for."""
+        """What decides about the ticks and the bars among them; computed (see content_digests) when first asked for."""
         if self._epoch is None:
             self._epoch = self._hash()
         return self._epoch
@@ -203,8 +176,8 @@ class CsvSource:
         settings = self._settings
         rules = [settings.on_bad_row, settings.bars, sorted(self._symbol_ids.items())]
         files = [
-            [file.format, file.symbol, _offset_us(file.format, settings), _content_digest(file.path)]
-            for file in self._files
+            [file.format, file.symbol, naive_offset_us(file.format, settings), digest]
+            for file, digest in zip(self._files, content_digests([file.path for file in self._files]), strict=True)
         ]
         return blake2b(msgspec.msgpack.encode([rules, files]), digest_size=16).digest()
 
@@ -240,7 +213,7 @@ class CsvSource:
     def _read(self, file: CsvFile, counts: SourceCounts) -> Iterator[list[Tick]]:
         """The file's ticks, a block at a time."""
         skip_bad = self._settings.on_bad_row == "skip"
-        offset_us = _offset_us(file.format, self._settings)
+        offset_us = naive_offset_us(file.format, self._settings)
         if file.format == "ohlc":
             bars = _rows(file, ohlc_parser(offset_us, file.has_volume), counts, skip_bad, apart_us=1)
             ticks = _bars_to_ticks(bars, self._symbol_ids[file.symbol], file.step_us)
@@ -283,7 +256,7 @@ def _rows(
                     counts.rows_unknown += 1
                     continue
                 if row[0] < earliest_us:
-                    raise BadRowError(_out_of_order(row[0], earliest_us - apart_us))
+                    raise BadRowError(out_of_order(row[0], earliest_us - apart_us))
             except ValueError as error:
                 bad = DataError(file.path, number, describe(error, line, file.format))
                 if not skip_bad:
@@ -333,41 +306,3 @@ def _clean(text: str, number: int) -> list[str]:
     if number == 1:
         text = text.removeprefix(_BOM)
     return text.replace("\r\n", "\n").removesuffix("\r").replace('"', "").split("\n")
-
-
-def _out_of_order(time_us: int, before_us: int) -> str:
-    if time_us == before_us:
-        return f"the same time as the row before ({_iso(time_us)})"
-    return f"goes back in time: {_iso(time_us)} after {_iso(before_us)}"
-
-
-def _iso(time_us: int) -> str:
-    return (datetime(1970, 1, 1) + timedelta(microseconds=time_us)).isoformat(sep=" ") + "Z"
-
-
-# ---- identity -------------------------------------------------------------------------------------------------
-
-
-def _content_digest(path: str) -> bytes:
-    """What a file holds, whatever it is called: the whole of it, or samples and the time of its last change.
-
-    Positions must outlive a restart if and only if the rows are the same. Contents say exactly that, where the
-    time of change would give a copied or touched file a new history. Hashing a file of many GiB would hold READY up
-    at every restart, so such a file is known by its size, its time of change, and samples spread over it.
-    """
-    digest = blake2b(digest_size=32)
-    try:
-        with open(path, "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if status.st_size <= DIGEST_WHOLE_BYTES_MAX:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-                return digest.digest()
-            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-            last = status.st_size - DIGEST_SAMPLE_BYTES
-            for index in range(DIGEST_SAMPLES):
-                file.seek(last * index // (DIGEST_SAMPLES - 1))
-                digest.update(file.read(DIGEST_SAMPLE_BYTES))
-    except OSError as error:
-        raise ConfigError([f"market_data: {path!r}: {error.strerror or error}"]) from error
-    return digest.digest()

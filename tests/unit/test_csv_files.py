@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import actors.sources.csv_files as csv_files
+import actors.sources.files as files
 from actors.sources.csv_files import CsvSource, inspect_files
 from protocol.errors import ConfigError, DataError
 from protocol.settings import FileSettings, MarketDataSettings
@@ -417,8 +418,8 @@ def test_the_epoch_changes_with_whatever_changes_the_stream(tmp_path: Path) -> N
 def test_a_file_too_large_to_hash_is_known_by_samples_and_its_time_of_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_files, "DIGEST_WHOLE_BYTES_MAX", 50)
-    monkeypatch.setattr(csv_files, "DIGEST_SAMPLE_BYTES", 10)
+    monkeypatch.setattr(files, "DIGEST_WHOLE_BYTES_MAX", 50)
+    monkeypatch.setattr(files, "DIGEST_SAMPLE_BYTES", 10)
     path = write(tmp_path, BID_ASK)
     os.utime(path, ns=(1, 1))
     first = source(path).epoch
