@@ -70,16 +70,27 @@ Source = FileSource | LiveSource
 
 
 def make_source(config: Config, symbol_ids: Mapping[str, int], incarnation: int) -> Source:
-    """The source that `config` names. Raises: ConfigError if its files cannot be used."""
-    if config.market_data.source == "csv":
-        return CsvSource(config.market_data, symbol_ids)
-    return SyntheticSource(config.market_data, config.instruments, symbol_ids, incarnation)
+    """The source that `config` names. Raises: ConfigError if its files, or what reads them, cannot be used."""
+    match config.market_data.source:
+        case "csv":
+            return CsvSource(config.market_data, symbol_ids)
+        case "parquet":
+            from actors.sources.parquet_files import ParquetSource  # NumPy and pyarrow, for those who use them
+
+            return ParquetSource(config.market_data, symbol_ids)
+        case "synthetic":
+            return SyntheticSource(config.market_data, config.instruments, symbol_ids, incarnation)
 
 
 def check_source(config: Config) -> None:
     """What can be known of the source before anything starts. Raises: ConfigError with every mistake found."""
-    if config.market_data.source == "csv":
-        inspect_files(config.market_data)
-        return
-    ids = {instrument.symbol: index for index, instrument in enumerate(config.instruments, 1)}
-    SyntheticSource(config.market_data, config.instruments, ids, incarnation=1)
+    match config.market_data.source:
+        case "csv":
+            inspect_files(config.market_data)
+        case "parquet":
+            from actors.sources import parquet_files
+
+            parquet_files.inspect_files(config.market_data)
+        case "synthetic":
+            ids = {instrument.symbol: index for index, instrument in enumerate(config.instruments, 1)}
+            SyntheticSource(config.market_data, config.instruments, ids, incarnation=1)
