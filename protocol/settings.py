@@ -72,7 +72,7 @@ class TimeRange(NamedTuple):
     """Not included."""
 
 
-WHOLE_RANGE: Final = TimeRange(0, 2**63 - 1)
+WHOLE_RANGE: Final = TimeRange(-(2**63), 2**63 - 1)
 
 
 class MarketDataSettings(Section, frozen=True, kw_only=True):
@@ -108,8 +108,11 @@ class MarketDataSettings(Section, frozen=True, kw_only=True):
     @property
     def time_range(self) -> TimeRange:
         """Raises: ValueError if `start` or `end` is no ISO time."""
-        start = WHOLE_RANGE.start_us if self.start is None else max(iso_to_us(self.start), WHOLE_RANGE.start_us)
-        return TimeRange(start, WHOLE_RANGE.end_us if self.end is None else iso_to_us(self.end))
+        start, end = self.start, self.end
+        return TimeRange(
+            WHOLE_RANGE.start_us if start is None else iso_to_us(start),
+            WHOLE_RANGE.end_us if end is None else iso_to_us(end),
+        )
 
     @property
     def all_files(self) -> list[FileSettings]:

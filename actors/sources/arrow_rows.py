@@ -28,7 +28,7 @@ from actors.sources.arrow_columns import (
 from actors.sources.batch import SourceCounts
 from actors.sources.files import out_of_order
 from protocol.errors import DataError
-from protocol.settings import MarketDataSettings, TimeRange
+from protocol.settings import WHOLE_RANGE, MarketDataSettings, TimeRange
 from protocol.units import MICROS
 
 FormatName = Literal["bid_ask", "trades", "ohlc"]
@@ -156,9 +156,7 @@ class RowReader:
         self._symbol_ids = {own_symbol: symbol_ids[own_symbol]} if own_symbol else symbol_ids
         self._own_id = symbol_ids[own_symbol] if own_symbol else -1
         self._offset_us = offset_us
-        self._range: TimeRange | None = None
-        if settings.start is not None or settings.end is not None:
-            self._range = settings.time_range
+        self._range: TimeRange = settings.time_range
         self._skip_bad = settings.on_bad_row == "skip"
         self._apart_us = 1 if columns.format == "ohlc" else 0
         self._last_us = -1
@@ -195,7 +193,7 @@ class RowReader:
         columns = self._columns
         times = time_column(columns.time, batch.column(columns.time), columns.unit, self._offset_us)
         chosen: Integers | None = None
-        if self._range is not None:
+        if self._range != WHOLE_RANGE:
             inside = (times.values >= self._range.start_us) & (times.values < self._range.end_us)
             inside[list(times.errors)] = True
             chosen = None if inside.all() else np.flatnonzero(inside)

@@ -1,13 +1,15 @@
 """CSV files as one stream of ticks: found and recognised at the start, then read lazily and merged by time.
 
     _blocks          64 KiB at a time -> complete lines
+    _within          only lines in the range of time
     _rows            lines -> rows (csv_rows.py); bad rows, unknown symbols, order of time
     _bars_to_ticks   `ohlc` only: each row becomes four ticks
     CsvSource        files merged by time (ties: the file named first), cut into batches of equal length
 
 A file must be in order of time; equal times are kept in the order of the file (`ohlc`: every row later than the one
 before). A row that goes back in time is a bad row like any other: sorting would need the whole file in memory, and
-would hide what is usually a missing offset. Lines without anything on them are not rows.
+would hide what is usually a missing offset. Lines without anything on them are not rows. Rows outside `start` and `end`
+are not looked at any further and not counted, and reading ends with the first row at or after `end`.
 
 The interval of an `ohlc` row is the file's step, or the time to the next row where that is shorter. The step is the
 commonest distance between the first rows (the shorter of equally common ones; a minute if there is only one row), so
@@ -22,7 +24,7 @@ from __future__ import annotations
 import heapq
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, islice, pairwise
@@ -42,10 +44,12 @@ from actors.sources.csv_rows import (
     describe,
     histdata_parser,
     ohlc_parser,
+    time_parser,
     trades_parser,
 )
 from actors.sources.files import (
     STEP_ROWS,
+    PassCounts,
     content_digests,
     inspect_each,
     naive_offset_us,
@@ -53,7 +57,7 @@ from actors.sources.files import (
     usual_step_us,
 )
 from protocol.errors import DataError
-from protocol.settings import MarketDataSettings
+from protocol.settings import WHOLE_RANGE, MarketDataSettings, TimeRange
 
 FormatName = Literal["bid_ask", "histdata", "trades", "ohlc"]
 
@@ -159,7 +163,11 @@ class CsvSource:
         self._files: Final = inspect_files(settings)
         self._has_volume: Final = any(file.has_volume for file in self._files)
         self._epoch: bytes | None = None
-        self.counts = SourceCounts()
+        self._counts: Final = PassCounts()
+
+    @property
+    def counts(self) -> SourceCounts:
+        return self._counts.furthest
 
     @property
     def epoch(self) -> bytes:
@@ -174,7 +182,7 @@ class CsvSource:
 
     def _hash(self) -> bytes:
         settings = self._settings
-        rules = [settings.on_bad_row, settings.bars, sorted(self._symbol_ids.items())]
+        rules = [settings.on_bad_row, settings.bars, settings.time_range, sorted(self._symbol_ids.items())]
         files = [
             [file.format, file.symbol, naive_offset_us(file.format, settings), digest]
             for file, digest in zip(self._files, content_digests([file.path for file in self._files]), strict=True)
@@ -183,12 +191,12 @@ class CsvSource:
 
     def batches(self, ticks_max: int) -> Iterator[TickBatch]:
         """See FileSource.batches. Memory: one batch, and one block of each file, however long the files are."""
-        counts = [SourceCounts() for _ in self._files]
-        streams = [chain.from_iterable(self._read(file, one)) for file, one in zip(self._files, counts, strict=True)]
+        counts = SourceCounts()
+        streams = [chain.from_iterable(self._read(file, counts)) for file in self._files]
         # heapq.merge is lazy, and where times are equal it keeps the order of its arguments.
         ticks = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=itemgetter(0))
         while chunk := list(islice(ticks, ticks_max)):
-            self._keep(counts)
+            self._counts.keep(counts)
             times, records, volumes = zip(*chunk, strict=True)
             yield TickBatch(
                 records=b"".join(records),
@@ -197,28 +205,20 @@ class CsvSource:
                 first_time_us=times[0],
                 last_time_us=times[-1],
             )
-        self._keep(counts)
-
-    def _keep(self, counts: list[SourceCounts]) -> None:
-        rows = sum(one.rows for one in counts)
-        if rows < self.counts.rows:
-            return  # another pass has got further
-        self.counts = SourceCounts(
-            rows=rows,
-            rows_bad=sum(one.rows_bad for one in counts),
-            rows_unknown=sum(one.rows_unknown for one in counts),
-            first_bad=next((one.first_bad for one in counts if one.first_bad), ""),
-        )
+        self._counts.keep(counts)
 
     def _read(self, file: CsvFile, counts: SourceCounts) -> Iterator[list[Tick]]:
         """The file's ticks, a block at a time."""
         skip_bad = self._settings.on_bad_row == "skip"
         offset_us = naive_offset_us(file.format, self._settings)
+        blocks = _blocks(file.path)
+        if self._settings.time_range != WHOLE_RANGE:
+            blocks = _within(blocks, time_parser(file.format, offset_us), self._settings.time_range)
         if file.format == "ohlc":
-            bars = _rows(file, ohlc_parser(offset_us, file.has_volume), counts, skip_bad, apart_us=1)
+            bars = _rows(file, blocks, ohlc_parser(offset_us, file.has_volume), counts, skip_bad, apart_us=1)
             ticks = _bars_to_ticks(bars, self._symbol_ids[file.symbol], file.step_us)
         else:
-            ticks = _rows(file, self._tick_parser(file, offset_us), counts, skip_bad, apart_us=0)
+            ticks = _rows(file, blocks, self._tick_parser(file, offset_us), counts, skip_bad, apart_us=0)
         if self._has_volume and not file.has_volume:
             return ([(time_us, record, TICK_VOLUME) for time_us, record, _ in block] for block in ticks)
         return ticks
@@ -234,17 +234,25 @@ class CsvSource:
 # ---- a file's rows --------------------------------------------------------------------------------------------
 
 Row = TypeVar("Row", Tick, Bar)
+Lines = tuple[int, list[str]]
+"""The number of the first line, and lines."""
 
 
 def _rows(
-    file: CsvFile, parse: Callable[[str], Row | None], counts: SourceCounts, skip_bad: bool, *, apart_us: int
+    file: CsvFile,
+    blocks: Iterator[Lines],
+    parse: Callable[[str], Row | None],
+    counts: SourceCounts,
+    skip_bad: bool,
+    *,
+    apart_us: int,
 ) -> Iterator[list[Row]]:
     """The rows that can be used, in order of time, each at least `apart_us` after the one before.
 
     Raises: DataError at a row that cannot be used, unless `skip_bad`, and where the file cannot be read on.
     """
     earliest_us = 0
-    for first_number, lines in _blocks(file.path):
+    for first_number, lines in blocks:
         good: list[Row] = []
         for number, line in enumerate(lines, first_number):
             if not line or number <= file.header_lines or line.isspace():
@@ -282,8 +290,42 @@ def _bars_to_ticks(blocks: Iterator[list[Bar]], symbol_id: int, step_us: int) ->
     yield [tick for bar in held for tick in bar_ticks(symbol_id, bar, step_us)]
 
 
-def _blocks(path: str) -> Iterator[tuple[int, list[str]]]:
-    """(number of the first line, lines without their ends, quotes and byte order mark), about BLOCK_BYTES each."""
+def _within(blocks: Iterator[Lines], time_of: Callable[[str], int], time_range: TimeRange) -> Iterator[Lines]:
+    """Without the rows outside the range: whole blocks by the times of their ends, single lines by emptying them.
+
+    That rests on the order of the file; lines without a time are left to be told as bad rows.
+    """
+    start_us, end_us = time_range
+    for number, lines in blocks:
+        first_us, last_us = _first_time(lines, time_of), _first_time(reversed(lines), time_of)
+        if last_us is not None and last_us < start_us:
+            continue
+        if first_us is not None and first_us >= end_us:
+            return
+        if first_us is None or last_us is None or first_us < start_us or last_us >= end_us:
+            lines = [line if _is_within(line, time_of, time_range) else "" for line in lines]
+        yield number, lines
+        if last_us is not None and last_us >= end_us:
+            return
+
+
+def _first_time(lines: Iterable[str], time_of: Callable[[str], int]) -> int | None:
+    """None if the first line that is not empty has none."""
+    try:
+        return next((time_of(line) for line in lines if line and not line.isspace()), None)
+    except ValueError:
+        return None
+
+
+def _is_within(line: str, time_of: Callable[[str], int], time_range: TimeRange) -> bool:
+    try:
+        return time_range.start_us <= time_of(line) < time_range.end_us
+    except ValueError:
+        return True
+
+
+def _blocks(path: str) -> Iterator[Lines]:
+    """Lines without their ends, quotes and byte order mark, about BLOCK_BYTES each."""
     number, rest = 1, ""
     try:
         with open(path, "rb", buffering=0) as file:

@@ -85,10 +85,7 @@ def histdata_parser(symbol_id: int, offset_us: int) -> Callable[[str], Tick]:
 
     def parse(line: str) -> Tick:
         time_text, bid_text, ask_text, volume_text = line.split(",")
-        rest = time_text[13:]
-        if len(rest) != 5 or not rest.isdecimal() or rest >= "60000":
-            raise BadRowError(f"{time_text!r} is no time written YYYYMMDD HHMMSSmmm")
-        time_us = minutes[time_text[:13]] + int(rest) * 1000
+        time_us = minutes[time_text[:13]] + _second_us(time_text)
         bid, ask = prices[bid_text], prices[ask_text]
         if bid > ask:
             raise BadRowError(f"bid {bid_text} is above ask {ask_text}")
@@ -108,9 +105,7 @@ def trades_parser(symbol_ids: Mapping[str, int]) -> Callable[[str], Tick | None]
         symbol_id = symbol_id_of(symbol.strip())
         if symbol_id is None:
             return None
-        if not time_text.isdecimal() or int(time_text) > _TIME_MS_MAX:
-            raise BadRowError(f"{time_text!r} is no time in milliseconds since 1970")
-        time_us = int(time_text) * 1000
+        time_us = _milliseconds_us(time_text)
         price = prices[price_text]
         return time_us, pack(topic, symbol_id, time_us, price, price), volume_micros(volume_text)
 
@@ -150,6 +145,19 @@ def bar_ticks(symbol_id: int, bar: Bar, interval_us: int) -> tuple[Tick, Tick, T
         (t2, pack(topic, symbol_id, t2, third, third), share + (rest > 2)),
         (t3, pack(topic, symbol_id, t3, close, close), share),
     )
+
+
+def time_parser(format_name: str, offset_us: int) -> Callable[[str], int]:
+    """The time of a row alone, for rows that may lie outside the range. Raises: ValueError if it has none."""
+    minutes = _HistdataMinutes(offset_us)
+
+    def parse(line: str) -> int:
+        text = line.partition(",")[0]
+        if format_name == "histdata":
+            return minutes[text[:13]] + _second_us(text)
+        return _milliseconds_us(text) if format_name == "trades" else iso_time_us(text, offset_us)
+
+    return parse
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------
@@ -224,6 +232,20 @@ def iso_time_us(text: str, offset_us: int) -> int:
     if time_us < 0:
         raise BadRowError(f"{text} lies before 1970")
     return time_us
+
+
+def _milliseconds_us(text: str) -> int:
+    if not text.isdecimal() or int(text) > _TIME_MS_MAX:
+        raise BadRowError(f"{text!r} is no time in milliseconds since 1970")
+    return int(text) * 1000
+
+
+def _second_us(text: str) -> int:
+    """What follows `YYYYMMDD HHMM`."""
+    rest = text[13:]
+    if len(rest) != 5 or not rest.isdecimal() or rest >= "60000":
+        raise BadRowError(f"{text!r} is no time written YYYYMMDD HHMMSSmmm")
+    return int(rest) * 1000
 
 
 class _HistdataMinutes(dict[str, int]):

@@ -194,6 +194,8 @@ def _offset_us(schema: Any, columns: Columns, settings: MarketDataSettings) -> i
 
 def _open(path: str, symbol_column: str = "") -> Any:
     """`symbol_column`: read as a dictionary, so that a symbol is looked up once and not once a row."""
+    with open(path, "rb"):
+        pass  # its errors say what the operator knows from elsewhere
     dictionaries = [symbol_column] if symbol_column else None
     parquet = import_pyarrow("pyarrow.parquet")
     return parquet.ParquetFile(path, read_dictionary=dictionaries, buffer_size=PAGE_BYTES, pre_buffer=False)

@@ -320,6 +320,32 @@ def test_every_file_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None
     assert "needs `symbol`" in second
 
 
+# ---- ranges of time -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block_bytes", [1, 64, 1_000_000])
+@pytest.mark.parametrize("name", list(GOOD_ROW))
+def test_rows_outside_the_range_are_not_looked_at_wherever_blocks_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, block_bytes: int
+) -> None:
+    rows = [GOOD_ROW[name].format(second) for second in range(10)]
+    rows[1], rows[8] = (row.rpartition(",")[0] + ",nonsense" for row in (rows[1], rows[8]))
+    path = write(tmp_path, HEADER[name] + "\n\n".join(rows) + "\n")
+    found = source(path, start="2020-01-01T00:00:02Z", end="2020-01-01 01:00:07+01:00", utc_offset_hours=0)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
+    seconds = sorted({(time - MIDNIGHT_US) // SECOND_US for time, *_ in ticks(found)})
+    assert seconds == [2, 3, 4, 5, 6]
+    assert found.counts.rows == 5
+    with pytest.raises(DataError, match=r"data\.csv:" + str(17 if HEADER[name] == "" else 18)):
+        ticks(source(path, start="2020-01-01T00:00:02Z", utc_offset_hours=0))
+
+
+def test_a_row_without_a_time_is_bad_wherever_the_range_begins(tmp_path: Path) -> None:
+    path = write(tmp_path, "timestamp,bid,ask\nnonsense,1,2\n2020-01-01,1,2\n2020-01-02,1,2\n")
+    with pytest.raises(DataError, match=r"data\.csv:2: 'nonsense' is no ISO time"):
+        ticks(source(path, start="2020-01-02"))
+
+
 # ---- several files --------------------------------------------------------------------------------------------
 
 
@@ -407,6 +433,8 @@ def test_the_epoch_changes_with_whatever_changes_the_stream(tmp_path: Path) -> N
         source(path, utc_offset_hours=1).epoch,
         source(path, on_bad_row="skip").epoch,
         source(path, bars=[1]).epoch,
+        source(path, start="2020-01-01").epoch,
+        source(path, end="2020-01-02").epoch,
         merged((path, "AAA"), (other, "AAA")).epoch,
         merged((other, "AAA"), (path, "AAA")).epoch,
         CsvSource(MarketDataSettings(source="csv", path=path, symbol="AAA"), {"AAA": 2}).epoch,
@@ -429,3 +457,17 @@ def test_a_file_too_large_to_hash_is_known_by_samples_and_its_time_of_change(
     write(tmp_path, BID_ASK.replace("86.657\n", "86.658\n"))
     os.utime(path, ns=(1, 2))
     assert len({first, second, source(path).epoch}) == 3
+
+
+def test_many_files_that_are_large_together_are_known_by_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "DIGEST_SAMPLE_BYTES", 2)
+    named = [(write(tmp_path, BID_ASK, f"{index}.csv"), "AAA") for index in range(3)]
+    whole = merged(*named).epoch
+    os.utime(named[0][0], ns=(1, 1))
+    assert merged(*named).epoch == whole
+    monkeypatch.setattr(files, "DIGEST_ALL_BYTES_MAX", 3 * len(BID_ASK) - 1)
+    sampled = merged(*named).epoch
+    os.utime(named[0][0], ns=(1, 2))
+    assert len({whole, sampled, merged(*named).epoch}) == 3

@@ -223,3 +223,9 @@ def test_the_demo_config_is_right() -> None:
 def test_the_config_hash_covers_what_decides_about_trading(extra: str, replace: tuple[str, str], same: bool) -> None:
     assert (config_hash(_config(extra, replace=replace)) == config_hash(_config())) is same
     assert len(config_hash(_config())) == 16
+
+
+@pytest.mark.parametrize("written", ["2024-01-31T09:30:00Z", "'2024-01-31 10:30:00+01:00'", "2024-01-31T09:30:00"])
+def test_a_range_of_time_is_text_or_a_time_of_toml_and_utc_if_it_is_naive(written: str) -> None:
+    lines = f"[market_data]\nsource = 'csv'\npath = 'a'\nstart = {written}\nend = 2024-02-01"
+    assert _config(lines).market_data.time_range == (1_706_693_400_000_000, 1_706_745_600_000_000)
