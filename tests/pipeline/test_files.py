@@ -172,7 +172,8 @@ def test_parquet_files_run_as_the_same_rows_do_in_csv(tmp_path: Path) -> None:
         directory = tmp_path / name
         directory.mkdir()
         strategies = [sma_cross("sma", ["EURUSD"]), own("Witness")]
-        engine = csv_engine(directory, {"market.csv": bid_ask(ROWS)}, strategies, path=name, bars=[1], start=start, end=end)
+        texts, market = {"market.csv": bid_ask(ROWS)}, {"path": name, "bars": [1], "start": start, "end": end}
+        engine = csv_engine(directory, texts, strategies, **market)
         engine.tree["market_data"]["source"] = name.rpartition(".")[2]
         engine.write_config()
         columns = {
