@@ -4,8 +4,8 @@ A **file** source is read from the first row to the last, and again whenever ask
 settings give the same bytes and the same epoch, so positions outlive a restart (design section 2). A
 **live** source makes or receives ticks as time goes by; each life of it is a history of its own.
 
-Sources number nothing, pace nothing and open no sockets: that is market_data's. They import nothing
-heavy, for market_data is restarted in a hurry.
+Sources number nothing, pace nothing and open no sockets: that is market_data's. NumPy and pyarrow are imported only
+with the source that uses them, for market_data is restarted in a hurry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol
 
 from actors.sources.batch import SourceCounts, TickBatch
-from actors.sources.csv_files import CsvSource, inspect_files
 from actors.sources.synthetic import SyntheticSource
 from protocol.settings import Config
 
@@ -73,9 +72,11 @@ def make_source(config: Config, symbol_ids: Mapping[str, int], incarnation: int)
     """The source that `config` names. Raises: ConfigError if its files, or what reads them, cannot be used."""
     match config.market_data.source:
         case "csv":
+            from actors.sources.csv_files import CsvSource
+
             return CsvSource(config.market_data, symbol_ids)
         case "parquet":
-            from actors.sources.parquet_files import ParquetSource  # NumPy and pyarrow, for those who use them
+            from actors.sources.parquet_files import ParquetSource
 
             return ParquetSource(config.market_data, symbol_ids)
         case "synthetic":
@@ -86,7 +87,9 @@ def check_source(config: Config) -> None:
     """What can be known of the source before anything starts. Raises: ConfigError with every mistake found."""
     match config.market_data.source:
         case "csv":
-            inspect_files(config.market_data)
+            from actors.sources import csv_files
+
+            csv_files.inspect_files(config.market_data)
         case "parquet":
             from actors.sources import parquet_files
 

@@ -26,8 +26,7 @@ from actors.sources.arrow_columns import (
     volume_column,
 )
 from actors.sources.batch import SourceCounts
-from actors.sources.files import out_of_order
-from protocol.errors import DataError
+from actors.sources.rows import RowChecks, Rows
 from protocol.settings import WHOLE_RANGE, MarketDataSettings, TimeRange
 from protocol.units import MICROS
 
@@ -57,37 +56,6 @@ class Columns:
     @property
     def names(self) -> list[str]:
         return [name for name in (self.time, *self.prices, self.volume, self.symbol) if name]
-
-
-@dataclass(slots=True, kw_only=True)
-class Rows:
-    """Good rows of one file, in order of time; prices as the format has them."""
-
-    times: Integers
-    symbol_ids: Integers | int
-    prices: list[Integers]
-    volumes: Integers | None
-
-    def part(self, start: int, stop: int) -> Rows:
-        ids = self.symbol_ids
-        return Rows(
-            times=self.times[start:stop],
-            symbol_ids=ids if isinstance(ids, int) else ids[start:stop],
-            prices=[price[start:stop] for price in self.prices],
-            volumes=None if self.volumes is None else self.volumes[start:stop],
-        )
-
-    def followed_by(self, later: Rows) -> Rows:
-        """Of one symbol only."""
-        volumes = None
-        if self.volumes is not None and later.volumes is not None:
-            volumes = np.concatenate([self.volumes, later.volumes])
-        return Rows(
-            times=np.concatenate([self.times, later.times]),
-            symbol_ids=self.symbol_ids,
-            prices=[np.concatenate(pair) for pair in zip(self.prices, later.prices, strict=True)],
-            volumes=volumes,
-        )
 
 
 def find_columns(schema: Any, settings: MarketDataSettings) -> Columns:
@@ -152,15 +120,13 @@ class RowReader:
         counts: SourceCounts,
     ) -> None:
         """`own_symbol`: the only one whose rows are wanted, or "" for those of all `symbol_ids`."""
-        self._path, self._columns, self._settings, self._counts = path, columns, settings, counts
+        self._columns, self._settings, self._counts = columns, settings, counts
         self._symbol_ids = {own_symbol: symbol_ids[own_symbol]} if own_symbol else symbol_ids
         self._own_id = symbol_ids[own_symbol] if own_symbol else -1
         self._offset_us = offset_us
         self._range: TimeRange = settings.time_range
-        self._skip_bad = settings.on_bad_row == "skip"
-        self._apart_us = 1 if columns.format == "ohlc" else 0
-        self._last_us = -1
-        """Of the last good row."""
+        apart_us = 1 if columns.format == "ohlc" else 0
+        self._checks = RowChecks(path, counts, settings.on_bad_row == "skip", apart_us)
 
     def read(self, first_row: int, batch: Any) -> Rows:
         """The good rows among `batch`, whose first is the file's row `first_row`, counted from 1.
@@ -174,19 +140,15 @@ class RowReader:
         errors = _merged(times, *prices)
         self._check_prices([price.values for price in prices], errors)
         errors = errors if volumes is None else volumes.errors | errors
-        self._check_order(times.values, errors)
         rows = Rows(
             times=times.values,
             symbol_ids=symbol_ids,
             prices=[price.values for price in prices],
             volumes=None if volumes is None else volumes.values,
         )
-        if errors:
-            self._count_bad(errors, first_row, chosen)
-            rows = _without(rows, errors)
-        if len(rows.times):
-            self._last_us = int(rows.times[-1])
-        return rows
+        return self._checks.good(
+            rows, errors, None, lambda index: first_row + (index if chosen is None else int(chosen[index]))
+        )
 
     def _wanted(self, batch: Any) -> tuple[Any, Column, Integers | int, Integers | None]:
         """The rows in the range of time, of known symbols, counted: with times, ids, and their indices if not all."""
@@ -235,31 +197,6 @@ class RowReader:
                     f"not within low {_shown(low[index])} and high {_shown(high[index])}",
                 )
 
-    def _check_order(self, times: Integers, errors: dict[int, str]) -> None:
-        """Each row not before the good one before it, `ohlc`: after it. Adds to `errors`."""
-        good = np.arange(len(times))
-        if errors:
-            good = np.delete(good, list(errors))
-            times = times[good]
-        if not len(times):
-            return
-        apart_us = self._apart_us
-        if times[0] >= self._last_us + apart_us and bool((times[1:] >= times[:-1] + apart_us).all()):
-            return
-        # A row that goes back does not raise the maximum, so the maximum is that of the good ones before.
-        latest = np.maximum.accumulate(np.concatenate([[self._last_us], times]))[:-1]
-        for index in np.flatnonzero(times < latest + apart_us).tolist():
-            errors[int(good[index])] = out_of_order(int(times[index]), int(latest[index]))
-
-    def _count_bad(self, errors: dict[int, str], first_row: int, chosen: Integers | None) -> None:
-        index = min(errors)
-        row = first_row + (index if chosen is None else int(chosen[index]))
-        bad = DataError(self._path, row, errors[index])
-        if not self._skip_bad:
-            raise bad
-        self._counts.rows_bad += len(errors)
-        self._counts.first_bad = self._counts.first_bad or str(bad)
-
 
 def _merged(*columns: Column) -> dict[int, str]:
     """The errors of columns, those of an earlier one first."""
@@ -267,16 +204,6 @@ def _merged(*columns: Column) -> dict[int, str]:
     for column in reversed(columns):
         errors |= column.errors
     return errors
-
-
-def _without(rows: Rows, errors: dict[int, str]) -> Rows:
-    bad = list(errors)
-    return Rows(
-        times=np.delete(rows.times, bad),
-        symbol_ids=rows.symbol_ids if isinstance(rows.symbol_ids, int) else np.delete(rows.symbol_ids, bad),
-        prices=[np.delete(price, bad) for price in rows.prices],
-        volumes=None if rows.volumes is None else np.delete(rows.volumes, bad),
-    )
 
 
 def _shown(micros: int) -> str:

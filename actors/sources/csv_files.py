@@ -1,10 +1,10 @@
 """CSV files as one stream of ticks: found and recognised at the start, then read lazily and merged by time.
 
-    _blocks          64 KiB at a time -> complete lines
-    _within          only lines in the range of time
-    _rows            lines -> rows (csv_rows.py); bad rows, unknown symbols, order of time
-    _bars_to_ticks   `ohlc` only: each row becomes four ticks
-    CsvSource        files merged by time (ties: the file named first), cut into batches of equal length
+    _blocks        half a MiB at a time -> complete lines
+    _within        only those in the range of time
+    LineReader     -> rows, by columns (csv_columns.py) or line by line (csv_rows.py); bad rows, unknown symbols
+    rows.py        -> rows in order of time, and their ticks: four of each row of `ohlc`
+    blocks.py      files merged by time (ties: the file named first), cut into batches of equal length
 
 A file must be in order of time; equal times are kept in the order of the file (`ohlc`: every row later than the one
 before). A row that goes back in time is a bad row like any other: sorting would need the whole file in memory, and
@@ -21,47 +21,34 @@ carries TICK_VOLUME, which is what bars count it as anyhow.
 
 from __future__ import annotations
 
-import heapq
 import re
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
-from itertools import chain, islice, pairwise
-from operator import itemgetter
-from typing import Final, Literal, TypeVar
+from itertools import islice
+from typing import Final, Literal
 
 import msgspec
 
-from actors.sources.batch import TICK_VOLUME, SourceCounts, TickBatch
-from actors.sources.csv_rows import (
-    COLUMNS,
-    BadRowError,
-    Bar,
-    Tick,
-    bar_ticks,
-    bid_ask_parser,
-    describe,
-    histdata_parser,
-    ohlc_parser,
-    time_parser,
-    trades_parser,
-)
+from actors.sources.batch import SourceCounts, TickBatch
+from actors.sources.blocks import Block, cut, merge
+from actors.sources.csv_lines import CsvFile, FormatName, LineReader
+from actors.sources.csv_rows import COLUMNS, ohlc_parser, time_parser
 from actors.sources.files import (
     STEP_ROWS,
     PassCounts,
     content_digests,
     inspect_each,
     naive_offset_us,
-    out_of_order,
     usual_step_us,
 )
+from actors.sources.rows import RowChecks, to_ticks
 from protocol.errors import DataError
 from protocol.settings import WHOLE_RANGE, MarketDataSettings, TimeRange
 
-FormatName = Literal["bid_ask", "histdata", "trades", "ohlc"]
-
-BLOCK_BYTES: Final = 65_536
+BLOCK_BYTES: Final = 524_288
+BLOCK_BYTES_MIN: Final = 65_536
+BLOCKS_BYTES: Final = 4 << 20
+"""Of all files together, where the least block allows it; the work takes about ten times as much memory."""
 LINE_BYTES_MAX: Final = 16_384
 """A longer line is an error even where bad rows are skipped: it is no CSV file."""
 FILES_MAX: Final = 256
@@ -69,23 +56,7 @@ FILES_MAX: Final = 256
 
 _HEADED: Final[tuple[FormatName, ...]] = ("bid_ask", "trades", "ohlc")
 _HISTDATA_ROW: Final = re.compile(r"\d{8} \d{9},", re.ASCII)
-_BOM: Final = "\xef\xbb\xbf"
-"""UTF-8's byte order mark, read as Latin-1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CsvFile:
-    """A file that was opened, recognised and found to have rows."""
-
-    path: str
-    symbol: str
-    """Empty: the rows name theirs."""
-    format: FormatName
-    has_volume: bool
-    header_lines: int
-    """Lines to skip: the header and what precedes it."""
-    step_us: int
-    """`ohlc`: the usual distance between rows."""
+_BOM: Final = "\ufeff".encode()
 
 
 # ---- before anything starts -----------------------------------------------------------------------------------
@@ -98,7 +69,8 @@ def inspect_files(settings: MarketDataSettings) -> list[CsvFile]:
 
 def _inspect(path: str, symbol: str | None, settings: MarketDataSettings) -> CsvFile:
     # Two pieces: a last line without an end comes as one of its own.
-    lines = [line for _, lines in islice(_blocks(path), 2) for line in lines]
+    pieces = [data.decode("latin-1") for _, data in islice(_blocks(path, BLOCK_BYTES_MIN), 2)]
+    lines = [line for piece in pieces for line in piece.split("\n")]
     at = next((index for index, line in enumerate(lines) if line.strip()), None)
     if at is None:
         raise ValueError("the file is empty")
@@ -141,7 +113,7 @@ def _unrecognised(asked: str, first: str) -> str:
 
 def _step_us(rows: list[str], offset_us: int, has_volume: bool) -> int:
     """The commonest distance between the first rows; rows that cannot be used are left to the pass to report."""
-    parse = ohlc_parser(offset_us, has_volume)
+    parse = ohlc_parser(0, offset_us, has_volume)
     times = []
     for row in rows[:STEP_ROWS]:
         try:
@@ -190,161 +162,89 @@ class CsvSource:
         return blake2b(msgspec.msgpack.encode([rules, files]), digest_size=16).digest()
 
     def batches(self, ticks_max: int) -> Iterator[TickBatch]:
-        """See FileSource.batches. Memory: one batch, and one block of each file, however long the files are."""
+        """See FileSource.batches. Memory: a batch, and one block of each file, however long the files are."""
         counts = SourceCounts()
-        streams = [chain.from_iterable(self._read(file, counts)) for file in self._files]
-        # heapq.merge is lazy, and where times are equal it keeps the order of its arguments.
-        ticks = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=itemgetter(0))
-        while chunk := list(islice(ticks, ticks_max)):
-            self._counts.keep(counts)
-            times, records, volumes = zip(*chunk, strict=True)
-            yield TickBatch(
-                records=b"".join(records),
-                volumes=struct.pack(f"<{len(volumes)}q", *volumes) if self._has_volume else b"",
-                count=len(chunk),
-                first_time_us=times[0],
-                last_time_us=times[-1],
-            )
+        streams = [(0, self._read(file, counts)) for file in self._files]
+        blocks = streams[0][1] if len(streams) == 1 else merge(streams)
+        yield from cut(self._counted(blocks, counts), ticks_max)
         self._counts.keep(counts)
 
-    def _read(self, file: CsvFile, counts: SourceCounts) -> Iterator[list[Tick]]:
+    def _counted(self, blocks: Iterator[Block], counts: SourceCounts) -> Iterator[Block]:
+        for block in blocks:
+            self._counts.keep(counts)
+            yield block
+
+    def _read(self, file: CsvFile, counts: SourceCounts) -> Iterator[Block]:
         """The file's ticks, a block at a time."""
-        skip_bad = self._settings.on_bad_row == "skip"
         offset_us = naive_offset_us(file.format, self._settings)
-        blocks = _blocks(file.path)
+        share = max(BLOCK_BYTES_MIN, BLOCKS_BYTES // len(self._files))
+        blocks = _blocks(file.path, min(BLOCK_BYTES, share))
         if self._settings.time_range != WHOLE_RANGE:
             blocks = _within(blocks, time_parser(file.format, offset_us), self._settings.time_range)
-        if file.format == "ohlc":
-            bars = _rows(file, blocks, ohlc_parser(offset_us, file.has_volume), counts, skip_bad, apart_us=1)
-            ticks = _bars_to_ticks(bars, self._symbol_ids[file.symbol], file.step_us)
-        else:
-            ticks = _rows(file, blocks, self._tick_parser(file, offset_us), counts, skip_bad, apart_us=0)
-        if self._has_volume and not file.has_volume:
-            return ([(time_us, record, TICK_VOLUME) for time_us, record, _ in block] for block in ticks)
-        return ticks
-
-    def _tick_parser(self, file: CsvFile, offset_us: int) -> Callable[[str], Tick | None]:
-        if file.format == "trades":
-            wanted = self._symbol_ids if not file.symbol else {file.symbol: self._symbol_ids[file.symbol]}
-            return trades_parser({symbol.encode().decode("latin-1"): number for symbol, number in wanted.items()})
-        make = bid_ask_parser if file.format == "bid_ask" else histdata_parser
-        return make(self._symbol_ids[file.symbol], offset_us)
+        checks = RowChecks(file.path, counts, self._settings.on_bad_row == "skip", 1 if file.format == "ohlc" else 0)
+        reader = LineReader(file, self._symbol_ids, offset_us, checks, counts)
+        return to_ticks((reader.read(*block) for block in blocks), file.step_us, self._has_volume)
 
 
-# ---- a file's rows --------------------------------------------------------------------------------------------
+# ---- a file's lines -------------------------------------------------------------------------------------------
 
-Row = TypeVar("Row", Tick, Bar)
-Lines = tuple[int, list[str]]
-"""The number of the first line, and lines."""
-
-
-def _rows(
-    file: CsvFile,
-    blocks: Iterator[Lines],
-    parse: Callable[[str], Row | None],
-    counts: SourceCounts,
-    skip_bad: bool,
-    *,
-    apart_us: int,
-) -> Iterator[list[Row]]:
-    """The rows that can be used, in order of time, each at least `apart_us` after the one before.
-
-    Raises: DataError at a row that cannot be used, unless `skip_bad`, and where the file cannot be read on.
-    """
-    earliest_us = 0
-    for first_number, lines in blocks:
-        good: list[Row] = []
-        for number, line in enumerate(lines, first_number):
-            if not line or number <= file.header_lines or line.isspace():
-                continue
-            counts.rows += 1
-            try:
-                row = parse(line)
-                if row is None:
-                    counts.rows_unknown += 1
-                    continue
-                if row[0] < earliest_us:
-                    raise BadRowError(out_of_order(row[0], earliest_us - apart_us))
-            except ValueError as error:
-                bad = DataError(file.path, number, describe(error, line, file.format))
-                if not skip_bad:
-                    raise bad from None
-                counts.rows_bad += 1
-                counts.first_bad = counts.first_bad or str(bad)
-                continue
-            earliest_us = row[0] + apart_us
-            good.append(row)
-        yield good
+Numbered = tuple[int, bytes]
+"""The number of the first line, and lines without a newline behind the last."""
 
 
-def _bars_to_ticks(blocks: Iterator[list[Bar]], symbol_id: int, step_us: int) -> Iterator[list[Tick]]:
-    """A bar is held back until the next one has said how long it may last."""
-    held: list[Bar] = []
-    for block in blocks:
-        bars = held + block
-        ticks: list[Tick] = []
-        for bar, following in pairwise(bars):
-            ticks += bar_ticks(symbol_id, bar, min(step_us, following[0] - bar[0]))
-        held = bars[-1:]
-        yield ticks
-    yield [tick for bar in held for tick in bar_ticks(symbol_id, bar, step_us)]
-
-
-def _within(blocks: Iterator[Lines], time_of: Callable[[str], int], time_range: TimeRange) -> Iterator[Lines]:
+def _within(
+    blocks: Iterator[Numbered], time_of: Callable[[str], int], time_range: TimeRange
+) -> Iterator[Numbered]:
     """Without the rows outside the range: whole blocks by the times of their ends, single lines by emptying them.
 
     That rests on the order of the file; lines without a time are left to be told as bad rows.
     """
     start_us, end_us = time_range
-    for number, lines in blocks:
-        first_us, last_us = _first_time(lines, time_of), _first_time(reversed(lines), time_of)
+    for number, data in blocks:
+        stripped = data.strip()
+        first_us = _time(stripped.partition(b"\n")[0], time_of)
+        last_us = _time(stripped.rpartition(b"\n")[2], time_of)
         if last_us is not None and last_us < start_us:
             continue
         if first_us is not None and first_us >= end_us:
             return
         if first_us is None or last_us is None or first_us < start_us or last_us >= end_us:
-            lines = [line if _is_within(line, time_of, time_range) else "" for line in lines]
-        yield number, lines
+            times = ((line, _time(line, time_of)) for line in data.split(b"\n"))
+            data = b"\n".join([line if us is None or start_us <= us < end_us else b"" for line, us in times])
+        yield number, data
         if last_us is not None and last_us >= end_us:
             return
 
 
-def _first_time(lines: Iterable[str], time_of: Callable[[str], int]) -> int | None:
-    """None if the first line that is not empty has none."""
+def _time(line: bytes, time_of: Callable[[str], int]) -> int | None:
+    """None if it has none."""
     try:
-        return next((time_of(line) for line in lines if line and not line.isspace()), None)
+        return time_of(line.decode("latin-1"))
     except ValueError:
         return None
 
 
-def _is_within(line: str, time_of: Callable[[str], int], time_range: TimeRange) -> bool:
-    try:
-        return time_range.start_us <= time_of(line) < time_range.end_us
-    except ValueError:
-        return True
-
-
-def _blocks(path: str) -> Iterator[Lines]:
-    """Lines without their ends, quotes and byte order mark, about BLOCK_BYTES each."""
-    number, rest = 1, ""
+def _blocks(path: str, block_bytes: int) -> Iterator[Numbered]:
+    """Lines without their ends, quotes and byte order mark, about `block_bytes` each."""
+    number, rest = 1, b""
     try:
         with open(path, "rb", buffering=0) as file:
-            while block := file.read(BLOCK_BYTES):
-                text, newline, rest = (rest + block.decode("latin-1")).rpartition("\n")
+            while block := file.read(block_bytes):
+                data, newline, rest = (rest + block).rpartition(b"\n")
                 if len(rest) > LINE_BYTES_MAX:
-                    line = number + text.count("\n") + bool(newline)
+                    line = number + data.count(b"\n") + bool(newline)
                     raise DataError(path, line, f"a line of more than {LINE_BYTES_MAX} bytes")
                 if newline:
-                    lines = _clean(text, number)
-                    yield number, lines
-                    number += len(lines)
+                    data = _clean(data, number)
+                    yield number, data
+                    number += data.count(b"\n") + 1
     except OSError as error:
         raise DataError(path, number, f"cannot be read: {error.strerror or error}") from error
     if rest:
         yield number, _clean(rest, number)
 
 
-def _clean(text: str, number: int) -> list[str]:
+def _clean(data: bytes, number: int) -> bytes:
     if number == 1:
-        text = text.removeprefix(_BOM)
-    return text.replace("\r\n", "\n").removesuffix("\r").replace('"', "").split("\n")
+        data = data.removeprefix(_BOM)
+    return data.replace(b"\r\n", b"\n").removesuffix(b"\r").replace(b'"', b"")

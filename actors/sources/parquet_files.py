@@ -29,12 +29,11 @@ from itertools import accumulate
 from typing import Any, Final, Literal
 
 import msgspec
-import numpy as np
 
-from actors.sources.arrow_columns import Integers, import_pyarrow, raw_to_us
-from actors.sources.arrow_rows import Columns, RowReader, Rows, find_columns
-from actors.sources.batch import TICK_VOLUME, SourceCounts, TickBatch
-from actors.sources.blocks import Block, bar_block, cut, make_block, merge
+from actors.sources.arrow_columns import import_pyarrow, raw_to_us
+from actors.sources.arrow_rows import Columns, RowReader, find_columns
+from actors.sources.batch import SourceCounts, TickBatch
+from actors.sources.blocks import Block, cut, merge
 from actors.sources.files import (
     STEP_ROWS,
     PassCounts,
@@ -43,6 +42,7 @@ from actors.sources.files import (
     naive_offset_us,
     usual_step_us,
 )
+from actors.sources.rows import to_ticks
 from protocol.errors import DataError
 from protocol.settings import FileSettings, MarketDataSettings
 
@@ -278,15 +278,7 @@ class ParquetSource:
         offset_us = _offset_us(file.schema, columns, self._settings)
         reader = RowReader(file.path, columns, self._settings, self._symbol_ids, file.symbol, offset_us, counts)
         rows = (reader.read(first_row, batch) for first_row, batch in _record_batches(file, self._block_rows))
-        if columns.format == "ohlc":
-            blocks = _bars_to_ticks(rows, file.step_us)
-        else:
-            blocks = (make_block(one.times, one.symbol_ids, one.prices[0], one.prices[-1], one.volumes) for one in rows)
-        if self._has_volume and not columns.volume:
-            return (
-                Block(block.times, block.records, np.full(len(block.times), TICK_VOLUME, np.int64)) for block in blocks
-            )
-        return blocks
+        return to_ticks(rows, file.step_us, self._has_volume)
 
 
 def _record_batches(file: ParquetFile, rows_max: int) -> Iterator[tuple[int, Any]]:
@@ -310,25 +302,6 @@ def _record_batches(file: ParquetFile, rows_max: int) -> Iterator[tuple[int, Any
     except (OSError, arrow.ArrowException) as error:
         reason = getattr(error, "strerror", None) or _first_line(error)
         raise DataError(file.path, row, f"cannot be read: {reason}") from error
-
-
-def _bars_to_ticks(blocks: Iterator[Rows], step_us: int) -> Iterator[Block]:
-    """A bar is held back until the next one has said how long it may last."""
-    held: Rows | None = None
-    for block in blocks:
-        bars = block if held is None else held.followed_by(block)
-        if not len(bars.times):
-            continue
-        spans = np.minimum(np.diff(bars.times), step_us)
-        yield _bar_ticks(bars.part(0, len(spans)), spans)
-        held = bars.part(len(spans), len(spans) + 1)
-    if held is not None:
-        yield _bar_ticks(held, np.array([step_us], np.int64))
-
-
-def _bar_ticks(bars: Rows, spans: Integers) -> Block:
-    assert isinstance(bars.symbol_ids, int), "an ohlc file is of one symbol"
-    return bar_block(bars.times, bars.symbol_ids, bars.prices, bars.volumes, spans)
 
 
 def _most_at_once(ranges: list[tuple[int, int]]) -> int:

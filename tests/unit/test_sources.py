@@ -221,7 +221,7 @@ def test_without_pyarrow_a_parquet_source_says_what_to_install(
         call(settings)
 
 
-def test_numpy_and_pyarrow_are_imported_only_by_those_who_read_parquet() -> None:
+def test_numpy_and_pyarrow_are_imported_only_with_the_sources_that_read_files() -> None:
     heavy = "{'numpy', 'pyarrow'} & sys.modules.keys()"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys, actors.market_data; print({heavy})"],
