@@ -29,12 +29,12 @@ from protocol.units import MICROS, MICROS_MAX
 Bytes = npt.NDArray[np.uint8]
 
 DIGITS_MAX: Final = 15
-"""A float64 holds so many, and sums of them are made as one matrix product."""
+"""Their number may be scaled to micros in 64 bits, or is found not to fit."""
 SHORT: Final = 8
 LONG: Final = 64
 """Bytes of a symbol; longer ones go line by line."""
 TIME_MS_MAX: Final = 253_402_300_799_999
-_NEWLINE, _COMMA, _POINT, _ZERO = b"\n,.0"
+_NEWLINE, _COMMA, _POINT, _ZERO, _DASH, _COLON, _T, _SPACE = b"\n,.0-:T "
 _DAY_US: Final = 86_400 * MICROS
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
@@ -121,44 +121,65 @@ def _hang_together(prices: list[Integers]) -> Mask | bool:
     return prices[0] <= prices[1] if len(prices) == 2 else True
 
 
-# ---- fields ---------------------------------------------------------------------------------------------------
+# ---- fields: a row of an array is one place of all fields, so that NumPy works along many of them ----------------
 
 
 def _fixed(text: Bytes, begins: Integers, width: int) -> Bytes:
-    """A row of `width` bytes from each of `begins`; where the text ends before, its last byte."""
-    return text.take(begins[:, None] + np.arange(width), mode="clip")
+    """`width` bytes from each of `begins`; where the text ends before, its last byte."""
+    return text.take(begins + np.arange(width)[:, None], mode="clip")
 
 
 def _at_right_ends(text: Bytes, begins: Integers, ends: Integers, width: int) -> Bytes:
     """The last `width` bytes of each field, zeros before the short ones: so a digit's place is its worth."""
     chars, widths = _fixed(text, ends - width, width), ends - begins
     if (widths < width).any():
-        chars[np.arange(width) < (width - widths)[:, None]] = _ZERO
+        chars[np.arange(width)[:, None] < width - widths] = _ZERO
     return chars
 
 
+def _are_digits(digits: Bytes) -> Mask:
+    return np.maximum.reduce(digits, axis=0) <= 9
+
+
 def _whole(digits: Bytes) -> Integers:
-    """The number of each row of digits, 15 at most."""
-    return (digits @ (10.0 ** np.arange(digits.shape[1] - 1, -1, -1))).astype(np.int64)
+    """The numbers of so many digits, 15 at most."""
+    numbers = digits[0].astype(np.int64)
+    for digit in digits[1:]:
+        numbers *= 10
+        numbers += digit
+    return numbers
 
 
 def _numbers(text: Bytes, begins: Integers, ends: Integers, *, must_be_exact: bool) -> tuple[Integers, Mask]:
     """Micros, and where they are sure; with more than six digits rounded half to even, or not sure."""
     widths = ends - begins
-    width = min(int(widths.max(initial=1)), DIGITS_MAX + 1)
+    width = min(max(int(widths.max()), 1), DIGITS_MAX + 1)
     chars = _at_right_ends(text, begins, ends, width)
-    digits, points = chars - _ZERO, chars == _POINT
-    places = np.where(points.any(axis=1), points.argmax(axis=1), width)
+    points = chars == _POINT
+    place = int(points[:, 0].argmax()) if points[:, 0].any() else width
+    if place < width and points[place].all():
+        return _pointed(chars, widths, place, must_be_exact)
+    places = np.where(points.any(axis=0), points.argmax(axis=0), width)
     values, sure = np.zeros(len(ends), np.int64), np.zeros(len(ends), np.bool_)
     for place in np.unique(places).tolist():
-        here: Mask | slice = slice(None) if (places == place).all() else places == place
-        shown = np.delete(digits[here], place, axis=1) if place < width else digits[here]
-        least_width = 2 if place < width else 1
-        plain = (shown <= 9).all(axis=1) & (widths[here] >= least_width) & (widths[here] <= width)
-        whole = _whole(np.where(plain[:, None], shown, 0) if not plain.all() else shown)
-        values[here], fits = _scaled(whole, width - 1 - place if place < width else 0, must_be_exact)
-        sure[here] = plain & fits & (shown.shape[1] <= DIGITS_MAX)
+        here = places == place
+        values[here], sure[here] = _pointed(chars[:, here], widths[here], place, must_be_exact)
     return values, sure
+
+
+def _pointed(chars: Bytes, widths: Integers, place: int, must_be_exact: bool) -> tuple[Integers, Mask]:
+    """Numbers that all have their point at that place, or none if it lies behind the last."""
+    width, has_point = len(chars), place < len(chars)
+    digits = chars - _ZERO
+    if has_point:
+        digits = np.delete(digits, place, axis=0)
+    if not 0 < len(digits) <= DIGITS_MAX:
+        return np.zeros(len(widths), np.int64), np.zeros(len(widths), np.bool_)
+    sure = _are_digits(digits) & (widths > has_point) & (widths <= width)
+    if not sure.all():
+        digits[:, ~sure] = 0
+    values, fits = _scaled(_whole(digits), width - 1 - place if has_point else 0, must_be_exact)
+    return values, sure & fits
 
 
 def _scaled(whole: Integers, digits: int, must_be_exact: bool) -> tuple[Integers, Mask]:
@@ -189,18 +210,18 @@ class SymbolTable:
         if width > LONG:
             return np.zeros(len(ends), np.int64), nothing, nothing
         size = SHORT if width <= SHORT else LONG
-        chars = np.zeros((len(ends), size), np.uint8)
-        chars[:, :width] = _fixed(text, begins, width)
+        chars = np.zeros((size, len(ends)), np.uint8)
+        chars[:width] = _fixed(text, begins, width)
         if (widths != width).any():
-            chars[np.arange(size) >= widths[:, None]] = 0
-        written = chars[:, :width]
+            chars[np.arange(size)[:, None] >= widths] = 0
+        written = chars[:width]
         # All that str.strip takes away, and some more.
         blank = ((written <= 32) & (written > 0)) | (written == 0x85) | (written == 0xA0)
-        unknown = ~blank.any(axis=1)
+        unknown = ~blank.any(axis=0)
         names, numbers = self._tables[size]
         if not len(names):
             return np.zeros(len(ends), np.int64), unknown, nothing
-        keys = _keys(chars.tobytes(), size)
+        keys = _keys(chars.T.tobytes(), size)
         at = np.minimum(names.searchsorted(keys), len(names) - 1)
         known = names[at] == keys
         return numbers[at], unknown & ~known, known
@@ -223,12 +244,12 @@ def _keys(names: bytes, size: int) -> npt.NDArray[Any]:
 
 
 def _days(digits: Bytes) -> tuple[Integers, Mask]:
-    """Days since 1970 of rows of YYYYMMDD, and where there is such a day. A block has few."""
+    """Days since 1970 of YYYYMMDD, and where there is such a day. A block has few."""
     written = _whole(digits)
-    if written[0] == written[-1] and (written == written[0]).all():
-        days, places = written[:1], np.zeros(len(written), np.int64)
-    else:
-        days, places = np.unique(written, return_inverse=True)
+    if (written == written[0]).all():
+        number = _day(int(written[0]))
+        return np.full(len(written), number), np.full(len(written), number >= 0)
+    days, places = np.unique(written, return_inverse=True)
     numbers = np.array([_day(day) for day in days.tolist()], np.int64)[places]
     return numbers, numbers >= 0
 
@@ -240,74 +261,72 @@ def _day(written: int) -> int:
         return -1
 
 
-def _at(digits: Bytes, tens: int) -> Integers:
-    """The number of two digits from that column on."""
-    return digits[:, tens].astype(np.int64) * 10 + digits[:, tens + 1]
-
-
-def _clock(days: Integers, digits: Bytes, hour: int, minute: int, second: int) -> tuple[Integers, Mask]:
-    hours, minutes, seconds = _at(digits, hour), _at(digits, minute), _at(digits, second)
+def _clock(days: Integers, digits: Bytes) -> tuple[Integers, Mask]:
+    """The time of HHMMSS on those days, and where there is one."""
+    hours, minutes, seconds = _whole(digits[:2]), _whole(digits[2:4]), _whole(digits[4:6])
     sure = (hours < 24) & (minutes < 60) & (seconds < 60)
-    return days * _DAY_US + (hours * 3600 + minutes * 60 + seconds) * MICROS, sure
+    return days * _DAY_US + ((hours * 60 + minutes) * 60 + seconds) * MICROS, sure
 
 
 def _iso_times(text: Bytes, begins: Integers, ends: Integers, offset_us: int) -> tuple[Integers, Mask]:
     chars = _fixed(text, begins, 19)
-    digits = chars - _ZERO
-    written = digits[:, [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]]
-    sure = (written <= 9).all(axis=1) & (ends - begins >= 19)
-    for column, signs in ((4, b"-"), (7, b"-"), (10, b"T "), (13, b":"), (16, b":")):
-        sure &= np.isin(chars[:, column], list(signs)) if len(signs) > 1 else chars[:, column] == signs[0]
-    days, exist = _days(written[:, :8])
-    times, right = _clock(days, written, 8, 10, 12)
-    sure &= exist & right
+    digits = chars[[0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]] - _ZERO
+    sure = _are_digits(digits) & (chars[4] == _DASH) & (chars[7] == _DASH)
+    sure &= ((chars[10] == _T) | (chars[10] == _SPACE)) & (chars[13] == _COLON) & (chars[16] == _COLON)
+    days, exist = _days(digits[:8])
+    times, right = _clock(days, digits[8:])
     rests = ends - begins - 19
+    if (rests == rests[0]).all():
+        more, plain = _tail(text, begins + 19, int(rests[0]), offset_us)
+        times += more
+        return times, sure & exist & right & plain & (times >= 0)
     for rest in np.unique(rests).tolist():
-        if not rest:
-            times[rests == rest] -= offset_us
-        elif 0 < rest <= 13:
-            here = rests == rest
-            more, plain = _tail(_fixed(text, begins[here] + 19, rest), offset_us)
-            times[here] += more
-            sure[here] &= plain
-        else:
-            sure[rests == rest] = False
-    return times, sure & (times >= 0)
+        here = rests == rest
+        more, plain = _tail(text, begins[here] + 19, rest, offset_us)
+        times[here] += more
+        sure[here] &= plain
+    return times, sure & exist & right & (times >= 0)
 
 
-def _tail(chars: Bytes, offset_us: int) -> tuple[Integers, Mask]:
-    """What stands behind the seconds, in microseconds, and where it is as in the first row."""
-    first = chars[0].tobytes()
+def _tail(text: Bytes, begins: Integers, width: int, offset_us: int) -> tuple[Integers | int, Mask | bool]:
+    """What stands behind the seconds, in microseconds, and where it is written as in the first row."""
+    if width == 0:
+        return -offset_us, True
+    if not 0 < width <= 13:
+        return 0, False
+    chars = _fixed(text, begins, width)
+    first = chars[:, 0].tobytes()
     zone = next((zone for zone in (b"Z", b"+00:00") if first.endswith(zone)), b"")
-    digits = len(first) - len(zone) - 1
-    sure = np.ones(len(chars), np.bool_)
+    digits = width - len(zone) - 1
+    sure: Mask | bool = True
     if zone:
-        sure &= (chars[:, len(first) - len(zone) :] == np.frombuffer(zone, np.uint8)).all(axis=1)
-    fraction = np.zeros(len(chars), np.int64)
+        sure = (chars[width - len(zone) :] == np.frombuffer(zone, np.uint8)[:, None]).all(axis=0)
+    fraction: Integers | int = 0
     if 1 <= digits <= 6:
-        shown = chars[:, 1 : digits + 1] - _ZERO
-        sure &= (chars[:, 0] == _POINT) & (shown <= 9).all(axis=1)
+        shown = chars[1 : digits + 1] - _ZERO
+        sure = sure & (chars[0] == _POINT) & _are_digits(shown)
         fraction = _whole(shown) * 10 ** (6 - digits)
     elif digits != -1:
-        sure[:] = False
+        return 0, False
     return fraction - (0 if zone else offset_us), sure
 
 
 def _histdata_times(text: Bytes, begins: Integers, ends: Integers, offset_us: int) -> tuple[Integers, Mask]:
     chars = _fixed(text, begins, 18)
-    digits = chars - _ZERO
-    sure = (np.delete(digits, 8, axis=1) <= 9).all(axis=1) & (chars[:, 8] == ord(" ")) & (ends - begins == 18)
-    days, exist = _days(digits[:, :8])
-    times, right = _clock(days, digits, 9, 11, 13)
-    times += _whole(digits[:, 15:]) * 1000 - offset_us
+    digits = np.delete(chars, 8, axis=0) - _ZERO
+    sure = _are_digits(digits) & (chars[8] == _SPACE) & (ends - begins == 18)
+    days, exist = _days(digits[:8])
+    times, right = _clock(days, digits[8:14])
+    times += _whole(digits[14:]) * 1000 - offset_us
     return times, sure & exist & right & (times >= 60 * MICROS)
 
 
 def _millisecond_times(text: Bytes, begins: Integers, ends: Integers, offset_us: int) -> tuple[Integers, Mask]:
     del offset_us  # since 1970, so never naive
-    digits = _at_right_ends(text, begins, ends, DIGITS_MAX) - _ZERO
     widths = ends - begins
-    sure = (digits <= 9).all(axis=1) & (widths >= 1) & (widths <= DIGITS_MAX)
+    width = min(max(int(widths.max()), 1), DIGITS_MAX)
+    digits = _at_right_ends(text, begins, ends, width) - _ZERO
+    sure = _are_digits(digits) & (widths >= 1) & (widths <= width)
     milliseconds = _whole(digits)
     return milliseconds * 1000, sure & (milliseconds <= TIME_MS_MAX)
 

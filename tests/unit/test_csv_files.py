@@ -258,6 +258,13 @@ def test_equal_times_of_ticks_are_kept_in_the_order_of_the_file(tmp_path: Path) 
     assert [(symbol_id, bid // M) for _, symbol_id, bid, _ in ticks(file)] == [(2, 3), (1, 1), (2, 2)]
 
 
+def test_after_a_row_that_goes_back_equal_times_are_still_kept(tmp_path: Path) -> None:
+    rows = "".join(f"{1577836800000 + step},AAA,{step + 1},1\n" for step in (5, 3, 5, 4, 5, 6))
+    file = source(write(tmp_path, HEADER["trades"] + rows), on_bad_row="skip")
+    assert [(time - MIDNIGHT_US) // 1000 for time, *_ in ticks(file)] == [5, 5, 5, 6]
+    assert file.counts.rows_bad == 2
+
+
 def test_rows_of_symbols_that_are_not_configured_are_skipped_and_counted(tmp_path: Path) -> None:
     rows = "".join(f"157783680{index}000,{symbol},1,1\n" for index, symbol in enumerate(["ZZZ", "CÖC", "AAA", "zzz"]))
     path = write(tmp_path, HEADER["trades"] + rows)
