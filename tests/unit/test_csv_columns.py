@@ -25,16 +25,17 @@ WIDE_NAME = "€" * 32
 """96 bytes: more than are compared by columns."""
 IDS = {"AAA": 1, "BBB": 2, "CÖC": 3, LONG_NAME: 4, UNICODE_NAME: 5, WIDE_NAME: 6, "ABCDEFGH": 7}
 
+AWKWARD_NUMBERS = [
+    "1", "1.", ".5", "0.5", "00.5", "", ".", "0", "0.0", "-1", "+1", "1e3", "1.5 ", " 1.5", "1..5", "1.1234567",
+    "1.12345600", "0.0000005", "0.0000015", "0.00000250001", "123456789012345", "1234567890123456",
+    "0000000000000001.5", "9223372036854.775807", "9223372036854.775808", "9999999999999", "nan", "1_0", "١",
+]  # fmt: skip
 NUMBERS = st.one_of(
     st.integers(1, 5 * 10**6).map(lambda micros: f"{micros / 1e6:.6f}"),
     st.integers(1, 5 * 10**5).map(lambda ticks: f"{ticks / 1e5:.5f}"),
     st.sampled_from(["1.12345", "1.12346", "2.5", "10.25", "100"]),
-    st.sampled_from(
-        ["1", "1.", ".5", "0.5", "00.5", "", ".", "0", "0.0", "-1", "+1", "1e3", "1.5 ", " 1.5", "1..5", "1.1234567",
-         "1.12345600", "0.0000005", "0.0000015", "0.00000250001", "123456789012345", "1234567890123456",
-         "0000000000000001.5", "9223372036854.775807", "9223372036854.775808", "9999999999999", "nan", "1_0", "١"]
-    ),
-)  # fmt: skip
+    st.sampled_from(AWKWARD_NUMBERS),
+)
 USUAL_TIMES = {
     "bid_ask": ["2020-01-01 00:00:{:02d}", "2020-01-01T00:00:{:02d}.5", "2020-01-01 00:00:{:02d}.123456+00:00",
                 "2020-01-02T00:00:{:02d}Z", "2020-01-01 00:00:{:02d}.295"],
@@ -53,10 +54,12 @@ AWKWARD_TIMES = {
                " 1577836800000"],
 }  # fmt: skip
 AWKWARD_TIMES["ohlc"] = AWKWARD_TIMES["bid_ask"]
-SYMBOLS = st.sampled_from(
-    ["AAA", "AAA", "BBB", "CÖC", "ZZZ", "", " AAA", "BBB ", "AA", "AAAA", "\u00a0AAA", "AAA\0", LONG_NAME, UNICODE_NAME,
-     WIDE_NAME, "ABCDEFGH", "ABCDEFGHI", "X" * 65]
-)  # fmt: skip
+AWKWARD_SYMBOLS = [
+    "BBB", "CÖC", "ZZZ", "", " AAA", "BBB ", "AA", "AAAA", "\udca0AAA", "\udc85AAA\t", "AAA\0", "\x1cAAA", LONG_NAME,
+    UNICODE_NAME, WIDE_NAME, "ABCDEFGH", "ABCDEFGHI", "X" * 65,
+]  # fmt: skip
+"""Surrogates stand for bytes that are no UTF-8."""
+SYMBOLS = st.sampled_from(AWKWARD_SYMBOLS)
 HEADER = {
     "bid_ask": "timestamp,bid,ask\n",
     "histdata": "",
@@ -109,7 +112,7 @@ def outcome(path: str, form: Any, symbol: str | None, bad: Any, offset: float) -
     return found, source.counts
 
 
-@budget(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     file=files(),
     bad=st.sampled_from(["skip", "error"]),
@@ -122,7 +125,7 @@ def test_by_columns_or_line_by_line_the_rows_are_the_same(
 ) -> None:
     form, text = file
     path = tmp_path / "data.csv"
-    path.write_bytes(text.encode())
+    path.write_bytes(text.encode(errors="surrogateescape"))
     symbol = "AAA" if has_symbol or form != "trades" else None
     try:
         CsvSource(MarketDataSettings(source="csv", path=str(path), symbol=symbol, format="auto"), IDS)
@@ -130,9 +133,37 @@ def test_by_columns_or_line_by_line_the_rows_are_the_same(
         return  # no file of that format: its first line or all of its lines are blank
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
-        by_columns = outcome(str(path), form, symbol, bad, offset)
+        assert_same(path, form, symbol, bad, offset)
+
+
+def assert_same(path: Path, form: str, symbol: str | None, bad: str, offset: float) -> None:
+    by_columns = outcome(str(path), form, symbol, bad, offset)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_lines, "read_lines", lambda data, layout: None)
         assert outcome(str(path), form, symbol, bad, offset) == by_columns
+
+
+USUAL_FIELDS = {
+    "bid_ask": (["2020-01-01 00:00:0{}.500000", "1.12345", "1.12350"], ["2020-01-01 00:00:0{}", "0.5", "0.75"]),
+    "histdata": (["20200101 00000{}000", "1.121200", "1.121720", "0"],),
+    "trades": (["157783680{}000", "AAA", "3.25000", "0.12345678"], ["157783680{}000", "AAA", "3", "100"]),
+    "ohlc": (["2020-01-01T00:00:0{}Z", "2.5", "4.0", "1.0", "3.0", "7.25"],),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "usual"), [(form, usual) for form, several in USUAL_FIELDS.items() for usual in several]
+)
+def test_each_field_may_be_written_in_any_way(tmp_path: Path, form: str, usual: list[str]) -> None:
+    path = tmp_path / "data.csv"
+    for place in range(len(usual)):
+        symbols = form == "trades" and place == 1
+        for text in AWKWARD_TIMES[form] if place == 0 else AWKWARD_SYMBOLS if symbols else AWKWARD_NUMBERS:
+            rows = [[usual[0].format(second), *usual[1:]] for second in range(5)]
+            rows[2][place] = text
+            lines = "\n".join(",".join(row) for row in rows)
+            path.write_bytes((HEADER[form] + lines).encode(errors="surrogateescape"))
+            assert_same(path, form, None if form == "trades" else "AAA", "skip", 0)
 
 
 USUAL_BLOCKS = [
