@@ -59,6 +59,8 @@ RECEIVE_MAX: Final = 1000
 """Messages that one socket may deliver in one turn, so that none starves the others."""
 RECONNECT_MS: Final = 10
 RECONNECT_MAX_MS: Final = 100
+LAST_WORD_MS: Final = 1000
+"""For STOPPED and FAILED to reach the supervisor: on a local socket more than enough."""
 ORPHAN_POLL_S: Final = 0.01
 ORPHAN_WAIT_S: Final = 4.0
 """How long an orphan waits for those that end before it in the stop order. Together they need 0.3 s, and some ten times
@@ -85,6 +87,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     control_endpoint: str
     """The gateway's socket for operators, in the private directory; "" for none."""
     config: Config
+    is_restart: bool = False
+    """The engine was ready before this life began: it follows another of the same run."""
 
 
 _LAST: Final = int(zmq.NOBLOCK)
@@ -199,6 +203,8 @@ class Actor:
         self.exit_code = ExitCode.OK
         self.stopping = self.orphaned = False
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._bound: list[tuple[zmq.Socket[bytes], str]] = []
+        """To inproc names."""
         self._control = self.connect(CONTROL)
         self.loop.on_readable(self._control, self._on_control)
         if place.is_process:
@@ -254,8 +260,23 @@ class Actor:
         made = self.socket(zmq.ROUTER, 2 * pipe.limit)
         made.setsockopt(zmq.ROUTER_MANDATORY, 1)
         made.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        made.bind(self.endpoint(pipe))
+        endpoint = self.endpoint(pipe)
+        made.bind(endpoint)
+        if endpoint.startswith("inproc:"):
+            self._bound.append((made, endpoint))
         return made
+
+    def close_sockets(self, last_word_ms: int = 0) -> None:
+        """All are closed, and the next life may bind what this one had bound.
+
+        last_word_ms: for what was said last to reach the supervisor.
+        """
+        # close alone frees an inproc name when libzmq's reaper thread gets round to it, unbind at once.
+        for made, endpoint in self._bound:
+            made.unbind(endpoint)
+        self._bound.clear()
+        for made in self._sockets:
+            made.close(linger=last_word_ms if made is self._control else 0)
 
     def endpoint(self, pipe: Pipe) -> str:
         directory = None if self.spec.ipc_dir is None else Path(self.spec.ipc_dir)
@@ -306,10 +327,8 @@ class Actor:
 
     def _end(self) -> None:
         self.release()
-        for made in self._sockets:
-            # STOPPED and FAILED must still reach the supervisor: a moment is enough on a local socket. A dead one reads
-            # nothing: every orphan would wait that moment out, and those after it in the stop order all of them.
-            made.close(linger=1000 if made is self._control and not self.orphaned else 0)
+        # A dead supervisor reads nothing: every orphan would wait, and those after it in the stop order for all.
+        self.close_sockets(0 if self.orphaned else LAST_WORD_MS)
         if self.is_process:
             self.context.term()
 

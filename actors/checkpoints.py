@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,8 +23,6 @@ RETRY_S: Final = 1.0
 """After an attempt that came to nothing; doubled each time …"""
 RETRY_MAX_S: Final = 60.0
 """… up to this."""
-
-
 STATE_BYTES_MAX: Final = 512 * 1024
 """Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
 LATE_RECORDS_MAX: Final = 500_000
@@ -60,6 +58,10 @@ class Checkpoints:
         self._numbers = itertools.count(secrets.randbits(48))
         self._not_before_s = float("-inf")
         self._retry_s = RETRY_S
+        self._put_off_s: float | None = None
+        """Since when a checkpoint is due and risk cannot be asked, or since that was last counted."""
+        self._warned: set[str] = set()
+        """Why attempts have come to nothing since the last checkpoint: said once each."""
         self.attempt: Attempt | None = None
         self.counters = {"checkpoints": 0, "checkpoints_dropped": 0}
 
@@ -69,15 +71,30 @@ class Checkpoints:
             return False
         return records > 0 and (0 < self._records_max <= records or 0 < self._bytes_max <= size)
 
-    def begin(self, consumers: Iterable[Consumer], tail_lsn: int, now_s: float) -> list[Consumer]:
-        """Who is to be told the barrier of the attempt that begins; none while risk has not been sent everything."""
-        asked = [consumer for consumer in consumers if holds_state(consumer.name) and consumer.cursor > tail_lsn]
-        if all(consumer.name != RISK for consumer in asked):
-            return []
+    def whom_to_ask(self, consumers: Iterable[Consumer], tail_lsn: int, now_s: float) -> list[Consumer]:
+        """Those with a state who have been sent everything; nobody while risk is not one of them.
+
+        It may be so the next turn. An attempt that cannot begin for as long as others wait for the next is dropped too.
+        """
+        holders = [consumer for consumer in consumers if holds_state(consumer.name)]
+        asked = [consumer for consumer in holders if consumer.cursor > tail_lsn]
+        if any(consumer.name == RISK for consumer in asked):
+            self._put_off_s = None
+            return asked
+        if self._put_off_s is None:
+            self._put_off_s = now_s
+        elif now_s - self._put_off_s >= RETRY_S:
+            self._put_off_s = now_s
+            is_there = any(consumer.name == RISK for consumer in holders)
+            self._note_dropped("risk is behind, or gives no credit" if is_there else "risk is not there", [RISK])
+        return []
+
+    def begin(self, asked: Iterable[Consumer], tail_lsn: int, now_s: float) -> Barrier:
+        """An attempt is under way; the barrier is to be told to those who are asked."""
         barrier = Barrier(next(self._numbers), tail_lsn)
         names = {consumer.name: consumer.incarnation for consumer in asked}
         self.attempt = Attempt(barrier, now_s + BARRIER_MAX_S, names)
-        return asked
+        return barrier
 
     def take(self, consumer: Consumer, answer: State, state: bytes) -> None:
         """F4: an answer to another barrier, or of another life, is ignored."""
@@ -102,7 +119,7 @@ class Checkpoints:
         assert attempt is not None, "begun before"
         self.attempt = None
         if RISK not in attempt.states:
-            self.drop("risk did not say its state in time", now_s)
+            self.drop("no answer in time", now_s, sorted(attempt.asked))
             return None
         if attempt.asked:
             self._log.info("checkpoint_without", late=sorted(attempt.asked))
@@ -115,12 +132,21 @@ class Checkpoints:
 
     def written(self) -> None:
         self._retry_s = RETRY_S
+        self._put_off_s = None
+        self._warned.clear()
         self.counters["checkpoints"] += 1
 
-    def drop(self, reason: str, now_s: float) -> None:
+    def drop(self, reason: str, now_s: float, silent: Sequence[str] = ()) -> None:
         """This attempt came to nothing; the journal goes on, and grows until one succeeds."""
         self.attempt = None
-        self.counters["checkpoints_dropped"] += 1
-        self._log.warning("checkpoint_dropped", reason=reason, next_try_s=self._retry_s)
+        self._note_dropped(reason, silent)
         self._not_before_s = now_s + self._retry_s
         self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
+
+    def _note_dropped(self, reason: str, silent: Sequence[str]) -> None:
+        """Counted each time, and told once: until a checkpoint is written it is one episode."""
+        self.counters["checkpoints_dropped"] += 1
+        if reason not in self._warned:
+            self._warned.add(reason)
+            hint = "the journal goes on and its file grows; tried again until one succeeds"
+            self._log.warning("checkpoint_dropped", reason=reason, silent=list(silent), hint=hint)

@@ -18,19 +18,14 @@ from actors.bars import BarBatch, BarBuilder
 from actors.sources import FileSource, LiveSource, TickBatch
 from actors.stream import Chunk
 from protocol.codec import MarketKind, decode_market, encode_market, market_head
+from protocol.positions import PHASE_BAR, PHASE_TICK, tick_position
 from protocol.topics import TICK
 
-PHASE_BAR: Final = 1
-PHASE_TICK: Final = 2
 FILE_WINDOW_CHUNKS: Final = 2
 """How far consumers of a file may be apart: what an order meets is at most this much later than its cause."""
 FILE_CHUNK_TICKS: Final = 32
 LIVE_WINDOW_TICKS: Final = 65_536
 """What a live feed keeps for consumers that lag or come back."""
-
-
-def tick_position(tick: int) -> int:
-    return 3 * tick + PHASE_TICK
 
 
 class ChunkBuilder:

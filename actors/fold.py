@@ -14,18 +14,36 @@ computed there and queued in `owed`, in the order of the causes:
     POSITION_OPEN    if it opened, increased or reversed one
     BALANCE_CHANGE   if profit or commission is not zero
 
+An ADJUST moves the balance likewise, and owes a BALANCE_CHANGE.
+
 One that arrives must equal the head of the queue. What is left at the tail is risk's to append before READY; it
 is part of the fold (F2), never pending.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from actors.changes import (
+    BalanceAdjusted,
+    CancelRequested,
+    Change,
+    DuplicateExecution,
+    FillBooked,
+    ImpossibleReport,
+    OrderChanged,
+    OrderRestated,
+    PositionChanged,
+    RunChanged,
+    SignalAnswered,
+    TradingStateChanged,
+    TradingStatus,
+    ViolationRecorded,
+)
 from actors.fold_state import put_state, take_state
 from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
@@ -33,6 +51,7 @@ from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.orders import OrderStatus, Report, Side, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
+    Adjust,
     BalanceChange,
     Checkpoint,
     EngineRun,
@@ -54,98 +73,14 @@ from protocol.units import MICROS, bytes_to_product, product_to_bytes
 from protocol.wal.format import Envelope
 
 ANSWERED_MAX: Final = 4096
-"""Signals of one strategy remembered as answered, so that one that is said again is not acted on twice: far more than
-a strategy may have waiting for an answer."""
+"""Signals of one strategy remembered as answered, so that one that is said again is not acted on twice. No strategy has
+more waiting for an answer (asked.py): what it says again is among the newest so many, however late it is."""
 OPERATOR: Final = "operator"
 """ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
 _FILL: Final = Report.FILL
 _NEW: Final = OrderStatus.NEW
+_RESTATED: Final = (Report.TRIGGER, Report.RESTATE)
 _ZERO: Final = product_to_bytes(0)
-
-
-class Change(msgspec.Struct, frozen=True, gc=False):
-    """Base of what a record changed."""
-
-
-class OrderChanged(Change, frozen=True):
-    """An order is new (status and previous status New), or its status or filled quantity changed."""
-
-    order: Order
-    previous_status: OrderStatus
-    time_us: int
-    """The venue's clock where it gave one, else the record's."""
-
-
-class FillBooked(Change, frozen=True):
-    """A fill is in the ledger. Micros; `realized` is a product, before commission."""
-
-    order: Order
-    execution_id: str
-    price: int
-    quantity: int
-    commission: int
-    realized: int
-    time_us: int
-
-
-class PositionChanged(Change, frozen=True):
-    symbol_id: int
-    time_us: int
-
-
-class TradingStateChanged(Change, frozen=True):
-    previous: TradingMode
-    state: TradingStatus
-
-
-class SignalAnswered(Change, frozen=True):
-    """What became of a strategy's signal: an order placed or asked to be canceled (`order_id`), or refused."""
-
-    strategy_id: int
-    signal: int
-    order_id: int | None
-    symbol_id: int = 0
-    """Of a refused signal."""
-    reason: str = ""
-    detail: str = ""
-
-
-class CancelRequested(Change, frozen=True):
-    order_id: int
-    by: str
-
-
-class ViolationRecorded(Change, frozen=True):
-    violation: RiskViolation
-
-
-class RunChanged(Change, frozen=True):
-    run: EngineRun
-    time_us: int
-
-
-class DuplicateExecution(Change, frozen=True):
-    """The venue repeated an execution; it was booked once, before."""
-
-    order_id: int
-    execution_id: str
-
-
-class ImpossibleReport(Change, frozen=True):
-    """The venue said what cannot be, or what cannot be booked exactly. Nothing moved; somebody must look."""
-
-    order_id: int
-    reason: str
-
-
-class TradingStatus(msgspec.Struct, frozen=True):
-    """The trading state: since when, by whom and why."""
-
-    mode: TradingMode = TradingMode.ACTIVE
-    by: str = ""
-    reason: str = ""
-    token: int = 0
-    since_us: int = 0
 
 
 class PositionView(NamedTuple):
@@ -181,8 +116,12 @@ class Fold:
         self.drawdown_baseline: dict[int, int] = {}
         """Realized product by symbol id from which max_drawdown counts."""
         self.owed: deque[Record] = deque()
+        self.venue_us = 0
+        """The venue's time of the newest record that has one …"""
+        self.run_venue_us = 0
+        """… and since the last start of the engine. 0: none."""
         self.halt_tokens: set[int] = set()
-        self.answered: defaultdict[int, deque[int]] = defaultdict(lambda: deque(maxlen=ANSWERED_MAX))
+        self.answered: defaultdict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
         """By strategy id: the newest ANSWERED_MAX signal numbers that were answered, oldest first."""
         # Any: each handler takes the record type that it stands beside.
         self._handlers: Final[dict[type[Record], Callable[[Envelope, Any], list[Change]]]] = {
@@ -197,6 +136,7 @@ class Fold:
             TradingState: self._trading_state,
             RiskViolation: self._violation,
             SignalRefused: self._refused,
+            Adjust: self._adjust,
         }
 
     def apply(self, envelope: Envelope, record: Record) -> list[Change]:
@@ -296,6 +236,8 @@ class Fold:
         if self.run is None:
             self.opening_balance = self.account.balance = bytes_to_product(record.balance)
         self._set_run(record)
+        if record.event == RunEvent.START:
+            self.run_venue_us = 0
         changes: list[Change] = [RunChanged(record, envelope.time_us)]
         if record.event == RunEvent.STOP and record.by == OPERATOR:
             changes += self._stopped_by_operator(envelope, record)
@@ -322,6 +264,8 @@ class Fold:
             raise FoldError(lsn, str(error)) from error
         self.tracker.forget_ended()
         mine = take_state(self)
+        if state.venue_times is None:
+            mine = msgspec.structs.replace(mine, venue_times=None)
         if mine != state or run != self.run:
             raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {_difference(mine, state)}")
         return []
@@ -362,7 +306,7 @@ class Fold:
         changed = OrderChanged(order, _NEW, envelope.time_us)
         if record.strategy_id < FIRST_STRATEGY:
             return [changed]
-        self.answered[record.strategy_id].append(record.signal)
+        self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
@@ -372,17 +316,30 @@ class Fold:
         requested = CancelRequested(record.order_id, record.by)
         if record.strategy_id < FIRST_STRATEGY:
             return [requested]
-        self.answered[record.strategy_id].append(record.signal)
+        self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
+
+    def _remember_answered(self, strategy_id: int, signal: int) -> None:
+        answered = self.answered[strategy_id]
+        answered[signal] = None
+        if len(answered) > ANSWERED_MAX:
+            answered.popitem(last=False)
+
+    def is_answered(self, strategy_id: int, signal: int) -> bool:
+        return signal in self.answered.get(strategy_id, ())
 
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
         verdict = self.tracker.examine(record)
         if type(verdict) is Advance:
+            if record.venue_time:
+                self.venue_us = self.run_venue_us = record.venue_time
             if record.report is _FILL:
                 return self._fill(envelope, record, verdict)
-            previous = verdict.order.status
+            order, previous, time_us = verdict.order, verdict.order.status, record.venue_time or envelope.time_us
             self.tracker.commit(verdict, record)
-            return [OrderChanged(verdict.order, previous, record.venue_time or envelope.time_us)]
+            if record.report in _RESTATED:
+                return [OrderRestated(order, time_us)]
+            return [OrderChanged(order, previous, time_us)]
         if type(verdict) is Duplicate:
             return [DuplicateExecution(verdict.order_id, verdict.execution_id)]
         assert type(verdict) is Impossible
@@ -400,7 +357,7 @@ class Fold:
             balance = account.balance_after(effect, commission)
         except NotRepresentableError:
             return [ImpossibleReport(order.order_id, "not_representable")]
-        self.tracker.commit(verdict, record)
+        exits = self.tracker.commit(verdict, record)
         account.book(symbol_id, effect, commission)
         self._owe(envelope.lsn, order, price, effect, commission, balance)
         if not before.quantity or (effect.opened and effect.closed):
@@ -410,6 +367,7 @@ class Fold:
             OrderChanged(order, previous, time_us),
             FillBooked(order, record.execution_id, price, quantity, record.commission, effect.realized, time_us),
             PositionChanged(symbol_id, time_us),
+            *(OrderChanged(new, _NEW, time_us) for new in exits),
         ]
 
     def _owe(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int, balance: int) -> None:
@@ -423,6 +381,20 @@ class Fold:
             owe(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
         if effect.realized or commission:
             owe(BalanceChange(lsn, order_id, realized, product_to_bytes(commission), product_to_bytes(balance)))
+
+    def _adjust(self, envelope: Envelope, record: Adjust) -> list[Change]:
+        if not 0 <= record.symbol_id < len(self.multipliers):
+            raise FoldError(envelope.lsn, f"an ADJUST in symbol {record.symbol_id}, which has no name")
+        if record.venue_time:
+            self.venue_us = self.run_venue_us = record.venue_time
+        amount = bytes_to_product(record.amount)
+        try:
+            balance = self.account.adjust(amount)
+        except NotRepresentableError:
+            return [ImpossibleReport(0, "not_representable")]
+        if amount:
+            self.owed.append(BalanceChange(envelope.lsn, 0, record.amount, _ZERO, product_to_bytes(balance)))
+        return [BalanceAdjusted(record.symbol_id, amount, record.venue_time or envelope.time_us)]
 
     def _derived(self, envelope: Envelope, record: Record) -> list[Change]:
         if not self.owed:
@@ -450,7 +422,7 @@ class Fold:
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
-        self.answered[record.strategy_id].append(record.signal)
+        self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]
 
 

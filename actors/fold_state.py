@@ -36,6 +36,7 @@ def take_state(fold: Fold) -> FoldState:
         orders=tuple(_orders(tracker)),
         owed=tuple((int(entry_type_of(record)), encode_record(record)) for record in fold.owed),
         answered=tuple((key, tuple(numbers)) for key, numbers in sorted(fold.answered.items())),
+        venue_times=(fold.venue_us, fold.run_venue_us),
     )
 
 
@@ -55,7 +56,8 @@ def _orders(tracker: OrderTracker) -> Iterable[OrderState]:
     for order_id, order in sorted(tracker.open_orders.items()):
         yield OrderState(
             order.place, order.status, order.reason, order.filled, order.fills, product_to_bytes(order.fill_product),
-            order.cancel_requested, tuple(executions.get(order_id, ())),
+            order.cancel_requested, tuple(executions.get(order_id, ())), order.parent_id, order.stop_price,
+            order.is_triggered, order.accepted_us,
         )  # fmt: skip
 
 
@@ -78,7 +80,9 @@ def put_state(fold: Fold, state: FoldState) -> None:
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
     fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
     for strategy_id, numbers in state.answered:
-        fold.answered[strategy_id].extend(numbers)
+        fold.answered[strategy_id].update(dict.fromkeys(numbers))
+    if state.venue_times is not None:
+        fold.venue_us, fold.run_venue_us = state.venue_times
     for row in state.orders:
         fold.tracker.restore(_order(row), row.execution_ids)
     fold.tracker.highest_id = state.highest_order_id
@@ -89,4 +93,6 @@ def _order(row: OrderState) -> Order:
     order.status, order.reason = row.status, row.reason
     order.filled, order.fills, order.fill_product = row.filled, row.fills, bytes_to_product(row.fill_product)
     order.cancel_requested = row.cancel_requested
+    order.parent_id, order.stop_price = row.parent_id, row.stop_price
+    order.is_triggered, order.accepted_us = row.is_triggered, row.accepted_us
     return order

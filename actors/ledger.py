@@ -136,6 +136,14 @@ class Account:
         self.commission += commission
         self.balance += effect.realized - commission
 
+    def adjust(self, amount: int) -> int:
+        """`amount` (a product) is in the balance, which is returned; no profit and no commission, though.
+
+        Raises: NotRepresentableError if the balance outgrows its field; nothing has moved.
+        """
+        self.balance = check_product(self.balance + amount)
+        return self.balance
+
 
 class AccountMicros(NamedTuple):
     """Money in micros, margin_level in percent micros; each rounded half to even, once."""

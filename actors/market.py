@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from actors.base import Actor
-from actors.feed import tick_position
 from actors.stream import StreamClient
 from protocol.codec import MarketKind, MarketPayload, decode_market
 from protocol.messages import HEAD, Data, Welcome
 from protocol.pipeline import MARKET
+from protocol.positions import tick_position
 from protocol.topics import BAR, TICK
 
 
@@ -26,7 +26,6 @@ class MarketHandler(Protocol):
     def on_bars(self, next_tick: int, payload: MarketPayload) -> None:
         """Bars that tick `next_tick` closed."""
         ...
-
 
     def on_end(self) -> None: ...
 

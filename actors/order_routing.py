@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Sequence
+from itertools import repeat
 
 from actors.base import Place
 from actors.fold import CancelRequested, OrderChanged
@@ -18,13 +20,13 @@ from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.page import Activity
-from actors.venues import Venue
+from actors.venues import Answer, Venue
 from actors.venues.paper import PaperVenue
-from protocol.codec import MarketPayload
+from actors.venues.policies import policies_of
+from protocol.codec import VOLUME, MarketPayload
 from protocol.orders import OrderStatus, Report
 from protocol.records import EngineRun, OrderPlace, OrderUpdate, Producer, Record
 from protocol.topics import TICK
-from protocol.units import decimal_to_micros
 from protocol.wal.format import Envelope
 
 
@@ -41,6 +43,8 @@ class OrderRouting(FoldingActor):
         """Orders whose tick this actor has not seen yet; they wait for it."""
         self.positions: deque[tuple[bytes, int, int]] = deque()
         """(market epoch, position, own append) of chunks whose answers are not durable yet."""
+        self.market_us = 0
+        """The time of the last tick."""
         self.is_ready = False
         self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0}
 
@@ -48,15 +52,14 @@ class OrderRouting(FoldingActor):
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
-        lots = {instrument.symbol: instrument.lot_micros for instrument in self.config.instruments}
-        lot_sizes = {index: lots[name] for index, (name, _) in enumerate(run.symbols) if name in lots}
-        self.venue = PaperVenue(lot_sizes, decimal_to_micros(self.config.order_routing.commission_per_lot))
+        self.venue = PaperVenue(policies_of(self.config, {index: name for index, (name, _) in enumerate(run.symbols)}))
         self.latch.adopt_router(os.getpid())
         self.journal.start()
         self.loop.after_turn(self._keep_page)
 
     def stop(self, run: EngineRun | None) -> None:
         if self.config.order_routing.on_stop == "cancel" and self.is_ready:
+            self._append(self.venue.end())  # no tick comes any more at which what is on its way could arrive
             for order_id in list(self.fold.tracker.open_orders):
                 self._cancel(order_id)
         super().stop(run)
@@ -72,17 +75,16 @@ class OrderRouting(FoldingActor):
                 if change.order.status is not OrderStatus.NEW:
                     self.sent.discard(change.order.order_id)
                     self.ended.discard(change.order.order_id)
-                elif self.is_ready and change.previous_status is OrderStatus.NEW:
+                elif self.is_ready and not change.order.parent_id:
                     self._route(change.order.place)
             elif isinstance(change, CancelRequested) and self.is_ready:
                 self._cancel(change.order_id)
 
     def on_caught_up(self) -> None:
         """The venue is a fold too: what was answered works again, what was not goes to it again (V2)."""
-        orders = list(self.fold.tracker.open_orders.values())
-        for order in orders:
-            if order.status is not OrderStatus.NEW:
-                self.venue.restore(order)
+        fold, orders = self.fold, list(self.fold.tracker.open_orders.values())
+        positions = {symbol_id: position.quantity for symbol_id, position in fold.account.positions.items()}
+        self._append(self.venue.restore(orders, positions, venue_us=fold.venue_us, run_venue_us=fold.run_venue_us))
         self.is_ready = True
         self.market.start()  # not before: a tick must find every working order in the venue
         for order in orders:
@@ -90,7 +92,7 @@ class OrderRouting(FoldingActor):
         self.ready(self.journal.lsn)
 
     def _resume(self, order: Order) -> None:
-        if order.status is OrderStatus.NEW and not order.cancel_requested:
+        if order.status is OrderStatus.NEW and not order.parent_id and not order.cancel_requested:
             self._route(order.place)
         elif order.cancel_requested:
             self._cancel(order.order_id)
@@ -116,11 +118,11 @@ class OrderRouting(FoldingActor):
             if self.latch.begin_send() and not self.fold.halted(self.latch.halt_token):
                 self.sent.add(place.order_id)
                 self.counters["sent"] += 1
-                updates = self.venue.place(place)
+                updates = self.venue.place(place, self.market_us)
             else:
                 self.ended.add(place.order_id)
                 self.counters["refused_by_latch"] += 1
-                updates = [OrderUpdate(place.order_id, Report.REJECT, reason="trading_halted")]
+                updates: list[Answer] = [OrderUpdate(place.order_id, Report.REJECT, reason="trading_halted")]
         finally:
             self.latch.end_send()
             self.page.set_activity(Activity.WORKING)
@@ -140,16 +142,16 @@ class OrderRouting(FoldingActor):
     def _cancel(self, order_id: int) -> None:
         self.counters["cancels"] += 1
         self.early.pop(order_id, None)
-        updates = self.venue.cancel(order_id)
+        updates = self.venue.cancel(order_id, self.market_us)
         order = self.fold.tracker.orders.get(order_id)
         if not updates and order is not None and self._is_approved(order.place):  # never left, and now it never will
             self.ended.add(order_id)
             updates = [OrderUpdate(order_id, Report.CANCEL)]
         self._append(updates)
 
-    def _append(self, updates: list[OrderUpdate]) -> None:
+    def _append(self, updates: Sequence[Answer]) -> None:
         for update in updates:
-            self.counters["fills"] += update.report is Report.FILL
+            self.counters["fills"] += isinstance(update, OrderUpdate) and update.report is Report.FILL
             self.journal.append(update)
 
     # The market: every tick goes to the venue.
@@ -157,8 +159,11 @@ class OrderRouting(FoldingActor):
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         on_tick = self.venue.on_tick
         tick = first_tick
-        for _, symbol_id, timestamp, bid, ask in TICK.iter_unpack(payload.records):
-            updates = on_tick(symbol_id, timestamp, bid, ask)
+        volumes = repeat((0,)) if payload.volumes is None else VOLUME.iter_unpack(payload.volumes)
+        ticks = TICK.iter_unpack(payload.records)
+        for (_, symbol_id, timestamp, bid, ask), (volume,) in zip(ticks, volumes, strict=False):
+            self.market_us = timestamp
+            updates = on_tick(symbol_id, timestamp, bid, ask, volume)
             if updates:
                 self._append(updates)
             if self.early:
@@ -168,6 +173,7 @@ class OrderRouting(FoldingActor):
     def on_end(self) -> None:
         for order_id in list(self.early):
             self._send(self.early.pop(order_id))
+        self._append(self.venue.end())
 
     def _send_early(self, position: int) -> None:
         epoch = self.market.epoch

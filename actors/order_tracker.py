@@ -6,6 +6,8 @@ raised: what to do about a venue that contradicts itself is a decision, not an a
 
 Final orders leave the open tables but stay in `orders`, because a rejected one may revive (V3), and their execution
 ids with them, because a venue may repeat them after any restart (F3): until `forget_ended`, which the venue allows.
+
+A bracket's exits become orders at their parent's first fill, without an ORDER_PLACE of their own (P4, brackets.py).
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from typing import Final
 
 import msgspec
 
+from actors.brackets import exit_ids, exits_of, has_exits
 from protocol.orders import FINAL_STATUSES, OrderStatus, OrderType, Report, Side, advance
 from protocol.records import OrderPlace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
+_REMARKS: Final = (Report.ACCEPT, Report.TRIGGER, Report.RESTATE)
 
 
 class Order(msgspec.Struct, eq=False, gc=False):
@@ -47,6 +51,14 @@ class Order(msgspec.Struct, eq=False, gc=False):
     """Sum of price x quantity over its fills."""
     cancel_requested: bool = False
     """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
+    parent_id: int = 0
+    """Of a bracket's exit: the order whose fills it protects."""
+    stop_price: int = 0
+    """Where its stop stands, if the venue has said so (RESTATE); else it is as placed."""
+    is_triggered: bool = False
+    """The venue said TRIGGER. A stop order with fills has been triggered too."""
+    accepted_us: int = 0
+    """The venue's time of its ACCEPT."""
 
     @classmethod
     def of(cls, place: OrderPlace) -> Order:
@@ -82,6 +94,11 @@ class Order(msgspec.Struct, eq=False, gc=False):
     def shown_price_float(self) -> float:
         """shown_price_micros for JSON, without its rounding."""
         return self.average_price_float if self.filled else self.limit_price / MICROS
+
+    def resize(self, quantity: int) -> None:
+        """A bracket's exit is for `quantity` from here on."""
+        self.quantity = quantity
+        self.place = msgspec.structs.replace(self.place, quantity=quantity)
 
     def __repr__(self) -> str:
         return (
@@ -139,9 +156,15 @@ class OrderTracker:
         return self._open_by_strategy.get(strategy_id, {}).values()
 
     def open_quantities(self, symbol_id: int) -> tuple[int, int]:
-        """(buy, sell) micros that open orders in the symbol may still fill."""
+        """(buy, sell) micros that open orders in the symbol may still fill.
+
+        A bracket's exits are left out: the venue lets them reduce only, whatever else fills, and a position that has
+        them may be closed all the same.
+        """
         buy = sell = 0
         for order in self.open_in_symbol(symbol_id):
+            if order.parent_id:
+                continue
             if order.side == Side.BUY:
                 buy += order.remaining
             else:
@@ -156,8 +179,8 @@ class OrderTracker:
         order = self.orders[order_id] = Order.of(place)
         if order_id > self.highest_id:
             self.highest_id = order_id
-        if place.stop_loss_order_id or place.take_profit_order_id:
-            self.highest_id = max(self.highest_id, place.stop_loss_order_id, place.take_profit_order_id)
+        if has_exits(place):
+            self.highest_id = max(self.highest_id, *exit_ids(place))
         self._open(order)
         return order
 
@@ -182,13 +205,15 @@ class OrderTracker:
                 return Impossible(update.order_id, "fill_without_execution_id")
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
+        elif report is Report.RESTATE and not update.price:
+            return Impossible(update.order_id, "restate_without_price")
         status = advance(order.status, report, order.quantity, order.filled, update.quantity)
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
         return Advance(order, status)
 
-    def commit(self, verdict: Advance, update: OrderUpdate) -> None:
-        """The report that `verdict` was about is in the tables."""
+    def commit(self, verdict: Advance, update: OrderUpdate) -> list[Order]:
+        """The report that `verdict` was about is in the tables; the exits that it has made orders, else nothing."""
         order, status = verdict.order, verdict.status
         was_final, is_final = order.status in FINAL_STATUSES, status in FINAL_STATUSES
         order.status = status
@@ -200,10 +225,42 @@ class OrderTracker:
             order.filled += quantity
             order.fills += 1
             order.fill_product += update.price * quantity
+        elif update.report in _REMARKS:
+            self._remark(order, update)
         if is_final and not was_final:
             self._close(order)
         elif was_final and not is_final:
             self._open(order)
+        return self._protect(order, update.quantity) if update.report is _FILL else []
+
+    def _remark(self, order: Order, update: OrderUpdate) -> None:
+        """What the venue needs again when it is built anew from the fold."""
+        if update.report is Report.ACCEPT:
+            order.accepted_us = update.venue_time
+        elif update.report is Report.TRIGGER:
+            order.is_triggered = True
+        else:
+            order.stop_price = update.price
+
+    def _protect(self, order: Order, quantity: int) -> list[Order]:
+        """After a fill: exits are made or enlarged; what an exit has filled its sibling loses (P4)."""
+        if order.parent_id:
+            for sibling in self._open_by_symbol.get(order.symbol_id, {}).values():
+                if sibling.parent_id == order.parent_id and sibling is not order:
+                    sibling.resize(sibling.quantity - quantity)
+        elif has_exits(order.place):
+            if order.fills == 1:
+                return [self._make_exit(place, order.order_id) for place in exits_of(order.place, quantity)]
+            for order_id in exit_ids(order.place):
+                if (child := self.open_orders.get(order_id)) is not None:
+                    child.resize(child.quantity + quantity)
+        return []
+
+    def _make_exit(self, place: OrderPlace, parent_id: int) -> Order:
+        exit_order = self.orders[place.order_id] = Order.of(place)
+        exit_order.parent_id = parent_id
+        self._open(exit_order)
+        return exit_order
 
     def restore(self, order: Order, execution_ids: Iterable[str]) -> None:
         """An open order of a checkpoint is in the tables."""

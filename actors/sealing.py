@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.clock import now_us
-from protocol.errors import WalError
+from protocol.errors import WalError, WalSyncError
 from protocol.settings import Keep
 from protocol.wal.sealed import tidy_sealed
 from protocol.wal.storage import RealStorage
@@ -49,4 +49,6 @@ class Sealing:
                 now_us=now_us(), has_room=self._has_room,
             )  # fmt: skip
         except (WalError, OSError) as error:  # the files are whole; only their room is not saved
-            self._log.warning("sealed_files_left", error=str(error))
+            fact = error.fact if isinstance(error, WalSyncError) else str(error)
+            hint = "the engine and its journal go on, and the next roll tries again; see to the disk (space, health)"
+            self._log.warning("sealed_files_left", error=fact, hint=hint)

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from actors.base import Actor
-from actors.feed import PHASE_BAR
+from actors.desk import TIMER_MIN_S
 from actors.page import Activity
 from actors.strategies import Bar, Strategy, Tick
 from protocol.codec import VOLUME, MarketPayload
+from protocol.positions import PHASE_BAR
 from protocol.state import FeedState
 from protocol.topics import BAR, TICK, TICK_DTYPE
 from protocol.units import MICROS
 
-TIMER_MIN_S: Final = 0.001
 NOTHING_SEEN: Final = FeedState(b"", 0, 0, 0)
 
 

@@ -348,13 +348,16 @@ class Wal(Actor):
     # Checkpoints.
 
     def _begin_checkpoint(self) -> None:
-        if self.journal.durable_lsn < self.journal.tail_lsn:
+        tail = self.journal.tail_lsn
+        asked = self.checkpoints.whom_to_ask(self.server.consumers.values(), tail, monotonic_s())
+        if not asked:
+            return
+        if self.journal.durable_lsn < tail:
             self._sync()
-        asked = self.checkpoints.begin(self.server.consumers.values(), self.journal.tail_lsn, monotonic_s())
-        if self.checkpoints.attempt is not None:
-            for consumer in asked:
-                self.server.tell(consumer, self.checkpoints.attempt.barrier)
-            self.loop.after(BARRIER_MAX_S, lambda: None)  # wakes the loop; the commit at the turn's end sees the time
+        barrier = self.checkpoints.begin(asked, tail, monotonic_s())
+        for consumer in asked:
+            self.server.tell(consumer, barrier)
+        self.loop.after(BARRIER_MAX_S, lambda: None)  # wakes the loop; the commit at the turn's end sees the time
 
     def _checkpoint(self) -> None:
         """R4: the CHECKPOINT has the barrier's LSN + 1, and is released only when the roll is on disk."""

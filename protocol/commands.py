@@ -154,8 +154,6 @@ class HealthReply(Reply, frozen=True, kw_only=True):
     children: list[ChildRow]
 
 
-
-
 _ENCODER: Final = msgspec.json.Encoder()
 
 

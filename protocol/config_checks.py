@@ -20,6 +20,9 @@ NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
+TIME_PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d"
+COUNT_MAX: Final = 10**9
+"""Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
 
 
 def check_config(config: Config) -> list[str]:
@@ -30,6 +33,7 @@ def check_config(config: Config) -> list[str]:
         *_check_market_data(config),
         *_check_strategies(config),
         *_check_limits(config),
+        *_check_paper_venue(config),
         *_check_endpoints(config),
     ]
 
@@ -75,6 +79,8 @@ def _check_instruments(config: Config) -> list[str]:
             *_check_exact(f"{path}.tick_size", instrument.tick_size, positive=True),
             *_check_exact(f"{path}.lot_size", instrument.lot_size, positive=True),
             *_check_exact(f"{path}.multiplier", instrument.multiplier, positive=True),
+            *_check_exact(f"{path}.swap_long", instrument.swap_long),
+            *_check_exact(f"{path}.swap_short", instrument.swap_short),
         ]
         mistakes += inexact
         if not inexact and instrument.lot_micros * instrument.multiplier_micros % MICROS:
@@ -173,16 +179,13 @@ def _check_strategies(config: Config) -> list[str]:
 
 
 def _check_limits(config: Config) -> list[str]:
-    risk, routing, supervisor = config.risk, config.order_routing, config.supervisor
+    risk, supervisor = config.risk, config.supervisor
     mistakes = [
         *_check_exact("risk.max_position_per_symbol", risk.max_position_per_symbol, positive=True),
         *_check_exact("risk.max_drawdown", risk.max_drawdown),
-        *_check_exact("order_routing.commission_per_lot", routing.commission_per_lot),
     ]
     if risk.max_drawdown is not None and risk.max_drawdown >= 0:
         mistakes.append(f"risk.max_drawdown = {risk.max_drawdown}: a loss, so below 0")
-    if routing.commission_per_lot < 0:
-        mistakes.append(f"order_routing.commission_per_lot = {routing.commission_per_lot}: 0 or more")
     for path, value, least in (
         ("risk.max_signal_age_ms", risk.max_signal_age_ms, 1),
         ("wal.interval_ms", config.wal.interval_ms, 1),
@@ -201,6 +204,39 @@ def _check_limits(config: Config) -> list[str]:
         config.wal.keep_rule  # noqa: B018
     except ValueError:
         mistakes.append(f'wal.keep = {config.wal.keep!r}: "all", a number of files, or an age such as "30d" or "12h"')
+    return mistakes
+
+
+def _check_paper_venue(config: Config) -> list[str]:
+    routing, mistakes = config.order_routing, []
+    for key in ("commission_per_lot", "commission_rate", "commission_minimum"):
+        value = getattr(routing, key)
+        mistakes += _check_exact(f"order_routing.{key}", value)
+        if value < 0:
+            mistakes.append(f"order_routing.{key} = {value}: 0 or more")
+    for key, least in (("latency_us", 0), ("slippage_ticks", 0), ("trail_step_ticks", 1)):
+        number = getattr(routing, key)
+        if not least <= number <= COUNT_MAX:
+            mistakes.append(f"order_routing.{key} = {number}: {least} to {COUNT_MAX}")
+    for key in ("day_end", "swap_rollover"):
+        if not re.fullmatch(TIME_PATTERN, getattr(routing, key)):
+            mistakes.append(f'order_routing.{key} = {getattr(routing, key)!r}: a time of the UTC day such as "22:00"')
+    return mistakes + _check_participation(config)
+
+
+def _check_participation(config: Config) -> list[str]:
+    """A share of the volume needs a feed that has volumes; what only the rows show, market_data looks at."""
+    share, market = config.order_routing.max_participation, config.market_data
+    if share is None:
+        return []
+    path = f"order_routing.max_participation = {share}"
+    if not 0 < share <= 1:
+        return [f"{path}: above 0, up to 1"]
+    mistakes = _check_exact("order_routing.max_participation", share)
+    if not market.is_file:
+        mistakes.append(f"{path}: market_data.source = {market.source!r} has no volumes")
+    elif market.source == "csv" and market.format == "bid_ask":
+        mistakes.append(f"{path}: market_data.format = 'bid_ask' has no volumes")
     return mistakes
 
 

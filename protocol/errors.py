@@ -68,7 +68,14 @@ class WalLockedError(WalError):
 
 
 class WalSyncError(WalError):
-    """A write or sync failed. It is final: the file is not written again by this process."""
+    """A write or sync failed. It is final: the file is not written again by this process.
+
+    `fact` says what failed, without the advice: where the journal goes on all the same, that would mislead.
+    """
+
+    def __init__(self, fact: str, advice: str = "") -> None:
+        self.fact, self.advice = fact, advice
+        super().__init__(f"{fact}. {advice}" if advice else fact)
 
 
 class WalCorruptError(WalError):

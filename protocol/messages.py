@@ -116,6 +116,25 @@ class State(Message, frozen=True, tag=9):
     lsn: int
 
 
+# The replay ring (seams P): tokens in the journal and signals pipes.
+
+
+class Grant(Message, frozen=True, tag=10):
+    """order_routing -> wal -> risk and all strategies: the venue has done everything up to `venue`; go to `horizon`."""
+
+    venue: int
+    horizon: int
+    lsn: int = 0
+    """wal: of the last record before it; whoever hears it has folded up to here."""
+
+
+class Done(Message, frozen=True, tag=11):
+    """risk -> wal -> order_routing: what was to be appended up to `position` is; the venue may go there."""
+
+    position: int
+    lsn: int = 0
+
+
 # Signals (strategy -> risk).
 
 
@@ -151,6 +170,12 @@ class Intent(Message, frozen=True, tag=18):
     stop_loss: int = 0
     take_profit: int = 0
     order_id: int = 0
+
+
+class Reached(Message, frozen=True, tag=19):
+    """Replay: the answer to a GRANT; all hooks up to `position` have returned, their signals stand before this."""
+
+    position: int
 
 
 SIGNAL_ORDER: Final = 0
@@ -252,14 +277,15 @@ class Children(Message, frozen=True, tag=43):
 
 
 class Parked(Message, frozen=True, tag=44):
-    """A strategy died too often and stays down; risk cancels its orders."""
+    """A strategy stays down: it died too often, or says of itself that it may not go on without a saved state. risk
+    cancels its orders, market_data waits for it no longer."""
 
     strategy: str
 
 
 type_union = (
-    Hello | Welcome | Data | Credit | Append | Reset | SayHello | Barrier | State
-    | SignalHello | SignalWelcome | Intent
+    Hello | Welcome | Data | Credit | Append | Reset | SayHello | Barrier | State | Grant | Done
+    | SignalHello | SignalWelcome | Intent | Reached
     | Loaded | Failed | Go | Ready | Stop | Stopped | Detach | Detached | Ask | Statistics | Peer | Children | Parked
 )  # fmt: skip
 

@@ -91,12 +91,17 @@ class Report(IntEnum):
     CANCEL = 3
     REJECT = 4
     EXPIRE = 5
+    TRIGGER = 6
+    """Its stop was reached, and it waits for its limit or for volume; a fill says so too."""
+    RESTATE = 7
+    """Its stop stands at `price` now: a trailing stop has moved."""
 
 
 _S, _R = OrderStatus, Report
 _FILL: Final = Report.FILL
 _FILLED: Final = OrderStatus.FILLED
 _OPEN: Final = (_S.NEW, _S.PENDING_NEW, _S.ACCEPTED, _S.PARTIALLY_FILLED)
+_WORKING: Final = (_S.ACCEPTED, _S.PARTIALLY_FILLED)
 
 # (status, report) -> next status. FILL is PARTIALLY_FILLED here; it becomes FILLED when nothing is left.
 # A pair that is not in the table is an impossible report.
@@ -113,6 +118,7 @@ TRANSITIONS: Final[dict[tuple[OrderStatus, Report], OrderStatus]] = {
     **{(status, _R.EXPIRE): _S.EXPIRED for status in _OPEN},
     (_S.NEW, _R.REJECT): _S.REJECTED,
     (_S.PENDING_NEW, _R.REJECT): _S.REJECTED,
+    **{(status, report): status for status in _WORKING for report in (_R.TRIGGER, _R.RESTATE)},
 }
 
 

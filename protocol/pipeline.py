@@ -41,7 +41,8 @@ JOURNAL: Final = Pipe(
     pattern="ROUTER/DEALER stream",
     binds="wal",
     connects=("risk", "order_routing", "gateway", "strategy"),
-    messages=("HELLO", "WELCOME", "DATA", "CREDIT", "APPEND", "RESET", "SAY_HELLO", "BARRIER", "STATE"),
+    messages=("HELLO", "WELCOME", "DATA", "CREDIT", "APPEND", "RESET", "SAY_HELLO", "BARRIER", "STATE",
+              "GRANT", "DONE"),
     limit=64,
     when_full="the tail waits for credit; appends wait in the producer's pending, which refuses when full",
 )
@@ -50,7 +51,7 @@ SIGNALS: Final = Pipe(
     pattern="ROUTER/DEALER",
     binds="risk",
     connects=("strategy",),
-    messages=("SIGNAL_HELLO", "SIGNAL_WELCOME", "INTENT"),
+    messages=("SIGNAL_HELLO", "SIGNAL_WELCOME", "INTENT", "REACHED"),
     limit=10_000,
     when_full="the signal is refused at once (`signals_full`), and on_order says so",
 )

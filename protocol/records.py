@@ -61,6 +61,10 @@ class RunEvent(IntEnum):
     STOP = 1
 
 
+class AdjustKind(IntEnum):
+    SWAP = 0
+
+
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Base of all records. They hold values, so no cycle can begin in one: the collector need not look at them."""
 
@@ -115,6 +119,13 @@ class OrderPlace(Record, frozen=True):
     market_epoch: bytes = b""
     market_position: int = 0
     """Of the tick that caused the signal (P1: 3 x tick + phase)."""
+    trail: int = 0
+    """A STOP's distance from the best price since it works; 0: it stands still."""
+    expire_us: int = 0
+    """GTD: the market's time from which it works no more."""
+    oco: int = 0
+    """The number of the strategy's signal with whose order this one shares an OCO group; 0: none, or the group's
+    first."""
 
 
 class OrderCancel(Record, frozen=True):
@@ -127,10 +138,11 @@ class OrderCancel(Record, frozen=True):
 
 
 class BalanceChange(Record, frozen=True):
-    """Derived (F1): what a fill did to the balance."""
+    """Derived (F1): what a fill or an ADJUST did to the balance."""
 
     cause_lsn: int
     order_id: int
+    """0: an ADJUST."""
     profit: bytes
     commission: bytes
     balance: bytes
@@ -144,6 +156,7 @@ class OrderUpdate(Record, frozen=True):
     report: Report
     execution_id: str = ""
     price: int = 0
+    """Of this fill; RESTATE: where the stop stands now."""
     quantity: int = 0
     """Of this fill."""
     commission: int = 0
@@ -212,6 +225,20 @@ class Checkpoint(Record, frozen=True):
         return next(((lsn, state) for owner, lsn, state in self.states if owner == name), None)
 
 
+class Adjust(Record, frozen=True):
+    """Money that no fill moved: the venue charged or credited it."""
+
+    kind: AdjustKind
+    symbol_id: int
+    amount: bytes
+    """Product in the account's currency, added to the balance."""
+    quantity: int = 0
+    """The position that it was reckoned on, signed."""
+    nights: int = 0
+    """SWAP: how many it was reckoned for."""
+    venue_time: int = 0
+
+
 class SignalRefused(Record, frozen=True):
     """risk refused a signal, and why."""
 
@@ -235,6 +262,7 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.RISK_VIOLATION: RiskViolation,
     EntryType.ENGINE_RUN: EngineRun,
     EntryType.SIGNAL_REFUSED: SignalRefused,
+    EntryType.ADJUST: Adjust,
 }
 """The record types that this version writes and reads."""
 
@@ -266,6 +294,8 @@ def decode_record(entry_type: int, data: bytes | memoryview) -> Record:
 __all__ = [
     "FIRST_STRATEGY",
     "RECORD_TYPES",
+    "Adjust",
+    "AdjustKind",
     "BalanceChange",
     "Checkpoint",
     "EngineRun",

@@ -26,6 +26,17 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     """Base of all sections: unknown keys are mistakes."""
 
 
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday")
+
+
+def time_of_day_us(text: str) -> int:
+    """Microseconds after midnight of `HH:MM`. Raises: ValueError."""
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", text)
+    if match is None:
+        raise ValueError(text)
+    return (int(match[1]) * 60 + int(match[2])) * 60_000_000
+
+
 class EngineSettings(Section, frozen=True, kw_only=True):
     name: str = "seawall"
     mode: Literal["paper", "live", "replay"] = "paper"
@@ -44,6 +55,10 @@ class InstrumentSettings(Section, frozen=True, kw_only=True):
     lot_size: Decimal
     quote_currency: str | None = None
     multiplier: Decimal = Decimal(1)
+    swap_long: Decimal = Decimal(0)
+    """paper: account currency that a long position gets per lot and night (a cost is negative) …"""
+    swap_short: Decimal = Decimal(0)
+    """… and a short one."""
 
     @property
     def tick_micros(self) -> int:
@@ -97,6 +112,8 @@ class MarketDataSettings(Section, frozen=True, kw_only=True):
     """parquet: of a time column of integers whose name does not end in its unit (`timestamp_ms` does)."""
     integer_prices: Literal["units", "micros", "nanos"] | None = None
     """parquet: what one of a price column of integers is worth: 1, 1e-6 or 1e-9."""
+    ohlc_path: Literal["by_close", "high_first", "low_first"] = "by_close"
+    """ohlc: in which order a bar is taken to have met its high and its low."""
     on_bad_row: Literal["error", "skip"] = "error"
     bars: list[int] = []
     """Timeframes in minutes."""
@@ -140,8 +157,39 @@ class RiskSettings(Section, frozen=True, kw_only=True):
 
 class OrderRoutingSettings(Section, frozen=True, kw_only=True):
     venue: Literal["paper"] = "paper"
+    latency_us: int = 0
+    """paper: of the data's time, from an order's sending to its arrival."""
     commission_per_lot: Decimal = Decimal(0)
+    commission_rate: Decimal = Decimal(0)
+    """Of the value traded: 0.0002 is two basis points."""
+    commission_minimum: Decimal = Decimal(0)
+    commission_minimum_per: Literal["order", "fill"] = "order"
+    slippage_ticks: int = 0
+    """paper: by which market and stop orders fill worse than the quote."""
+    max_participation: Decimal | None = None
+    """paper: the share of each tick's volume that orders may take; None: size is not modelled."""
+    day_end: str = "00:00"
+    """paper: when DAY orders end, UTC."""
+    swap_rollover: str = "22:00"
+    """paper: from when on a position has been held one night more, UTC."""
+    swap_triple: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "none"] = "wednesday"
+    """The rollover that counts three nights, so that the weekend's count none; none: each day's counts one."""
+    trail_step_ticks: int = 1
+    """paper: a trailing stop moves when it can move so far; each move is a record."""
     on_stop: Literal["keep", "cancel"] = "keep"
+
+    @property
+    def day_end_us(self) -> int:
+        return time_of_day_us(self.day_end)
+
+    @property
+    def swap_rollover_us(self) -> int:
+        return time_of_day_us(self.swap_rollover)
+
+    @property
+    def swap_triple_weekday(self) -> int | None:
+        """Monday is 0."""
+        return None if self.swap_triple == "none" else WEEKDAYS.index(self.swap_triple)
 
 
 class Keep(NamedTuple):

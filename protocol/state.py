@@ -45,6 +45,10 @@ class OrderState(msgspec.Struct, array_like=True, frozen=True):
     fill_product: bytes
     cancel_requested: bool
     execution_ids: tuple[str, ...]
+    parent_id: int = 0
+    stop_price: int = 0
+    is_triggered: bool = False
+    accepted_us: int = 0
 
 
 class FoldState(msgspec.Struct, array_like=True, frozen=True):
@@ -60,6 +64,8 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     orders: tuple[OrderState, ...]
     owed: tuple[tuple[int, bytes], ...]
     answered: tuple[tuple[int, tuple[int, ...]], ...]
+    venue_times: tuple[int, int] | None = None
+    """The venue's time of the newest record that has one: of all, and of this run (0: none). None: an older version."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):
@@ -74,10 +80,36 @@ class FeedState(msgspec.Struct, array_like=True, frozen=True):
     """… and bars."""
 
 
+class SignalState(msgspec.Struct, array_like=True, frozen=True):
+    number: int
+    symbol: str
+    side: str
+    quantity: float
+
+
+class AskedState(msgspec.Struct, array_like=True, frozen=True):
+    """A signal that was sent and not answered."""
+
+    intent: bytes
+    """The message to risk."""
+    signal: SignalState
+    cancel: SignalState | None
+    """What is to cancel it when it has become an order."""
+
+
+class UntoldState(msgspec.Struct, array_like=True, frozen=True):
+    """A signal that never left, of which on_order had not been told yet."""
+
+    signal: SignalState
+    reason: str
+
+
 class StrategyState(msgspec.Struct, array_like=True, frozen=True):
     feed: FeedState
     saved: Any
     """What `save()` gave: JSON-like values."""
+    asked: tuple[AskedState, ...] = ()
+    untold: tuple[UntoldState, ...] = ()
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -88,9 +120,12 @@ encode_state = _ENCODER.encode
 
 
 def encode_strategy_state(state: StrategyState) -> bytes:
-    """Raises: TypeError, for the strategy's author, if what `save` gave cannot be written."""
+    """Without the last two fields where both are empty, as versions wrote it that had none.
+
+    Raises: TypeError, for the strategy's author, if what `save` gave cannot be written.
+    """
     try:
-        return encode_state(state)
+        return encode_state(state if state.asked or state.untold else (state.feed, state.saved))
     except (TypeError, OverflowError, RecursionError) as error:
         raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
 

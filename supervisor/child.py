@@ -15,7 +15,7 @@ import zmq
 
 from actors.base import ChildSpec
 from protocol.errors import ExitCode
-from protocol.messages import Failed, Statistics
+from protocol.messages import Detached, Failed, Message, Parked, Statistics, Stopped
 from supervisor.restart import RestartPolicy
 
 
@@ -114,6 +114,8 @@ class Child:
         self.statistics: Statistics | None = None
         self.statistics_round = 0
         self.detached: set[str] = set()
+        self.stays_down = False
+        """By its own word, of its present life."""
         self.stopped = False
         self.meter: Any = None
 
@@ -135,7 +137,7 @@ class Child:
         self.failure = None
         self.statistics = None
         self.detached = set()
-        self.stopped = False
+        self.stopped = self.stays_down = False
         self.meter = None
 
     @property
@@ -149,6 +151,21 @@ class Child:
         if self.failure is None and self.name == "wal" and code in (ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT):
             return Failed(code, "it ended with this code; its log says why")
         return self.failure
+
+    def take(self, message: Message, question: int) -> None:
+        """What it has said of itself is known; `question` is the newest round of ASKs."""
+        if isinstance(message, Failed):
+            self.failure = message
+        elif isinstance(message, Stopped):
+            self.lsn, self.stopped = message.lsn, True
+        elif isinstance(message, Detached):
+            self.lsn = message.lsn
+            self.detached.add(message.part)
+        elif isinstance(message, Parked):
+            self.stays_down = True
+        elif isinstance(message, Statistics):
+            self.statistics, self.statistics_round = message, question
+            self.lsn = max(self.lsn, message.lsn)
 
     def kill(self) -> None:
         if self.life is not None and self.is_alive:

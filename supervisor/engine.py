@@ -24,7 +24,8 @@ from protocol.config_checks import check_config
 from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, WalError, WireError
 from protocol.records import decode_record
 from protocol.settings import Config, encode_config
-from protocol.wal.journal import JOURNAL_NAME, read_journal
+from protocol.wal.journal import read_journal
+from protocol.wal.names import JOURNAL_NAME
 from supervisor.summary import print_summary
 from supervisor.supervision import Supervisor
 

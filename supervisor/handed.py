@@ -21,8 +21,9 @@ FAILURE: Final = "failure"
 
 
 def make_spec(
-    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *, inproc: bool
-) -> ChildSpec:
+    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *,
+    inproc: bool, is_restart: bool = False,
+) -> ChildSpec:  # fmt: skip
     """All that the child needs to begin; `ipc` is the private directory of the sockets."""
     ends = end_order(config)
     return ChildSpec(
@@ -35,6 +36,7 @@ def make_spec(
         lock_fd=-1 if inproc else lock_fd,
         control_endpoint=f"ipc://{ipc}/control" if name == "gateway" else "",
         config=config,
+        is_restart=is_restart,
     )
 
 

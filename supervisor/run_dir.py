@@ -21,6 +21,7 @@ from actors.base import page_path
 from actors.latch import LATCH_NAME, Latch
 from actors.page import HealthPage
 from protocol.pipeline import IPC_PATH_MAX
+from protocol.wal.names import JOURNAL_NAME
 
 SHORT_PREFIX: Final = "seawall-"
 LONGEST_SOCKET_NAME: Final = "supervisor"
@@ -63,7 +64,7 @@ def _is_our_short_directory(target: Path) -> bool:
 
 def journal_exists(run_dir: Path) -> bool:
     with contextlib.suppress(OSError):
-        return (run_dir / "wal" / "journal.wal").stat().st_size > 0
+        return (run_dir / "wal" / JOURNAL_NAME).stat().st_size > 0
     return False
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 import zmq
 
-from actors.base import Loop, page_path, receive_all
+from actors.base import Loop, page_path
 from actors.clock import monotonic_s
 from actors.latch import LatchError
 from actors.page import HealthPage
@@ -28,33 +28,23 @@ from protocol.errors import (
     RestartLimitError,
     StopRequestedError,
     SupervisionError,
-    WireError,
 )
 from protocol.messages import (
-    Ask,
-    Children,
     Detach,
-    Detached,
-    Failed,
     Go,
     Loaded,
     Message,
-    Parked,
-    Peer,
     Ready,
-    Statistics,
     Stop,
-    Stopped,
-    decode_message,
-    encode_message,
 )
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config
 from supervisor.boot import STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
+from supervisor.control import ControlPipe
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
-from supervisor.health import observe, quiet_state
+from supervisor.health import quiet_state
 from supervisor.lock import RunDirLock
 from supervisor.restart import RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
@@ -93,7 +83,6 @@ class Supervisor:
         self._stopping = False
         self._released: set[str] = set()
         """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
-        self._round = 0
         self._wakeup_read, self._wakeup_write = os.pipe()
         os.set_blocking(self._wakeup_write, False)
 
@@ -148,11 +137,9 @@ class Supervisor:
         self.page.begin_life(self.page.next_incarnation, os.getpid())
         self.loop = Loop(self.page)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._control = self.context.socket(zmq.ROUTER)
-        self._control.setsockopt(zmq.LINGER, 0)
-        self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._control.bind(pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name))
-        self.loop.on_readable(self._control, self._on_control)
+        endpoint = pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name)
+        self._control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
+        self.loop.on_readable(self._control.socket, self._control.receive)
         self.loop.on_readable(self._wakeup_read, self._on_wakeup)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
         settings = config.supervisor
@@ -188,19 +175,13 @@ class Supervisor:
             self._reap()
             if is_file and not self.stop_by and monotonic_s() - asked_s >= DRAIN_POLL_S:
                 asked_s = monotonic_s()
-                seen = quiet_state(self.children.values(), self._round)
+                seen = quiet_state(self.children.values(), self._control.question)
                 if seen is not None and seen == last_seen:
                     self.stop_by = END_OF_DATA
                     if self.parked:
                         self.exit_code = ExitCode.FAILURE  # the rows were read, but not by all
                 last_seen = seen
-                self._ask_all()
-
-    def _ask_all(self) -> None:
-        self._round += 1
-        for child in self.children.values():
-            if child.phase is ChildPhase.READY:
-                self._tell(child, Ask())
+                self._control.ask_all()
 
     def _stop(self) -> None:
         """The ten documented steps; a child that is gone has done its step."""
@@ -223,14 +204,14 @@ class Supervisor:
         if step.action is StopAction.DETACH:
             asked = [child for child in children if child.phase is ChildPhase.READY and child.is_alive]
             for child in asked:
-                self._tell(child, Detach(step.part))
+                self._control.tell(child, Detach(step.part))
             for child in asked:
                 self._wait_quietly(lambda child=child: step.part in child.detached or not child.is_alive, deadline)
         elif step.role == "wal":
             self._stop_wal(children[0], deadline)
         else:
             for child in children:
-                self._tell(child, Stop())
+                self._control.tell(child, Stop())
                 if child.phase is ChildPhase.SPAWNED:
                     child.kill()  # it cannot hear yet, and has begun nothing
             for child in children:
@@ -246,7 +227,7 @@ class Supervisor:
                 self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
             else:
                 wal.kill()  # it has begun nothing, and may not hear yet
-            self._tell(wal, Stop(run))
+            self._control.tell(wal, Stop(run))
             self._end(wal, deadline)
             if wal.stopped:
                 return
@@ -282,7 +263,7 @@ class Supervisor:
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()
         if hasattr(self, "_control"):
-            self._control.close(0)
+            self._control.close()
             self.context.term()
         if hasattr(self, "ipc"):
             remove_ipc(self.run_dir)
@@ -297,7 +278,7 @@ class Supervisor:
         self._stopping = True
         for child in self.children.values():
             if self.inproc:
-                self._tell(child, Stop())
+                self._control.tell(child, Stop())
             child.kill()
         deadline = monotonic_s() + KILL_WAIT_S
         for child in self.children.values():
@@ -334,7 +315,9 @@ class Supervisor:
     def _spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         here = (self.boot_id, self.ipc, self._lock_fd)
-        spec = make_spec(self.config, child.name, incarnation, *here, inproc=self.inproc)
+        spec = make_spec(
+            self.config, child.name, incarnation, *here, inproc=self.inproc, is_restart=self.is_ready
+        )
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
             return
@@ -345,14 +328,14 @@ class Supervisor:
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING
-        self._tell(child, Go(self.run_record))
+        self._control.tell(child, Go(self.run_record))
 
     def _reap(self) -> None:
         """J5: a child's next life begins only after the last one has been reaped."""
         for child in self.children.values():
             if child.phase in (ChildPhase.DEAD, ChildPhase.PARKED, ChildPhase.STOPPED) or child.is_alive:
                 continue
-            self._on_control()  # its last word may still be in the pipe
+            self._control.receive()  # its last word may still be in the pipe
             if not self._stopping:
                 self._on_death(child)
 
@@ -367,8 +350,8 @@ class Supervisor:
             return
         pause = child.policy.pause_after_death(monotonic_s())
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
-        if self.is_ready and self._parks_at_once(child.name):
-            self._park(child, 'on_restart = "parked"')
+        if child.stays_down:
+            self._park(child, 'on_restart = "parked", and it has no saved state')
         elif self.is_ready and self.config.market_data.is_file and words and words == child.last_words:
             self._past_limit(child, f"{child.name} failed twice in the same way: {words}")
         elif pause is None:
@@ -389,9 +372,6 @@ class Supervisor:
             self.log.error("ready_timeout", name=child.name)
             child.kill()
 
-    def _parks_at_once(self, name: str) -> bool:
-        return any(name == f"strategy.{s.name}" and s.on_restart == "parked" for s in self.config.strategies)
-
     def _past_limit(self, child: Child, message: str = "") -> None:
         settings = self.config.supervisor
         message = message or f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
@@ -405,13 +385,7 @@ class Supervisor:
         child.phase = ChildPhase.PARKED
         self.parked[child.name] = reason
         self.log.error("child_parked", name=child.name, reason=reason)
-        for other in self.children.values():
-            self._tell_parked(other, child)
-
-    def _tell_parked(self, child: Child, parked: Child) -> None:
-        """risk cancels its orders, market_data waits for it no longer; both forget that when they die."""
-        if child.name in ("risk", "market_data"):
-            self._tell(child, Parked(parked.name.partition(".")[2]))
+        self._control.tell_of_parked(child)
 
     def _give_up(self, code: ExitCode, message: str, by: str = FAILURE) -> None:
         self.log.error("engine_gives_up", reason=message, exit_code=int(code))
@@ -429,19 +403,7 @@ class Supervisor:
             child.life = None
         child.phase = phase
 
-    # The control pipe.
-
-    def _on_control(self) -> None:
-        for frames in receive_all(self._control):
-            try:
-                message = decode_message(frames[-1])
-            except WireError:
-                self.log.error("bad_control_message", sender=frames[0])
-                continue
-            name, _, incarnation = frames[0].decode("utf-8", "replace").rpartition("#")
-            child = self.children.get(name)
-            if child is not None and incarnation == str(child.incarnation):
-                self._take(child, message)
+    # What the children say.
 
     def _take(self, child: Child, message: Message) -> None:
         if isinstance(message, Loaded):
@@ -450,16 +412,8 @@ class Supervisor:
                 self._go(child)
         elif isinstance(message, Ready):
             self._on_child_ready(child, message)
-        elif isinstance(message, Failed):
-            child.failure = message
-        elif isinstance(message, Stopped):
-            child.lsn, child.stopped = message.lsn, True
-        elif isinstance(message, Detached):
-            child.lsn = message.lsn
-            child.detached.add(message.part)
-        elif isinstance(message, Statistics):
-            child.statistics, child.statistics_round = message, self._round
-            child.lsn = max(child.lsn, message.lsn)
+        else:
+            child.take(message, self._control.question)
 
     def _on_child_ready(self, child: Child, message: Ready) -> None:
         child.phase = ChildPhase.READY
@@ -468,32 +422,17 @@ class Supervisor:
             self.run_record = message.run
             self.start_lsn = self.start_lsn or message.lsn
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
-        for parked in self.children.values():
-            if parked.phase is ChildPhase.PARKED:
-                self._tell_parked(child, parked)
+        self._control.tell_of_all_parked(child)
         if self.is_ready:
-            for other in self.children.values():
-                if other is not child and other.phase is ChildPhase.READY:
-                    self._tell(other, Peer(child.name, child.incarnation))
-            self._tell_children()
+            self._control.tell_of_life(child)
+            self._control.tell_children()
 
     def _on_wakeup(self) -> None:
         os.read(self._wakeup_read, 64)
-
-    def _tell(self, child: Child, message: Message) -> None:
-        try:
-            self._control.send_multipart([child.identity, encode_message(message)], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self.log.debug("child_unreachable", name=child.name, message=type(message).__name__)
 
     def _look_after(self) -> None:
         """Once a second: ask every child how it is, and tell the gateway."""
         if self.is_ready and not self._stopping:
             if not self.config.market_data.is_file:
-                self._ask_all()
-            self._tell_children()
-
-    def _tell_children(self) -> None:
-        gateway = self.children["gateway"]
-        if gateway.phase is ChildPhase.READY:
-            self._tell(gateway, Children(tuple(observe(child) for child in self.children.values())))
+                self._control.ask_all()
+            self._control.tell_children()

@@ -258,6 +258,8 @@ class SimulatedDisk:
         self.whole_sectors = whole_sectors
         self.calls = 0
         """How many calls could have failed so far."""
+        self.faults = 0
+        """How many calls have met one."""
         self.retries = 0
         """Writes, syncs and truncations of a file that had failed before."""
         self._names: dict[Path, _Inode] = {}
@@ -340,7 +342,10 @@ class SimulatedDisk:
         """Another call that can fail: the fault that it meets, if this is the one."""
         self.check_alive()
         self.calls += 1
-        return self._fault if self.calls == self._fail_at_call else None
+        if self.calls != self._fail_at_call:
+            return None
+        self.faults += 1
+        return self._fault
 
     def fail(self, fault: Fault, call: str, error: type[WalError] = WalSyncError) -> NoReturn:
         if fault is Fault.DEATH:

@@ -24,7 +24,7 @@ from protocol.records import (
     encode_record,
     entry_type_of,
 )
-from protocol.state import FeedState, StrategyState, encode_state
+from protocol.state import FeedState, StrategyState, encode_state, encode_strategy_state
 from protocol.units import MICROS, product_to_bytes
 from protocol.wal.format import Envelope
 from protocol.wal.journal import Journal, NewEntry
@@ -108,7 +108,7 @@ def write_trades(run_dir: Path) -> Path:
     for record in _BEFORE:
         writer.add(record)
     lsn, sma = journal.tail_lsn, StrategyState(FeedState(_EPOCH, 9, 9, 9), {"bids": [1.1, 1.2]})
-    states = [("risk", lsn, encode_state(take_state(writer.fold))), ("strategy.sma", lsn, encode_state(sma))]
+    states = [("risk", lsn, encode_state(take_state(writer.fold))), ("strategy.sma", lsn, encode_strategy_state(sma))]
     assert journal.checkpoint(START_US + CHECKPOINT_LSN * 1_000_000, states) == CHECKPOINT_LSN
     writer.fold.lsn = CHECKPOINT_LSN
     for record in _AFTER:

@@ -52,12 +52,21 @@ def make_block(
 
 
 def bar_block(
-    times: Integers, symbol_id: int, prices: Sequence[Integers], volumes: Integers | None, spans: Integers
+    times: Integers,
+    symbol_id: int,
+    prices: Sequence[Integers],
+    volumes: Integers | None,
+    spans: Integers,
+    ohlc_path: str = "by_close",
 ) -> Block:
-    """Four ticks a bar over its span of time, as csv_rows.bar_ticks has them."""
+    """Four ticks a bar, bid = ask, at 0, 1/4, 1/2 and 3/4 of its span of time: open, the two extremes, close.
+
+    `by_close`: the low comes first if the bar closes at its open or above, else the high. The volume is shared out
+    equally, to the last micro: what four do not divide goes to the first ticks.
+    """
     opened, high, low, close = prices
-    rises = close >= opened
-    four = np.stack([opened, np.where(rises, low, high), np.where(rises, high, low), close], axis=1).ravel()
+    low_first = {"by_close": close >= opened, "low_first": True, "high_first": False}[ohlc_path]
+    four = np.stack([opened, np.where(low_first, low, high), np.where(low_first, high, low), close], axis=1).ravel()
     at = np.stack([times, times + spans // 4, times + spans // 2, times + spans * 3 // 4], axis=1).ravel()
     shares = None
     if volumes is not None:

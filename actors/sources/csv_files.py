@@ -154,7 +154,8 @@ class CsvSource:
 
     def _hash(self) -> bytes:
         settings = self._settings
-        rules = [settings.on_bad_row, settings.bars, settings.time_range, sorted(self._symbol_ids.items())]
+        ids = sorted(self._symbol_ids.items())
+        rules = [settings.on_bad_row, settings.ohlc_path, settings.bars, settings.time_range, ids]
         files = [
             [file.format, file.symbol, naive_offset_us(file.format, settings), digest]
             for file, digest in zip(self._files, content_digests([file.path for file in self._files]), strict=True)
@@ -183,7 +184,8 @@ class CsvSource:
             blocks = _within(blocks, time_parser(file.format, offset_us), self._settings.time_range)
         checks = RowChecks(file.path, counts, self._settings.on_bad_row == "skip", 1 if file.format == "ohlc" else 0)
         reader = LineReader(file, self._symbol_ids, offset_us, checks, counts)
-        return to_ticks((reader.read(*block) for block in blocks), file.step_us, self._has_volume)
+        rows = (reader.read(*block) for block in blocks)
+        return to_ticks(rows, file.step_us, self._settings.ohlc_path, self._has_volume)
 
 
 # ---- a file's lines -------------------------------------------------------------------------------------------

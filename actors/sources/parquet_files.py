@@ -241,6 +241,7 @@ class ParquetSource:
         rules = [
             "parquet",
             settings.on_bad_row,
+            settings.ohlc_path,
             settings.bars,
             settings.time_range,
             settings.integer_prices,
@@ -278,7 +279,7 @@ class ParquetSource:
         offset_us = _offset_us(file.schema, columns, self._settings)
         reader = RowReader(file.path, columns, self._settings, self._symbol_ids, file.symbol, offset_us, counts)
         rows = (reader.read(first_row, batch) for first_row, batch in _record_batches(file, self._block_rows))
-        return to_ticks(rows, file.step_us, self._has_volume)
+        return to_ticks(rows, file.step_us, self._settings.ohlc_path, self._has_volume)
 
 
 def _record_batches(file: ParquetFile, rows_max: int) -> Iterator[tuple[int, Any]]:

@@ -112,12 +112,13 @@ class RowChecks:
 # ---- to ticks -------------------------------------------------------------------------------------------------
 
 
-def to_ticks(blocks: Iterable[Rows], step_us: int, add_volumes: bool) -> Iterator[Block]:
+def to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: str, add_volumes: bool) -> Iterator[Block]:
     """The ticks of good rows; `step_us`: the usual distance between bars, 0 if the rows are ticks.
 
+    `ohlc_path`: in which order a bar met its high and low (blocks.bar_block).
     `add_volumes`: a tick without a volume counts one, because ticks of other files have volumes.
     """
-    ticks = _bars_to_ticks(blocks, step_us) if step_us else map(_block, blocks)
+    ticks = _bars_to_ticks(blocks, step_us, ohlc_path) if step_us else map(_block, blocks)
     for block in ticks:
         if add_volumes and block.volumes is None:
             yield Block(block.times, block.records, np.full(len(block.times), TICK_VOLUME, np.int64))
@@ -129,7 +130,7 @@ def _block(rows: Rows) -> Block:
     return make_block(rows.times, rows.symbol_ids, rows.prices[0], rows.prices[-1], rows.volumes)
 
 
-def _bars_to_ticks(blocks: Iterable[Rows], step_us: int) -> Iterator[Block]:
+def _bars_to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: str) -> Iterator[Block]:
     """A bar is held back until the next one has said how long it may last."""
     held: Rows | None = None
     for block in blocks:
@@ -137,12 +138,12 @@ def _bars_to_ticks(blocks: Iterable[Rows], step_us: int) -> Iterator[Block]:
         if not len(bars.times):
             continue
         spans = np.minimum(np.diff(bars.times), step_us)
-        yield _bar_ticks(bars.part(0, len(spans)), spans)
+        yield _bar_ticks(bars.part(0, len(spans)), spans, ohlc_path)
         held = bars.part(len(spans), len(spans) + 1)
     if held is not None:
-        yield _bar_ticks(held, np.array([step_us], np.int64))
+        yield _bar_ticks(held, np.array([step_us], np.int64), ohlc_path)
 
 
-def _bar_ticks(bars: Rows, spans: Integers) -> Block:
+def _bar_ticks(bars: Rows, spans: Integers, ohlc_path: str) -> Block:
     assert isinstance(bars.symbol_ids, int), "an ohlc file is of one symbol"
-    return bar_block(bars.times, bars.symbol_ids, bars.prices, bars.volumes, spans)
+    return bar_block(bars.times, bars.symbol_ids, bars.prices, bars.volumes, spans, ohlc_path)

@@ -1,140 +1,487 @@
-"""The paper venue: market and limit orders against bid and ask, as a pure model.
+"""The paper venue: every kind of order against bid and ask, as a pure model of values.
 
-Whole orders fill at once; size is not modelled. A market order fills at the ask if it buys, at the bid if it
-sells; in a symbol without a quote it waits for the first one (P10). A limit order that is marketable on arrival
-fills at the quote; one that rests fills at its limit when the market reaches it, never better: after a restart
-nobody knows any more how far the market had jumped. Orders that one quote reaches fill in the order of their ids
-(P6).
+Owns the order of things; each rule stands in a file of its own (policies.py lists them). At one tick (P6): the swap
+of a rollover that has passed, expiries by id, orders and cancels that arrive in the order in which they were sent, then
+the resting orders of the tick's symbol by id. What a fill entails comes right after it: orders that may only reduce a
+position that is gone end, a bracket's exits are armed (or its parent's rest and their sibling end), OCO alternatives
+are canceled. Exits work from the next tick on. In a symbol without a quote an order waits for the first one (P10).
 
-It is a fold inside order_routing (V2): `restore` takes the open orders from the journal, and an order without an
-answer is placed again. That books nothing twice, because execution ids are a function of the order and its
-number of fills, `{order_id}-{n}`, and a fill whose record was lost was never believed.
+With latency an order or cancel is on its way until the first tick, of any symbol, at or after its sending plus the
+latency; so nothing fills at the tick that caused it. Without, it acts at once on the quotes known.
+
+It is a fold inside order_routing (V2): all that it must know again after a restart is in the orders, positions and the
+venue's time that the fold keeps (`restore`); what had no answer is placed again. That books nothing twice, because
+execution ids are a function of the order and its number of fills, `{order_id}-{n}`, and a fill whose record was lost
+was never believed. Ticks up to the time of the newest record of this run have been acted on already: seen again, they
+are quotes only. So it must not depend on what it did not say: a trailing stop tells every move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
 
+from actors.brackets import exit_ids, exits_of, has_exits
 from actors.order_tracker import Order
-from protocol.orders import OrderType, Report, Side, TimeInForce
-from protocol.records import OrderPlace, OrderUpdate
-from protocol.units import divide_half_even
+from actors.venues import Answer, Quotes
+from actors.venues.book import Book
+from actors.venues.horizon import SymbolBands, bands_of, first_at_or_after, first_reached
+from actors.venues.lifetime import expiry_of
+from actors.venues.participation import budget, least_volume
+from actors.venues.policies import Policies, Terms
+from actors.venues.prices import is_limit_reached, quoted_price, slipped_price
+from actors.venues.stops import is_triggered, moved_price, trailed_price
+from actors.venues.swap import swap_product
+from actors.venues.working import Quote, Sent, Working
+from protocol.orders import OrderStatus, OrderType, Report, Side, TimeInForce
+from protocol.records import Adjust, AdjustKind, OrderPlace, OrderUpdate
+from protocol.units import product_to_bytes
 
+if TYPE_CHECKING:
+    import numpy as np
 
-class Quote(NamedTuple):
-    timestamp: int
-    bid: int
-    ask: int
-
-
-class Working(NamedTuple):
-    """An order that waits for the market. Micros."""
-
-    order_id: int
-    symbol_id: int
-    is_buy: bool
-    limit_price: int | None
-    """None: at any price."""
-    remaining: int
-    next_fill: int
-    """The number of its next execution."""
+UNLIMITED: Final = 2**63
+"""What a tick lets fill when size is not modelled."""
+_NEVER: Final = 2**64
 
 
 class PaperVenue:
-    """`lot_sizes` are micros by symbol id; orders in other symbols are rejected."""
-
-    def __init__(self, lot_sizes: Mapping[int, int], commission_per_lot: int) -> None:
-        self._lot_sizes: Final = dict(lot_sizes)
-        self._commission_per_lot: Final = commission_per_lot
+    def __init__(self, policies: Policies) -> None:
+        self._policies: Final = policies
         self._quotes: Final[dict[int, tuple[int, int, int]]] = {}
-        self._symbol_of: Final[dict[int, int]] = {}
-        self._working: Final[dict[int, dict[int, Working]]] = {}
-        """By symbol id, then by order id; a symbol without working orders has no entry."""
+        self._book: Final = Book(policies.day_end_us)
+        self._way: Final[deque[Sent]] = deque()
+        self._positions: Final[dict[int, int]] = {}
+        self._time_us = 0
+        """Of the newest tick; 0: none yet."""
+        self._restored_us = 0
+        """What restore said it was."""
+        self._deaf_until_us = -1
+        """A former life has acted on the ticks up to here."""
+        self._rollover_us: int | None = None
+        """The next rollover that counts; None: not known before the first tick, or there is no swap."""
+        self._is_first_tick = True
+        self._is_ended = False
+        self._wake_us = 0
+        """No tick before this time is acted on for its time alone."""
+        self._ticking: int | None = None
+        """The symbol whose tick is being worked; None between ticks."""
+        self._left = UNLIMITED
+        """What that tick still lets fill."""
+        self._bands: Final[dict[int, SymbolBands]] = {}
+        """By symbol id, of those with working orders; not up to date in what the book has `changed`."""
+        self._records: list[Answer] = []
 
-    def restore(self, order: Order) -> None:
-        """`order` works again, with what is left of it."""
-        self._rest(_working(order.place, order.remaining, order.fills + 1))
+    # What order_routing calls.
 
-    def place(self, place: OrderPlace) -> list[OrderUpdate]:
-        """ACCEPT, and FILL if the quote allows it; REJECT; nothing for an order that works here already."""
-        if place.order_id in self._symbol_of:
+    def restore(
+        self,
+        orders: Iterable[Order],
+        positions: Mapping[int, int],
+        *,
+        venue_us: int = 0,
+        run_venue_us: int = 0,
+        quotes: Quotes | None = None,
+    ) -> list[Answer]:
+        """A new venue works again what the journal shows as open; what a former life still had to say of it.
+
+        Orders without an answer are left to `place`, exits apart: they are the venue's own. `positions` are signed
+        micros by symbol id, the times those of Fold, `quotes` (timestamp, bid, ask) where they are known.
+        """
+        self._positions.update(positions)
+        self._quotes.update(quotes or {})
+        self._time_us = self._restored_us = venue_us
+        self._deaf_until_us = run_venue_us or -1
+        records = self._records = []
+        for order in sorted(orders, key=lambda order: order.order_id):
+            if order.status is not OrderStatus.NEW or order.parent_id:
+                working = Working.restored(order)
+                self._book.add(working, order.accepted_us)
+                if order.status is OrderStatus.NEW:
+                    self._say(working.order_id, Report.ACCEPT)
+        self._set_wake()
+        return records
+
+    def place(self, place: OrderPlace, sent_us: int = 0) -> list[Answer]:
+        """ACCEPT, and what the quotes make of it; REJECT; nothing if it is on its way, or known here already."""
+        if place.order_id in self._book.orders or self._is_on_its_way(place.order_id):
             return []
-        quote = self._quote(place.symbol_id)
-        venue_time = quote.timestamp if quote else 0
-        reason = self._objection(place)
-        if reason:
-            return [OrderUpdate(place.order_id, Report.REJECT, reason=reason, venue_time=venue_time)]
-        updates = [OrderUpdate(place.order_id, Report.ACCEPT, venue_time=venue_time)]
-        order = _working(place, place.quantity, 1)
-        if quote and _reached(order, quote.bid, quote.ask):
-            updates.append(self._fill(order, quote.ask if order.is_buy else quote.bid, quote.timestamp))
+        records = self._records = []
+        if not self._policies.latency_us:
+            self._arrive(place)
+            self._set_wake()
+        elif self._is_ended:
+            self._say(place.order_id, Report.REJECT, "end_of_data")
         else:
-            self._rest(order)
-        return updates
+            self._send(Sent(sent_us + self._policies.latency_us, place, place.order_id))
+        return records
 
-    def cancel(self, order_id: int) -> list[OrderUpdate]:
-        """CANCEL, or nothing if the order is unknown here or has ended."""
-        symbol_id = self._symbol_of.get(order_id)
-        if symbol_id is None:
-            return []
-        self._remove(order_id, symbol_id)
-        quote = self._quote(symbol_id)
-        return [OrderUpdate(order_id, Report.CANCEL, venue_time=quote.timestamp if quote else 0)]
+    def cancel(self, order_id: int, sent_us: int = 0) -> list[Answer]:
+        """CANCEL; nothing if it is on its way, or the order is unknown here or has ended."""
+        records = self._records = []
+        if not self._policies.latency_us or self._is_ended:
+            self._cancel(order_id, "")
+            self._set_wake()
+        elif order_id in self._book.orders or self._is_on_its_way(order_id):
+            self._send(Sent(sent_us + self._policies.latency_us, None, order_id))
+        return records
 
-    def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int) -> list[OrderUpdate]:
-        """A FILL for each working order that the quote reaches. Without any it costs the storing of the quote."""
+    def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> list[Answer]:
+        """What a quote makes of everything that works or is on its way. Prices and volume in micros.
+
+        A tick at which nothing happens costs its storing and a few comparisons.
+        """
+        if self._book.changed:
+            self._compute_bands()
         self._quotes[symbol_id] = (timestamp, bid, ask)
-        working = self._working.get(symbol_id)
-        if working is None:
+        if timestamp <= self._deaf_until_us:
             return []
-        reached = sorted(order for order in working.values() if _reached(order, bid, ask))
-        updates: list[OrderUpdate] = []
-        for order in reached:
-            self._remove(order.order_id, symbol_id)
-            price = order.limit_price if order.limit_price is not None else ask if order.is_buy else bid
-            updates.append(self._fill(order, price, timestamp))
-        return updates
+        self._time_us = timestamp
+        bands = self._bands.get(symbol_id)
+        if timestamp < self._wake_us and (bands is None or not bands.may_act(bid, ask)):
+            return []
+        return self._step(symbol_id, timestamp, bid, ask, volume)
 
-    def _quote(self, symbol_id: int) -> Quote | None:
-        quote = self._quotes.get(symbol_id)
-        return None if quote is None else Quote._make(quote)
+    def end(self) -> list[Answer]:
+        """The data have ended (P10): what is on its way is rejected, resting orders stay."""
+        records = self._records = []
+        self._is_ended = True
+        for sent in self._way:
+            if sent.place is not None:
+                self._say(sent.order_id, Report.REJECT, "end_of_data")
+        self._way.clear()
+        self._set_wake()
+        return records
+
+    def next_act(self, ticks: np.ndarray, volumes: np.ndarray | None = None) -> int | None:
+        """The index of the first of `ticks` (TICK_DTYPE) at which on_tick would say something; nothing changes (P6)."""
+        if self._book.changed:
+            self._compute_bands()
+        start = first_at_or_after(ticks["timestamp"], self._deaf_until_us + 1)
+        if start is None:
+            return None
+        ticks = ticks[start:]
+        times = ticks["timestamp"]
+        volumes = None if volumes is None else volumes[start:]
+        due_us = self._next_due(int(times[0]))
+        by_time = None if due_us is None else first_at_or_after(times, due_us)
+        by_price = first_reached(ticks, volumes, self._bands, len(ticks) if by_time is None else by_time)
+        found = by_time if by_price is None else by_price
+        return None if found is None else start + found
+
+    def skip(self, ticks: np.ndarray) -> None:
+        """As if each had been given to on_tick: ticks at none of which anything acts (next_act has said so)."""
+        import numpy as np
+
+        if not len(ticks):
+            return
+        start = first_at_or_after(ticks["timestamp"], self._deaf_until_us + 1)
+        if start is not None:
+            self.on_tick(*(int(ticks[start][name]) for name in ("symbol_id", "timestamp", "bid", "ask")))
+        symbol_ids = ticks["symbol_id"]
+        last = np.full(int(symbol_ids.max()) + 1, -1)
+        last[symbol_ids] = np.arange(len(ticks))  # of a repeated index the last assignment stays
+        for index in last[last >= 0]:
+            tick = ticks[index]
+            self._quotes[int(tick["symbol_id"])] = (int(tick["timestamp"]), int(tick["bid"]), int(tick["ask"]))
+        end_us = int(ticks["timestamp"][-1])
+        if end_us > self._deaf_until_us:
+            self._time_us = end_us
+            if end_us >= self._wake_us:
+                self._pass_rollovers(end_us)
+                self._set_wake()
+
+    # One tick.
+
+    def _step(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int) -> list[Answer]:
+        records = self._records = []
+        self._pass_rollovers(timestamp)
+        self._expire(timestamp)
+        resting = self._book.ids_in(symbol_id)
+        self._ticking, self._left = symbol_id, self._budget(symbol_id, volume)
+        self._take_arrivals(timestamp)
+        quote = Quote(timestamp, bid, ask)
+        for order_id in resting:
+            order = self._book.orders.get(order_id)
+            if order is not None:
+                self._act(order, quote, is_taking=False)
+        self._ticking = None
+        self._set_wake()
+        return records
+
+    def _budget(self, symbol_id: int, volume: int) -> int:
+        share = self._policies.max_participation
+        return budget(volume, share, self._terms(symbol_id).lot_size) if share else UNLIMITED
+
+    def _available(self, order: Working) -> int | None:
+        """What may fill now; None: it must wait for a tick of its symbol, whose volume there is to share."""
+        if not self._policies.max_participation:
+            return UNLIMITED
+        return self._left if self._ticking == order.symbol_id else None
+
+    def _pass_rollovers(self, timestamp: int) -> None:
+        """The swap of the rollovers since the last tick."""
+        rule = self._policies.swap
+        if self._is_first_tick:
+            self._is_first_tick = False
+            self._rollover_us = self._first_rollover(timestamp)
+        if self._rollover_us is None or timestamp < self._rollover_us:
+            return
+        nights = rule.nights(self._rollover_us - 1, timestamp)
+        for symbol_id, quantity in sorted(self._positions.items()):
+            if rate := self._swap_rate(symbol_id, quantity):
+                amount = swap_product(rate, quantity, nights, self._terms(symbol_id).lot_size)
+                self._records.append(
+                    Adjust(AdjustKind.SWAP, symbol_id, product_to_bytes(amount), quantity, nights, timestamp)
+                )
+        self._rollover_us = rule.next_rollover(timestamp)
+
+    def _first_rollover(self, timestamp: int) -> int | None:
+        """Counted from where the journal left the market, unless a file is read again from its first row."""
+        known_us = self._restored_us
+        return self._policies.swap.next_rollover(known_us if 0 < known_us <= timestamp else timestamp)
+
+    def _swap_rate(self, symbol_id: int, quantity: int) -> int:
+        terms = self._terms(symbol_id)
+        return 0 if not quantity else terms.swap_long if quantity > 0 else terms.swap_short
+
+    def _expire(self, timestamp: int) -> None:
+        if self._book.undated:
+            self._book.date(timestamp)
+        for order in self._book.expired(timestamp):
+            self._end(order, Report.EXPIRE, "")
+
+    def _take_arrivals(self, timestamp: int) -> None:
+        due = [sent for sent in self._way if sent.due_us <= timestamp]
+        if not due:
+            return
+        later = [sent for sent in self._way if sent.due_us > timestamp]
+        self._way.clear()
+        self._way.extend(later)
+        for sent in due:
+            if sent.place is not None:
+                self._arrive(sent.place)
+            else:
+                self._cancel(sent.order_id, "")
+
+    # Orders.
+
+    def _arrive(self, place: OrderPlace) -> None:
+        if reason := self._objection(place):
+            self._say(place.order_id, Report.REJECT, reason)
+            return
+        self._say(place.order_id, Report.ACCEPT)
+        order = Working.of(place)
+        self._book.add(order, self._time_us)
+        quote = self._quotes.get(place.symbol_id)
+        if quote is not None:
+            self._act(order, Quote._make(quote), is_taking=True)
 
     def _objection(self, place: OrderPlace) -> str:
-        if place.symbol_id not in self._lot_sizes:
+        if place.symbol_id not in self._policies.terms:
             return "unknown_symbol"
-        if place.order_type not in (OrderType.MARKET, OrderType.LIMIT) or place.time_in_force != TimeInForce.GTC:
-            return "unsupported"
-        return "bad_quantity" if place.quantity <= 0 else ""
+        if place.quantity <= 0:
+            return "bad_quantity"
+        if reason := _bad_terms(place):
+            return reason
+        expires_us = expiry_of(place, self._time_us, self._policies.day_end_us)
+        if expires_us is not None and expires_us <= self._time_us:
+            return "expired"
+        if self._book.groups.is_gone(place):
+            return "oco_gone"
+        if place.reduce_only and not self._reducible(place.symbol_id, place.side is Side.BUY):
+            return "nothing_to_reduce"
+        return ""
 
-    def _fill(self, order: Working, price: int, timestamp: int) -> OrderUpdate:
-        return OrderUpdate(
-            order_id=order.order_id,
-            report=Report.FILL,
-            execution_id=f"{order.order_id}-{order.next_fill}",
-            price=price,
-            quantity=order.remaining,
-            commission=divide_half_even(self._commission_per_lot * order.remaining, self._lot_sizes[order.symbol_id]),
-            venue_time=timestamp,
-        )
+    def _act(self, order: Working, quote: Quote, *, is_taking: bool) -> None:
+        """What this quote makes of it. `is_taking`: it has just arrived, so a limit takes the quote's price."""
+        was_triggered = False
+        if order.waits_for_stop:
+            if not self._trigger(order, quote):
+                return
+            was_triggered = is_taking = True
+        available = self._available(order)
+        if available is not None:
+            self._match(order, quote, available, is_taking)
+        if was_triggered and not order.fills and order.order_id in self._book.orders:
+            self._say(order.order_id, Report.TRIGGER)
 
-    def _rest(self, order: Working) -> None:
-        self._symbol_of[order.order_id] = order.symbol_id
-        self._working.setdefault(order.symbol_id, {})[order.order_id] = order
+    def _trigger(self, order: Working, quote: Quote) -> bool:
+        """Whether its stop is reached, so that it waits for it no more; one that trails may move instead."""
+        is_buy, trail, stop, bid, ask = order.is_buy, order.place.trail, order.stop_price, quote.bid, quote.ask
+        if stop and is_triggered(is_buy, stop, bid, ask):
+            order.waits_for_stop = False
+            self._book.changed.add(order.symbol_id)
+            return True
+        if trail:
+            step = self._trail_step(order.symbol_id)
+            price = moved_price(is_buy, stop, trail, step, bid, ask) if stop else trailed_price(is_buy, trail, bid, ask)
+            if price is not None:
+                order.stop_price = price
+                self._book.changed.add(order.symbol_id)
+                self._say(order.order_id, Report.RESTATE, price=price)
+        return False
 
-    def _remove(self, order_id: int, symbol_id: int) -> None:
-        del self._symbol_of[order_id]
-        working = self._working[symbol_id]
-        del working[order_id]
-        if not working:
-            del self._working[symbol_id]
+    def _match(self, order: Working, quote: Quote, available: int, is_taking: bool) -> None:
+        is_buy, limit, bid, ask = order.is_buy, order.limit_price, quote.bid, quote.ask
+        wanted = order.remaining
+        if order.place.reduce_only:
+            wanted = min(wanted, self._reducible(order.symbol_id, is_buy))
+        is_reached = not limit or is_limit_reached(is_buy, limit, bid, ask)
+        quantity = min(wanted, available) if is_reached else 0
+        if is_reached and available and not wanted:
+            self._end(order, Report.CANCEL, "nothing_to_reduce")
+            return
+        if order.place.time_in_force is TimeInForce.FOK and quantity < wanted:
+            quantity = 0
+        if quantity:
+            if not limit:
+                price = slipped_price(is_buy, bid, ask, self._slippage(order.symbol_id))
+            else:
+                price = quoted_price(is_buy, bid, ask) if is_taking else limit
+            self._fill(order, price, quantity)
+        if order.is_immediate and order.order_id in self._book.orders:
+            self._end(order, Report.CANCEL, order.place.time_in_force.name.lower())
+
+    def _fill(self, order: Working, price: int, quantity: int) -> None:
+        terms, symbol_id = self._terms(order.symbol_id), order.symbol_id
+        commission = self._policies.commission.of_fill(
+            price, quantity, filled=order.filled, fill_product=order.fill_product, lot_size=terms.lot_size,
+            multiplier=terms.multiplier,
+        )  # fmt: skip
+        order.fills += 1
+        order.filled += quantity
+        order.fill_product += price * quantity
+        order.remaining -= quantity
+        self._left -= quantity
+        before = self._positions.get(symbol_id, 0)
+        after = self._positions[symbol_id] = before + (quantity if order.is_buy else -quantity)
+        self._records.append(
+            OrderUpdate(
+                order.order_id, Report.FILL, f"{order.order_id}-{order.fills}", price, quantity, commission,
+                venue_time=self._time_us,
+            )
+        )  # fmt: skip
+        if not order.remaining:
+            self._book.remove(order)
+        if before and before * after <= 0:
+            self._end_what_reduces_nothing(symbol_id)
+        self._follow_up(order, quantity)
+
+    # What a fill entails.
+
+    def _follow_up(self, order: Working, quantity: int) -> None:
+        if order.parent_id:
+            self._exit_filled(order, quantity)
+        elif has_exits(order.place):
+            self._protect(order, quantity)
+        for other_id in self._book.groups.others(order):
+            self._end(self._book.orders[other_id], Report.CANCEL, "oco")
+
+    def _protect(self, order: Working, quantity: int) -> None:
+        """P4: the first fill arms a bracket's exits, each later one enlarges those that work."""
+        if order.fills == 1:
+            for place in exits_of(order.place, quantity):
+                self._book.add(Working.of(place, order.order_id), self._time_us)
+                self._say(place.order_id, Report.ACCEPT)
+            return
+        for order_id in exit_ids(order.place):
+            if (child := self._book.orders.get(order_id)) is not None:
+                child.remaining += quantity
+
+    def _exit_filled(self, order: Working, quantity: int) -> None:
+        """A bracket's position is being left: nothing more enters it, and the sibling is for what remains."""
+        for other in self._book.orders_in(order.symbol_id):
+            if other.order_id == order.parent_id:
+                self._end(other, Report.CANCEL, "bracket")
+            elif other.parent_id == order.parent_id and other is not order:
+                other.remaining -= quantity
+                if other.remaining <= 0:
+                    self._end(other, Report.CANCEL, "bracket")
+
+    def _end_what_reduces_nothing(self, symbol_id: int) -> None:
+        """The position is flat or has turned: what could only reduce it must not meet the next one."""
+        for order in self._book.orders_in(symbol_id):
+            if order.place.reduce_only and not self._reducible(symbol_id, order.is_buy):
+                self._end(order, Report.CANCEL, "nothing_to_reduce")
+
+    # The tables.
+
+    def _reducible(self, symbol_id: int, is_buy: bool) -> int:
+        """How much of the account's position an order of this side can take off."""
+        position = self._positions.get(symbol_id, 0)
+        return max(-position if is_buy else position, 0)
+
+    def _slippage(self, symbol_id: int) -> int:
+        return self._policies.slippage_ticks * self._terms(symbol_id).tick_size
+
+    def _trail_step(self, symbol_id: int) -> int:
+        return self._policies.trail_step_ticks * self._terms(symbol_id).tick_size
+
+    def _terms(self, symbol_id: int) -> Terms:
+        """Of a symbol that the config has, or had when its order was placed."""
+        return self._policies.terms.get(symbol_id, _UNKNOWN)
+
+    def _send(self, sent: Sent) -> None:
+        self._way.append(sent)
+        self._wake_us = min(self._wake_us, sent.due_us)
+
+    def _is_on_its_way(self, order_id: int) -> bool:
+        return any(sent.order_id == order_id and sent.place is not None for sent in self._way)
+
+    def _say(self, order_id: int, report: Report, reason: str = "", *, price: int = 0) -> None:
+        self._records.append(OrderUpdate(order_id, report, price=price, reason=reason, venue_time=self._time_us))
+
+    def _cancel(self, order_id: int, reason: str) -> None:
+        order = self._book.orders.get(order_id)
+        if order is not None:
+            self._end(order, Report.CANCEL, reason)
+
+    def _end(self, order: Working, report: Report, reason: str) -> None:
+        self._book.remove(order)
+        self._say(order.order_id, report, reason)
+
+    # When something acts next.
+
+    def _compute_bands(self) -> None:
+        share = self._policies.max_participation
+        for symbol_id in self._book.changed:
+            orders = self._book.orders_in(symbol_id)
+            if not orders:
+                self._bands.pop(symbol_id, None)
+                continue
+            least = least_volume(share, self._terms(symbol_id).lot_size) if share else 0
+            self._bands[symbol_id] = bands_of(orders, self._trail_step(symbol_id), least)
+        self._book.changed.clear()
+
+    def _set_wake(self) -> None:
+        """No tick before `_wake_us` is to be looked at for its time."""
+        if self._is_first_tick or self._book.undated:
+            self._wake_us = 0
+            return
+        times = [_NEVER, *self._book.expiries.values(), *(sent.due_us for sent in self._way)]
+        self._wake_us = min(times if self._rollover_us is None else [*times, self._rollover_us])
+
+    def _next_due(self, first_us: int) -> int | None:
+        """The earliest time at which something is said for its time alone, the next tick being at `first_us`."""
+        times = self._book.expiry_times(first_us)
+        times += (sent.due_us for sent in self._way if sent.place is not None or sent.order_id in self._book.orders)
+        rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
+        if rollover_us is not None and any(self._swap_rate(*held) for held in self._positions.items()):
+            times.append(rollover_us)
+        return min(times, default=None)
 
 
-def _working(place: OrderPlace, remaining: int, next_fill: int) -> Working:
-    limit_price = place.limit_price if place.order_type == OrderType.LIMIT else None
-    return Working(place.order_id, place.symbol_id, place.side == Side.BUY, limit_price, remaining, next_fill)
+_UNKNOWN: Final = Terms(lot_size=1)
 
 
-def _reached(order: Working, bid: int, ask: int) -> bool:
-    limit = order.limit_price
-    return limit is None or (ask <= limit if order.is_buy else bid >= limit)
+def _bad_terms(place: OrderPlace) -> str:
+    """What makes no sense as an order, whatever the market does; risk refuses it before."""
+    kind, stop, limit = place.order_type, place.stop_price, place.limit_price
+    has_stop = kind in (OrderType.STOP, OrderType.STOP_LIMIT)
+    if has_stop and stop <= 0 and not (kind is OrderType.STOP and place.trail > 0):
+        return "bad_price"
+    if (kind in (OrderType.LIMIT, OrderType.STOP_LIMIT) and limit <= 0) or (place.trail and kind is not OrderType.STOP):
+        return "bad_price"
+    return ""

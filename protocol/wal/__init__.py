@@ -9,6 +9,7 @@
     batch     records become entries: the bytes of a group commit
     tail      recent segments, the sparse index, sealed entries: serving consumers
     journal   Journal: LSNs, chain, group commit, recovery, checkpoint and roll
+    names     what stands in a journal's directory
     replace   one file in the place of another, crash by crash
     reserve   room on the disk that is kept for cancels and fills
     sealed    what was journal.wal before a roll: names, packing

@@ -13,11 +13,11 @@ from typing import Final
 
 from protocol.errors import WalCorruptError, WalTornTailError
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, MAGIC_BYTES, Envelope
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.scan import Readable, Run, read_runs, records_of
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, RealStorage, Storage
 
-JOURNAL_NAME: Final = "journal.wal"
 LOOKS_MAX: Final = 10
 """At a directory that changes while it is looked at; a roll takes milliseconds and comes once in many seconds."""
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -30,17 +29,24 @@ from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.batch import Chain, NewEntry, Segment
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, encode_entry
-from protocol.wal.history import JOURNAL_NAME
+from protocol.wal.names import (
+    FAILED_PREFIX,
+    JOURNAL_NAME,
+    NEW_SUFFIX,
+    TORN_PREFIX,
+    WATERMARK_NAME,
+    free_path,
+    lock_path,
+    new_path,
+)
 from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.replace import COPY_BYTES, put_in_place, read_parts, write_new
 from protocol.wal.scan import JournalScan, read_journal
-from protocol.wal.sealed import NEW_SUFFIX, Content, list_sealed, sealed_path
-from protocol.wal.storage import Closeable, File, RealStorage, Storage
+from protocol.wal.sealed import list_sealed, sealed_path
+from protocol.wal.storage import Closeable, File, MemoryFile, RealStorage, Storage
 from protocol.wal.tail import RecentSegments, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
 
-WATERMARK_NAME: Final = "watermark"
-FAILED_PREFIX: Final = f"{JOURNAL_NAME}.failed-"
 RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of recent segments kept in memory for consumers that follow closely: seconds of a busy journal."""
 SYNC_MODES: Final = ("always", "interval", "off")
@@ -150,7 +156,7 @@ class Journal:
             raise WalSyncError(self._failure)
         try:
             self._storage.make_directory(self.path.parent)
-            self._lock = self._storage.lock(self.path.with_name(JOURNAL_NAME + ".lock"))
+            self._lock = self._storage.lock(lock_path(self.path))
             return self._recover(known_lsn_of, fresh_file)
         except BaseException as error:
             if isinstance(error, WalSyncError):
@@ -166,7 +172,8 @@ class Journal:
         try:
             self._file = file = self._storage.open(self.path)
         except FileNotFoundError:
-            verdict = self._judge(Found(False, 0, 0), mark, JournalScan(Content(b""), 0), is_sealed, known_lsn_of)
+            nothing = JournalScan(MemoryFile(bytearray()), 0)
+            verdict = self._judge(Found(False, 0, 0), mark, nothing, is_sealed, known_lsn_of)
             self._remove_leftovers()
             return Recovery(verdict, 0, 0, 0, None)
         size = file.size()
@@ -218,7 +225,7 @@ class Journal:
 
     def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
         """The tail stands in a file of its own, on disk, before it goes from the journal (W6)."""
-        copy_path = self._free_name(f"{JOURNAL_NAME}.torn-{verdict.lsn}")
+        copy_path = self._free_path(f"{TORN_PREFIX}{verdict.lsn}")
         write_new(self._storage, copy_path, read_parts(file, scan.end, scan.size)).close()
         self._storage.sync_directory(self.path.parent)
         file.truncate(scan.end)
@@ -231,26 +238,22 @@ class Journal:
     def _move_to_fresh_file(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
         """After a failed sync nobody knows which pages of the file will ever be written (fsync(2)): the entries go on
         in a new file, the old one stays as it is, tail and all."""
-        new_path = self.path.with_name(JOURNAL_NAME + NEW_SUFFIX)
-        kept = self._free_name(f"{FAILED_PREFIX}{scan.tail_lsn + 1}")
-        self._file = write_new(self._storage, new_path, read_parts(file, 0, scan.end))
+        path = new_path(self.path)
+        kept = self._free_path(f"{FAILED_PREFIX}{scan.tail_lsn + 1}")
+        self._file = write_new(self._storage, path, read_parts(file, 0, scan.end))
         file.close()
         copied = JournalScan(self._file, scan.end, length_max=self.length_max)
         if (copied.tail_lsn, copied.tail_crc) != (scan.tail_lsn, scan.tail_crc):  # the cache has lost something
             raise WalSyncError(f"{self.path}: read twice, it gave different entries. See to the disk; start again.")
-        put_in_place(self._storage, new_path, self.path, kept)
+        put_in_place(self._storage, path, self.path, kept)
         _log.warning(
             "journal_copied_after_failure", file=str(self.path), kept=str(kept), lsn=scan.tail_lsn,
             lost_bytes=scan.size - scan.end, verdict=verdict.kind.value, expected=verdict.expected, found=verdict.found,
         )  # fmt: skip
         return kept
 
-    def _free_name(self, name: str) -> Path:
-        path = self.path.with_name(name)
-        numbers = count(1)
-        while self._storage.exists(path):
-            path = self.path.with_name(f"{name}.{next(numbers)}")
-        return path
+    def _free_path(self, name: str) -> Path:
+        return free_path(self.path.with_name(name), self._storage.exists)
 
     def _adopt(self, scan: JournalScan) -> None:
         self.journal_id, self.last_run, self.last_run_lsn = scan.journal_id, scan.last_run, scan.last_run_lsn
@@ -356,13 +359,13 @@ class Journal:
         if self.is_new or self.durable_lsn < self.tail_lsn:
             raise WalError(f"{self.path}: a checkpoint needs everything before it on disk")
         record, payload = self._encode_checkpoint(time_us, states)
-        new_path = self.path.with_name(JOURNAL_NAME + NEW_SUFFIX)
+        path = new_path(self.path)
         try:
-            new_file = write_new(self._storage, new_path, (payload,))
+            new_file = write_new(self._storage, path, (payload,))
         except WalSyncError as error:  # the journal's own file has not been touched
-            raise WalError(f"{self.path}: no checkpoint: {error}") from error
+            raise WalError(f"{self.path}: no checkpoint: {error.fact}") from error
         try:
-            put_in_place(self._storage, new_path, self.path, sealed_path(self.path.parent, self.first_lsn))
+            put_in_place(self._storage, path, self.path, sealed_path(self.path.parent, self.first_lsn))
         except WalSyncError as error:
             self._fail(error)
             new_file.close()
@@ -471,7 +474,6 @@ class Journal:
         taken, size = cut_entries(window, 0, last - from_lsn + 1, bytes_max)
         return from_lsn, taken, window[:size]
 
-
     def can_serve(self, lsn: int) -> bool:
         """`read` from `lsn` on gives entries."""
         return self.first_lsn <= lsn <= self.release_lsn or self.read(lsn, 1)[1] > 0
@@ -487,4 +489,4 @@ def _decode_run(data: bytes) -> EngineRun:
     return run
 
 
-__all__ = ["JOURNAL_NAME", "WATERMARK_NAME", "Journal", "NewEntry", "Recovery", "read_journal"]
+__all__ = ["Journal", "NewEntry", "Recovery", "read_journal"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,6 +20,7 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal.format import HEADER, LENGTH_MAX, MAGIC_BYTES, BadEntry, Entry, encode_entry, iterate_entries
+from protocol.wal.names import free_path, lock_path, new_path
 from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.storage import SECTOR_BYTES, Closeable, File, RealStorage, Storage
 
@@ -85,7 +85,7 @@ class WriteAheadLog:
             raise WalError(f"{self._path}: is open already")
         self._refuse_after_failure()
         try:
-            self._lock = self._storage.lock(self._path.with_name(self._path.name + ".lock"))
+            self._lock = self._storage.lock(lock_path(self._path))
             self._file = self._storage.open(self._path, create=True)
             self._recover(self._file, truncate)
         except BaseException as error:
@@ -188,7 +188,7 @@ class WriteAheadLog:
             assert isinstance(entry, Entry)
             last, self._end = self._end, entry.offset + HEADER.size + len(entry.data)
             self._entry_count += 1
-        leftover = self._new_path()
+        leftover = new_path(self._path)
         if self._storage.exists(leftover):  # a truncate_to_checkpoint that a crash cut short
             self._storage.unlink(leftover)
         # The last entry may have been written but not synced by a process that was killed (seams R1): it is read
@@ -238,7 +238,7 @@ class WriteAheadLog:
 
     def _cut_tail(self, file: File, content: bytes, bad: BadEntry) -> None:
         """The incomplete entry stands in a file of its own, on disk, before it goes from the log."""
-        copy_path = self._free_name(self._path.name + ".torn")
+        copy_path = free_path(self._path.with_name(self._path.name + ".torn"), self._storage.exists)
         copy = self._storage.open(copy_path, create=True)
         copy.write(0, content[bad.offset :])
         copy.sync()
@@ -249,12 +249,6 @@ class WriteAheadLog:
             "torn_tail_cut", file=str(self._path), offset=bad.offset, lost_bytes=len(content) - bad.offset,
             expected=bad.expected, found=bad.found, copy=str(copy_path),
         )  # fmt: skip
-
-    def _free_name(self, name: str) -> Path:
-        path, numbers = self._path.with_name(name), count(1)
-        while self._storage.exists(path):
-            path = self._path.with_name(f"{name}.{next(numbers)}")
-        return path
 
     # Helpers.
 
@@ -274,17 +268,14 @@ class WriteAheadLog:
 
     def _replace_file(self, content: bytes) -> File:
         """`content` is the log, atomically: a crash leaves the old file or the new one."""
-        new_path = self._new_path()
-        new = write_new(self._storage, new_path, (content,))
+        path = new_path(self._path)
+        new = write_new(self._storage, path, (content,))
         try:
-            put_in_place(self._storage, new_path, self._path)
+            put_in_place(self._storage, path, self._path)
         except BaseException:
             new.close()
             raise
         return new
-
-    def _new_path(self) -> Path:
-        return self._path.with_name(self._path.name + ".new")
 
     def _read_entries(self, file: File) -> Iterator[Entry]:
         for entry in iterate_entries(file.read(0, self._end), 0, self._length_max):

@@ -20,21 +20,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
 from pathlib import Path
-from typing import Final
 
 from protocol.errors import WalError
 from protocol.wal.format import Envelope
-from protocol.wal.history import JOURNAL_NAME
+from protocol.wal.names import DAMAGED_PREFIX, WATERMARK_NAME, free_path, new_path
 from protocol.wal.recovery import Kind, iterate_later
 from protocol.wal.replace import put_in_place, read_parts, write_new
-from protocol.wal.sealed import NEW_SUFFIX, SealedFile, list_sealed, open_sealed, sealed_path
+from protocol.wal.sealed import SealedFile, list_sealed, open_sealed, packed_path, sealed_path
 from protocol.wal.storage import Storage
-from protocol.wal.verify import WATERMARK_NAME, Examination
+from protocol.wal.verify import Examination
 from protocol.wal.watermark import Watermark
-
-DAMAGED: Final = f"{JOURNAL_NAME}.damaged-"
 
 
 class Action(Enum):
@@ -73,7 +69,9 @@ def plan_repair(examination: Examination, names: Iterable[str]) -> Plan:
     verdict, found, path = examination.verdict, examination.found, examination.path
     if verdict.kind is Kind.CLEAN:
         raise NothingToRepairError(_why_not(examination))
-    keep_as = _free_name(path, f"{DAMAGED}{verdict.lsn}", set(names)) if found.exists else None
+    taken = {path.with_name(name) for name in names}
+    damaged = path.with_name(f"{DAMAGED_PREFIX}{verdict.lsn}")
+    keep_as = free_path(damaged, taken.__contains__) if found.exists else None
     known_lsn = examination.known.lsn
     size = examination.current.bytes if examination.current else 0
     if found.tail_lsn == 0 and verdict.kind is Kind.CORRUPT:
@@ -108,12 +106,6 @@ def _why_not(examination: Examination) -> str:
         f"{first}. What is sealed cannot be repaired, and need not be for a start: {examination.path.name} is clean, "
         "and goes on from its own CHECKPOINT. Restore the file from a copy, if there is one."
     )
-
-
-def _free_name(path: Path, name: str, names: set[str]) -> Path:
-    if name not in names:
-        return path.with_name(name)
-    return path.with_name(next(one for number in count(1) if (one := f"{name}.{number}") not in names))
 
 
 def lost_entries(
@@ -152,18 +144,18 @@ def carry_out(storage: Storage, plan: Plan, forget_pages: Callable[[], None]) ->
 def _remove_second_names(storage: Storage, path: Path) -> None:
     """What a repair left that was cut short between its link and its rename."""
     for name in storage.list_names(path.parent):
-        if name.startswith(DAMAGED) and storage.is_same_file(path.with_name(name), path):
+        if name.startswith(DAMAGED_PREFIX) and storage.is_same_file(path.with_name(name), path):
             storage.unlink(path.with_name(name))
 
 
 def _cut(storage: Storage, plan: Plan) -> None:
-    new_path = plan.path.with_name(JOURNAL_NAME + NEW_SUFFIX)
+    path = new_path(plan.path)
     damaged = storage.open(plan.path, read_only=True)
     try:
-        write_new(storage, new_path, read_parts(damaged, 0, plan.prefix_bytes)).close()
+        write_new(storage, path, read_parts(damaged, 0, plan.prefix_bytes)).close()
     finally:
         damaged.close()
-    put_in_place(storage, new_path, plan.path, plan.keep_as)
+    put_in_place(storage, path, plan.path, plan.keep_as)
 
 
 def _reopen(storage: Storage, plan: Plan) -> None:
@@ -173,7 +165,7 @@ def _reopen(storage: Storage, plan: Plan) -> None:
     plain = sealed_path(directory, plan.reopened_lsn)
     if sealed.is_packed:
         _unpack(storage, sealed, plain)
-    packed = plain.with_name(plain.name + ".zst")
+    packed = packed_path(plain)
     if storage.exists(packed):
         storage.unlink(packed)
         storage.sync_directory(directory)
@@ -181,7 +173,10 @@ def _reopen(storage: Storage, plan: Plan) -> None:
 
 
 def _unpack(storage: Storage, sealed: SealedFile, plain: Path) -> None:
-    new_path = plain.with_name(plain.name + NEW_SUFFIX)
+    path = new_path(plain)
     content = open_sealed(storage, sealed)
-    write_new(storage, new_path, (content.read(0, content.size()),)).close()
-    put_in_place(storage, new_path, plain)
+    try:
+        write_new(storage, path, read_parts(content, 0, content.size())).close()
+    finally:
+        content.close()
+    put_in_place(storage, path, plain)

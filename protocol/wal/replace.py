@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from protocol.errors import WalSyncError
 from protocol.wal.storage import File, Storage
@@ -21,10 +21,14 @@ COPY_BYTES: Final = 1024 * 1024
 """Read and written at a time."""
 
 
-def read_parts(file: File, start: int, end: int) -> Iterator[bytes]:
+class Readable(Protocol):
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+def read_parts(file: Readable, start: int, end: int, step: int = COPY_BYTES) -> Iterator[bytes]:
     """The bytes of `file` from `start` to `end`, so many at a time that no file is too large."""
-    for offset in range(start, end, COPY_BYTES):
-        yield file.read(offset, min(COPY_BYTES, end - offset))
+    for offset in range(start, end, step):
+        yield file.read(offset, min(step, end - offset))
 
 
 def write_new(storage: Storage, path: Path, parts: Iterable[bytes]) -> File:

@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from protocol.errors import WalCorruptError, WalError
 from protocol.wal.format import JOURNAL_HEAD, MAGIC
+from protocol.wal.names import JOURNAL_NAME, new_path
+from protocol.wal.replace import read_parts, write_new
 from protocol.wal.storage import File, Storage
 
 PLAIN_SUFFIX: Final = ".wal"
 PACKED_SUFFIX: Final = ".wal.zst"
-NEW_SUFFIX: Final = ".new"
-"""Of a file that is being made: it counts for nothing, and the next open removes it."""
 PACK_LEVEL: Final = 3
-COPY_BYTES: Final = 1024 * 1024
+UNPACK_BYTES: Final = 64 * 1024
+"""Of a packed file, unpacked at a time: some 300 KB of journal."""
+BEHIND_BYTES: Final = 1024 * 1024
+"""Of what was unpacked, kept behind the last read: whoever looks for an entry steps back no further than that."""
 _NAME: Final = re.compile(r"journal-(\d{20})(\.wal|\.wal\.zst)")
 
 
@@ -40,25 +43,75 @@ class SealedFile(NamedTuple):
 
 
 class Content:
-    """The bytes of a file that was unpacked, read like a file."""
+    """What a packed file was, read like a file: forward, for further back it is unpacked from its beginning again.
 
-    __slots__ = ("_bytes",)
+    Never whole in memory; closes the packed file. Raises: WalError without the extra; size and read raise
+    WalCorruptError where the bytes are not what was packed.
+    """
 
-    def __init__(self, content: bytes) -> None:
-        self._bytes = content
+    def __init__(self, packed: File, path: Path) -> None:
+        self._packed, self._path = packed, path
+        try:
+            self._zstandard = _zstandard()
+        except WalError:
+            packed.close()
+            raise
+        self._size: int | None = None
+        self._rewind()
 
     def size(self) -> int:
-        return len(self._bytes)
+        """Known only when all of it was unpacked once, and is whole."""
+        if self._size is None:
+            try:
+                self._size = sum(map(len, self.parts()))
+            except WalCorruptError:
+                self.close()
+                raise
+        return self._size
 
     def read(self, offset: int, length: int) -> bytes:
-        return self._bytes[offset : offset + length]
+        if offset < self._start:
+            self._rewind()
+        window = self._window
+        while self._start + len(window) < offset + length and (part := next(self._rest, b"")):
+            gone = min(max(0, offset - BEHIND_BYTES - self._start), len(window))
+            del window[:gone]
+            self._start += gone
+            window += part
+        at = offset - self._start
+        return bytes(window[at : at + length])
 
     def close(self) -> None:
-        self._bytes = b""
+        self._packed.close()
+        self._window = bytearray()
+
+    def parts(self) -> Iterator[bytes]:
+        """All of it, from the beginning. Raises: WalCorruptError."""
+        unpacker, end = self._zstandard.ZstdDecompressor().decompressobj(), self._packed.size()
+        for packed in read_parts(self._packed, 0, end, UNPACK_BYTES):
+            try:
+                part = unpacker.decompress(packed)
+            except self._zstandard.ZstdError as error:
+                raise self._damaged(0, "a zstd frame", str(error)) from error
+            if part:
+                yield part
+            if unpacker.eof:
+                return
+        raise self._damaged(end, "the rest of a zstd frame", "the end")
+
+    def _damaged(self, offset: int, expected: str, found: str) -> WalCorruptError:
+        return WalCorruptError(str(self._path), offset, lsn=None, expected=expected, found=found)
+
+    def _rewind(self) -> None:
+        self._rest, self._window, self._start = self.parts(), bytearray(), 0
 
 
 def sealed_path(directory: Path, first_lsn: int) -> Path:
     return directory / f"journal-{first_lsn:020d}{PLAIN_SUFFIX}"
+
+
+def packed_path(plain: Path) -> Path:
+    return plain.with_name(plain.name.removesuffix(PLAIN_SUFFIX) + PACKED_SUFFIX)
 
 
 def list_sealed(storage: Storage, directory: Path) -> list[SealedFile]:
@@ -73,17 +126,12 @@ def list_sealed(storage: Storage, directory: Path) -> list[SealedFile]:
 
 
 def open_sealed(storage: Storage, sealed: SealedFile) -> File | Content:
-    """The sealed file, to be read; a packed one is unpacked into memory (some `wal.checkpoint_mb`).
+    """The sealed file, to be read; a packed one is unpacked as it is read.
 
-    Raises: FileNotFoundError if it has gone (removed, or packed meanwhile), WalError without the extra `zstd`,
-    WalCorruptError if it cannot be unpacked.
+    Raises: FileNotFoundError if it has gone (removed, or packed meanwhile), WalError without the extra `zstd`.
     """
     file = storage.open(sealed.path, read_only=True)
-    if not sealed.is_packed:
-        return file
-    packed = file.read(0, file.size())
-    file.close()
-    return Content(unpack(packed, sealed.path))
+    return Content(file, sealed.path) if sealed.is_packed else file
 
 
 def tidy_sealed(
@@ -106,11 +154,13 @@ def tidy_sealed(
         too_many = files_max is not None and len(sealed) - gone > files_max
         if not too_many and not (oldest_us and 0 < _sealed_at_us(storage, directory, sealed, file) < oldest_us):
             break  # never one from the middle
+        # Before each: a power loss might undo the removal before it and not this one, and leave a hole. That one may
+        # be of an earlier pass, whose sync failed.
+        storage.sync_directory(directory)
         plain = sealed_path(directory, file.first_lsn)
-        for path in (plain, _packed_path(plain)):
+        for path in (plain, packed_path(plain)):
             if storage.exists(path):
                 storage.unlink(path)
-        storage.sync_directory(directory)  # each by itself: a power loss might undo the first of two alone
         gone += 1
     for file in sealed[gone:-1]:
         if not file.is_packed and can_pack() and has_room(file.path):
@@ -120,28 +170,20 @@ def tidy_sealed(
 def _sealed_at_us(storage: Storage, directory: Path, sealed: list[SealedFile], file: SealedFile) -> int:
     """When the file was sealed: the time of the next one's first entry. 0 if that cannot be read."""
     after = [other for other in sealed if other.first_lsn > file.first_lsn]
-    following = after[0] if after else SealedFile(0, directory / "journal.wal")
-    opened = storage.open(following.path, read_only=True)
-    head = opened.read(0, COPY_BYTES if following.is_packed else JOURNAL_HEAD.size)
-    opened.close()
-    if following.is_packed:
-        head = _unpack_head(head)
+    following = after[0] if after else SealedFile(0, directory / JOURNAL_NAME)
+    if following.is_packed and not can_pack():
+        return 0
+    opened = open_sealed(storage, following)
+    try:
+        head = opened.read(0, JOURNAL_HEAD.size)
+    except WalCorruptError:
+        return 0
+    finally:
+        opened.close()
     if len(head) < JOURNAL_HEAD.size:
         return 0
-    magic, _, _, _, _, _, _, _, time_us, _, _ = JOURNAL_HEAD.unpack_from(head)
+    magic, _, _, _, _, _, _, _, time_us, _, _ = JOURNAL_HEAD.unpack(head)
     return time_us if magic == MAGIC else 0
-
-
-def _unpack_head(packed: bytes) -> bytes:
-    """The first bytes of a packed file; none if they cannot be told."""
-    try:
-        zstandard = _zstandard()
-    except WalError:
-        return b""
-    try:
-        return zstandard.ZstdDecompressor().decompressobj().decompress(packed)
-    except zstandard.ZstdError:
-        return b""
 
 
 def can_pack() -> bool:
@@ -158,53 +200,39 @@ def pack_sealed(storage: Storage, sealed: SealedFile) -> SealedFile:
 
     Raises: WalError (nothing has changed but perhaps a leftover `.new`), also without the extra.
     """
-    path = sealed.path
-    target = _packed_path(path)
-    new_path = target.with_name(target.name + NEW_SUFFIX)
-    packer = _zstandard().ZstdCompressor(level=PACK_LEVEL, write_checksum=True).compressobj()
+    path, target = sealed.path, packed_path(sealed.path)
+    unfinished = new_path(target)
     plain = storage.open(path, read_only=True)
-    new = storage.open(new_path, create=True)
     try:
-        new.truncate(0)
-        size, end, checksum = plain.size(), 0, 0
-        for offset in range(0, size, COPY_BYTES):
-            part = plain.read(offset, min(COPY_BYTES, size - offset))
-            checksum = crc32(part, checksum)
-            packed = packer.compress(part)
-            new.write(end, packed)
-            end += len(packed)
-        new.write(end, packer.flush())
-        new.sync()
-        if crc32(unpack(new.read(0, new.size()), new_path)) != checksum:
-            raise WalError(f"{new_path}: reads back differently; {path.name} stays as it is")
-    except WalError:
-        storage.unlink(new_path)  # its room is needed
-        raise
+        new = write_new(storage, unfinished, _pack(read_parts(plain, 0, plain.size())))
+        try:
+            if _checksum(Content(new, unfinished).parts()) != _checksum(read_parts(plain, 0, plain.size())):
+                raise WalError(f"{unfinished}: reads back differently; {path.name} stays as it is")
+        except WalError:
+            storage.unlink(unfinished)  # its room is needed
+            raise
+        finally:
+            new.close()
     finally:
         plain.close()
-        new.close()
-    storage.rename(new_path, target)
+    storage.rename(unfinished, target)
     storage.sync_directory(path.parent)
     storage.unlink(path)
     storage.sync_directory(path.parent)
     return SealedFile(sealed.first_lsn, target)
 
 
-def _packed_path(plain: Path) -> Path:
-    return plain.with_name(plain.name.removesuffix(PLAIN_SUFFIX) + PACKED_SUFFIX)
+def _pack(parts: Iterable[bytes]) -> Iterator[bytes]:
+    packer = _zstandard().ZstdCompressor(level=PACK_LEVEL, write_checksum=True).compressobj()
+    yield from map(packer.compress, parts)
+    yield packer.flush()
 
 
-def unpack(packed: bytes, path: Path) -> bytes:
-    """Raises: WalError without the extra, WalCorruptError if the bytes are not what was packed."""
-    zstandard = _zstandard()
-    try:
-        unpacker = zstandard.ZstdDecompressor().decompressobj()
-        content = unpacker.decompress(packed)
-    except zstandard.ZstdError as error:
-        raise WalCorruptError(str(path), 0, lsn=None, expected="a zstd frame", found=str(error)) from error
-    if not unpacker.eof:
-        raise WalCorruptError(str(path), len(packed), lsn=None, expected="the rest of a zstd frame", found="the end")
-    return content
+def _checksum(parts: Iterable[bytes]) -> int:
+    checksum = 0
+    for part in parts:
+        checksum = crc32(part, checksum)
+    return checksum
 
 
 def _zstandard() -> Any:

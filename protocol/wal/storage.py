@@ -99,7 +99,7 @@ class RealFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
-        self._failure: str | None = None
+        self._failure: WalSyncError | None = None
 
     def size(self) -> int:
         return os.fstat(self._descriptor).st_size
@@ -154,17 +154,18 @@ class RealFile:
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
-            raise WalSyncError(self._failure)
+            raise WalSyncError(self._failure.fact, self._failure.advice)
 
     def _fail(self, what: str, error: OSError) -> NoReturn:
-        self._failure = describe_failure(self._path, what, error)
-        raise WalSyncError(self._failure) from error
+        self._failure = disk_failure(self._path, what, error)
+        raise self._failure from error
 
 
-def describe_failure(path: Path, what: str, error: OSError) -> str:
-    return (
-        f"{path}: {what}: {error.strerror or error}. This process does not write the file again; "
-        "what was acknowledged is safe. See to the disk (space, health), then start again."
+def disk_failure(path: Path, what: str, error: OSError) -> WalSyncError:
+    return WalSyncError(
+        f"{path}: {what}: {error.strerror or error}",
+        "This process does not write the file again; what was acknowledged is safe. See to the disk (space, health), "
+        "then start again.",
     )
 
 
@@ -179,7 +180,7 @@ class RealStorage:
             if isinstance(error, FileNotFoundError) and not create:
                 raise
             if create and error.errno in DISK_FAILURES:
-                raise WalSyncError(describe_failure(path, "could not be made", error)) from error
+                raise disk_failure(path, "could not be made", error) from error
             raise WalError(f"{path}: cannot be opened: {error.strerror}") from error
 
     def exists(self, path: Path) -> bool:
@@ -189,19 +190,19 @@ class RealStorage:
         try:
             os.rename(source, target)
         except OSError as error:
-            raise WalSyncError(describe_failure(source, f"could not be renamed to {target.name}", error)) from error
+            raise disk_failure(source, f"could not be renamed to {target.name}", error) from error
 
     def link(self, source: Path, target: Path) -> None:
         try:
             os.link(source, target)
         except OSError as error:
-            raise WalSyncError(describe_failure(source, f"could not be linked to {target.name}", error)) from error
+            raise disk_failure(source, f"could not be linked to {target.name}", error) from error
 
     def unlink(self, path: Path) -> None:
         try:
             os.unlink(path)
         except OSError as error:
-            raise WalSyncError(describe_failure(path, "could not be removed", error)) from error
+            raise disk_failure(path, "could not be removed", error) from error
 
     def is_same_file(self, one: Path, other: Path) -> bool:
         return one.exists() and other.exists() and one.samefile(other)
@@ -223,7 +224,7 @@ class RealStorage:
             path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         except OSError as error:
             if error.errno in DISK_FAILURES:
-                raise WalSyncError(describe_failure(path, "the directory could not be made", error)) from error
+                raise disk_failure(path, "the directory could not be made", error) from error
             raise WalError(f"{path}: the directory cannot be made: {error.strerror}") from error
         self.sync_directory(path.parent)
 
@@ -235,7 +236,7 @@ class RealStorage:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise WalSyncError(describe_failure(path, "the directory could not be synced", error)) from error
+            raise disk_failure(path, "the directory could not be synced", error) from error
 
     def lock(self, path: Path) -> Closeable:
         """flock on a file of its own that is never unlinked: a log may be renamed, its lock may not."""

@@ -9,20 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from protocol.errors import WalCorruptError
 from protocol.wal.format import HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, BadEntry
-from protocol.wal.history import JOURNAL_NAME
+from protocol.wal.names import JOURNAL_NAME, KEPT_COPIES, WATERMARK_NAME
 from protocol.wal.recovery import Found, Kind, Known, Row, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.scan import JournalScan
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, Storage
 from protocol.wal.watermark import Mark, Watermark
-
-WATERMARK_NAME: Final = "watermark"
-KEPT_COPIES: Final = tuple(f"{JOURNAL_NAME}.{why}-" for why in ("torn", "damaged", "failed"))
-"""How the names begin under which recovery and repair keep what they took out of the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +229,13 @@ def _check_one(
     try:
         on_disk = _size_on_disk(storage, path)
         file = open_sealed(storage, sealed)
+        size = file.size()
     except FileNotFoundError:
         again = [one for one in list_sealed(storage, directory) if one.first_lsn == sealed.first_lsn]
         return _check_one(storage, directory, again[0], length_max) if again else (None, None)
     except WalCorruptError as error:
         check = FileCheck(path, _size_on_disk(storage, path))
         return check, Damage(path, error.offset, sealed.first_lsn, error.expected, error.found)
-    size = file.size()
     scan = JournalScan(file, size, length_max=length_max)
     check = _describe(file, path, size, scan)
     file.close()

@@ -16,8 +16,9 @@ from protocol.client import engine_pid
 from protocol.errors import ExitCode, WalCorruptError, WalTornTailError
 from protocol.records import EntryType
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, iterate_entries
-from protocol.wal.history import JOURNAL_NAME, first_lsn_since, read_history
+from protocol.wal.history import first_lsn_since, read_history
 from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.scan import JournalScan, iterate_records
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed

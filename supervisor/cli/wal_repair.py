@@ -18,7 +18,7 @@ import click
 from actors.page import KNOWN_BY, forget_acknowledged
 from protocol.errors import ConfigError, ExitCode, WalError
 from protocol.records import EntryType
-from protocol.wal.history import JOURNAL_NAME
+from protocol.wal.names import JOURNAL_NAME, lock_path
 from protocol.wal.recovery import Kind
 from protocol.wal.repair import Action, Plan, carry_out, lost_entries, plan_repair
 from protocol.wal.verify import Examination
@@ -97,7 +97,7 @@ def _locked(place: Place) -> Iterator[None]:
     except ConfigError as error:
         raise Failure(ExitCode.FAILURE, str(error)) from error
     try:
-        with contextlib.closing(STORAGE.lock(place.directory / f"{JOURNAL_NAME}.lock")):
+        with contextlib.closing(STORAGE.lock(lock_path(place.directory / JOURNAL_NAME))):
             yield
     finally:
         if lock:

@@ -22,7 +22,8 @@ from actors.ledger import FillEffect
 from actors.order_tracker import Order
 from protocol.records import Checkpoint, Record, decode_record
 from protocol.wal.format import HEADER, Envelope, iterate_payload
-from protocol.wal.history import JOURNAL_NAME, read_history
+from protocol.wal.history import read_history
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.scan import JournalScan
 from protocol.wal.sealed import list_sealed
 from protocol.wal.storage import RealStorage

@@ -60,7 +60,19 @@ class Resting(Strategy):
         if not self.orders():
             self.buy(tick.symbol, 5, limit=0.5)
 '''
-FILES: Final = {"crashes.py": OFTEN}
+SAVING: Final = '''
+"""As Often, with a state."""
+from crashes import Often
+
+
+class Saving(Often):
+    def save(self):
+        return self.ticks
+
+    def load(self, state):
+        self.ticks = state
+'''
+FILES: Final = {"crashes.py": OFTEN, "saving.py": SAVING}
 
 
 def often(**params: Any) -> Tree:

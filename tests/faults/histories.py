@@ -68,9 +68,10 @@ def report(seed: int, number: int) -> None:
     shortest = shrink(kind, drawn)
     trace: list[str] = []
     error = broken_by(kind, replaying(shortest), trace)
-    print(f"{kind.__name__}: a broken promise. The shortest way to it, from {len(drawn)} choices to {len(shortest)}:")
+    print(f"{kind.__name__} {number} of seed {seed} breaks a promise. What happens in it, made as short as it will go")
+    print(f"(from {len(drawn)} choices to {len(shortest)}):")
     print("\n".join(f"    {line}" for line in trace))
-    traceback.print_exception(error, limit=-6, file=sys.stdout)
+    traceback.print_exception(error, limit=-6, chain=False, file=sys.stdout)
     print(f"choices {shortest}\nagain: python -m tests.faults.histories --seed {seed} --only {number}", flush=True)
 
 

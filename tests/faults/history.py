@@ -44,6 +44,8 @@ class Counts:
     """EIO and ENOSPC."""
     torn_tails: int = 0
     rolls: int = 0
+    fresh_files: int = 0
+    """Starts that left a journal alone for its failure, and went on in a copy."""
 
     def __str__(self) -> str:
         return ", ".join(f"{getattr(self, field.name)} {field.name.replace('_', ' ')}" for field in fields(self))
@@ -80,7 +82,7 @@ class History:
     def end_process(self) -> None:
         """The process is gone, killed or with the power."""
         assert self.disk.retries == 0, "a file was written or synced after it had failed"
-        if self.choose(2):
+        if self.loses_power():
             self.trace.append("power loss")
             self.disk = self.disk.crash()
             self.counts.power_losses += 1
@@ -89,6 +91,10 @@ class History:
             self.trace.append("kill")
             self.disk = self.disk.kill()
             self.counts.kills += 1
+
+    def loses_power(self) -> bool:
+        """Or is only killed."""
+        return self.choose(2) == 1
 
     def died(self, where: ProcessDied) -> None:
         self.trace.append(f"death in {where}")

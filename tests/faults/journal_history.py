@@ -19,7 +19,8 @@ from protocol.errors import WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal.format import ENVELOPE, HEADER, Envelope, iterate_payload
 from protocol.wal.history import read_history
-from protocol.wal.journal import JOURNAL_NAME, Journal, NewEntry, Recovery
+from protocol.wal.journal import Journal, NewEntry, Recovery
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.sealed import list_sealed, tidy_sealed
 
@@ -27,9 +28,9 @@ PATH: Final = DIRECTORY / JOURNAL_NAME
 MODES: Final = ("always", "always", "interval", "off")
 SIZES: Final = (0, 3, 50, 700)
 """Of a record: an empty one, short ones, and one that lies over a sector's end."""
-OPEN_CALLS, CREATE_CALLS, CLOSE_CALLS, CHECKPOINT_CALLS, TIDY_CALLS = 20, 8, 7, 9, 12
+OPEN_CALLS, CREATE_CALLS, CLOSE_CALLS, CHECKPOINT_CALLS, TIDY_CALLS = 20, 8, 7, 9, 18
 """How many calls of the disk each may make, roughly: the nth of them meets the fault."""
-STATES_MAX: Final = 3
+STATES_MAX, KEEP_MAX = 3, 5
 RECENT_BYTES: Final = (1 << 20, 0, 500)
 """So that what is served comes from memory, from the file, or from either."""
 
@@ -42,7 +43,8 @@ RUN: Final = EngineRun(
 class JournalHistory(History):
     STEPS = (
         "commit", "commit", "commit", "append", "append", "sync", "consume", "consume", "read_anywhere",
-        "write_watermark", "checkpoint", "checkpoint", "tidy", "close_and_open", "recover_twice", "kill_or_lose_power",
+        "write_watermark", "checkpoint", "checkpoint", "checkpoint", "checkpoint", "tidy", "tidy", "close_and_open",
+        "recover_twice", "kill_or_lose_power",
     )  # fmt: skip
 
     def __init__(self, choose: Choose, counts: Counts | None = None) -> None:
@@ -56,7 +58,7 @@ class JournalHistory(History):
         self.kept_from = 1
         """The lowest LSN that no retention may have removed."""
         self.has_failed = False
-        """What the latch page says: the next start leaves the file alone and goes on in a copy."""
+        """What the latch page says (`note_journal_failure`): the next start goes on in a copy, fresh_file=True."""
         self.journal_id = b""
         self.number = 0
         self._open()
@@ -111,8 +113,8 @@ class JournalHistory(History):
 
         self._perform(action, CHECKPOINT_CALLS, [(EntryType.CHECKPOINT, 7, Producer.WAL, seq, encode_record(record))])
 
-    def tidy(self) -> None:
-        keep = self.choose(3)
+    def tidy(self, keep: int | None = None) -> None:
+        keep = self.choose(KEEP_MAX) if keep is None else keep
         begins = [*(file.first_lsn for file in list_sealed(self.disk, DIRECTORY)), self.journal.first_lsn]
         self.kept_from = max(self.kept_from, begins[-1 - keep :][0])
 
@@ -131,6 +133,7 @@ class JournalHistory(History):
     def recover_twice(self) -> None:
         """Recovery of a recovered journal changes nothing."""
         self._next_life()
+        self.has_failed = False
         before = self.disk.contents()
         self.disk = self.disk.kill()
         self.is_last_attempt = True
@@ -149,7 +152,8 @@ class JournalHistory(History):
 
     def failed(self, error: WalError) -> None:
         super().failed(error)
-        if isinstance(error, WalSyncError) and self.choose(4) < 3:  # else it died before it could note it
+        # wal may die before it can note it; it notes less than a failed write or sync too (of the watermark's opening).
+        if self.choose(4) < (3 if isinstance(error, WalSyncError) else 1):
             self.has_failed = True
 
     def on_power_loss(self) -> None:
@@ -268,7 +272,8 @@ class JournalHistory(History):
             recovery = self.journal.open(self._known_lsn, fresh_file=self.has_failed)
         self.disk.disarm()
         assert (recovery.kept is not None) == (self.has_failed and was_there)
-        self.has_failed = False
+        self.counts.fresh_files += recovery.kept is not None
+        self.has_failed = self.has_failed and self.choose(4) == 3  # the note may outlive it, if wal dies here
         self._verify()
         if self.journal.is_new:
             self._create()

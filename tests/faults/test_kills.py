@@ -203,6 +203,29 @@ def test_a_file_whose_readers_are_killed_in_its_middle_is_read_to_its_end_every_
         assert engine.records("ENGINE_RUN")[-1].fields["by"] == "end_of_data"
 
 
+# Parked.
+
+
+def test_where_the_config_says_parked_one_with_saved_state_comes_back_and_one_without_stays_down(
+    tmp_path: Path,
+) -> None:
+    rest = {"symbols": ["EURUSD"], "on_restart": "parked"}
+    saving = {"name": "saving", "class": "saving:Saving", **rest}
+    often_parked = {"name": "often", "class": "crashes:Often", **rest}
+    with trading_engine(tmp_path, strategies=[saving, often_parked]) as engine:
+        wait_for(lambda: engine.log_events("checkpoint_written"), "a checkpoint with the state")
+        wait_for(lambda: "strategy.saving" in engine.log_events("checkpoint_written")[-1]["states"], "the state in it")
+        for name in ("strategy.often", "strategy.saving"):
+            engine.kill(name)
+        parked = wait_for(lambda: engine.log_events("child_parked"), "one to be parked")
+        wait_for(lambda: len(engine.log_events("child_ready", name="strategy.saving")) == 2, "the other to be back")
+        assert [(event["name"], event["reason"]) for event in parked] == [
+            ("strategy.often", 'on_restart = "parked", and it has no saved state')
+        ]
+        assert engine.log_events("child_ready", name="strategy.often")[1:] == []
+        Tail(engine).wait_for_fills("both deaths")
+
+
 # Past the limit.
 
 

@@ -32,7 +32,7 @@ from protocol.records import (
     encode_record,
     entry_type_of,
 )
-from protocol.state import FeedState, StrategyState, encode_state
+from protocol.state import FeedState, StrategyState, encode_state, encode_strategy_state
 from protocol.units import product_to_bytes
 from protocol.wal.format import Envelope
 from protocol.wal.history import read_history
@@ -87,7 +87,7 @@ class Writer:
 
     def checkpoint(self) -> None:
         lsn = self.fold.lsn
-        saved = encode_state(StrategyState(FeedState(b"\x03" * 16, 290, 302, 301), {"fast": [1.1, 1.2]}))
+        saved = encode_strategy_state(StrategyState(FeedState(b"\x03" * 16, 290, 302, 301), {"fast": [1.1, 1.2]}))
         states = (("risk", lsn, encode_state(take_state(self.fold))), ("strategy.sma", lsn, saved))
         self.journal.checkpoint(START_US + lsn + 1, states)
         _, _, payload = self.journal.read(lsn + 1, 1)

@@ -87,7 +87,7 @@ class House:
     def spawn(self, name: str) -> Actor:
         """A new life, loaded and not yet told to go."""
         life = self.lives[name] = self.lives.get(name, 0) + 1
-        spec = make_spec(self.config, name, life, bytes(16), self.ipc, -1, inproc=False)
+        spec = make_spec(self.config, name, life, bytes(16), self.ipc, -1, inproc=False, is_restart=life > 1)
         actor = actor_class(name)(Place(spec, self.context, False))
         actor.load()
         self.actors[name] = actor
@@ -109,8 +109,7 @@ class House:
     def kill(self, name: str) -> None:
         """What is pending in it is gone, as after a SIGKILL; what is in its pipes may still arrive."""
         actor = self.actors.pop(name)
-        for made in actor._sockets:
-            made.close(0)
+        actor.close_sockets()
         actor.release()
 
     def turn(self) -> None:

@@ -311,8 +311,7 @@ class WalUnderTest:
     def die(self) -> None:
         """As SIGKILL: nothing is written, locks and sockets go."""
         self.journal._release()
-        for made in self.actor._sockets:
-            made.close(0)
+        self.actor.close_sockets()
 
     def notes(self) -> list[int]:
         """The numbers of all notes in the file, in its order."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from streams import DEADLINE_S, TRANSPORTS, Clock, Peer, WalUnderTest, Wire, note, notes_payload, open_wire, until
+from structlog.testing import capture_logs
 
 from actors.checkpoints import BARRIER_MAX_S, LATE_RECORDS_MAX, RETRY_S, STATE_BYTES_MAX, Checkpoints
 from actors.stream import Consumer
@@ -289,6 +292,63 @@ def checkpoints(records_max: int = 0, bytes_max: int = 0) -> Checkpoints:
     return Checkpoints(records_max, bytes_max, ["sma"], structlog.get_logger())
 
 
+def warnings(logs: list[Any]) -> list[tuple[str, list[str]]]:
+    return [(log["reason"], log["silent"]) for log in logs if log["event"] == "checkpoint_dropped"]
+
+
+def test_a_risk_that_has_not_been_sent_everything_is_named_once_and_counted_until_a_checkpoint_is_written() -> None:
+    with capture_logs() as logs:
+        made = checkpoints(records_max=1)
+        behind = [consumer("risk"), consumer("strategy.sma")]
+        behind[0].cursor = 9
+        for tenth in range(46):
+            assert made.whom_to_ask(behind, 9, tenth / 10) == []
+        assert made.attempt is None
+        assert made.counters["checkpoints_dropped"] == 4, "one for each RETRY_S"
+        assert warnings(logs) == [("risk is behind, or gives no credit", ["risk"])]
+        assert made.whom_to_ask(behind[1:], 9, 5.0) == made.whom_to_ask(behind[1:], 9, 6.0) == []
+        assert warnings(logs)[1:] == [("risk is not there", ["risk"])]
+        behind[0].cursor = 10
+        assert made.whom_to_ask(behind, 9, 6.1) == behind, "at once when it can be asked"
+        made.written()
+        behind[0].cursor = 9
+        assert made.whom_to_ask(behind, 9, 7.0) == made.whom_to_ask(behind, 9, 8.0) == []
+        assert len(warnings(logs)) == 3, "another episode"
+
+
+def test_a_silent_risk_is_named_once_and_every_attempt_is_counted() -> None:
+    with capture_logs() as logs:
+        made = checkpoints(records_max=1)
+        asked = [consumer("risk"), consumer("strategy.sma")]
+        for number in range(1, 4):
+            barrier = made.begin(asked, 9, number * 100.0)
+            made.take(asked[1], State(barrier.number, 1, 9), b"mine")
+            assert made.finish({}, number * 100.0 + 1) is None
+            assert made.counters["checkpoints_dropped"] == number
+        assert warnings(logs) == [("no answer in time", ["risk"])]
+
+
+def test_nothing_is_synced_for_a_checkpoint_that_nobody_can_be_asked_for(wire: Wire, clock: Clock) -> None:
+    wal = WalUnderTest(wire, extra=DUE + 'sync = "interval"\ninterval_ms = 60000\n').begin()
+    number = count(1)
+
+    def turn() -> None:
+        seq = next(number)
+        wal.actor.batch.append((EntryType.SIGNAL_REFUSED, 1, Producer.RISK, seq, encode_record(note(seq))))
+        wal.turn()
+
+    turn()  # the first is synced: the last sync was before the clock began
+    syncs = wal.actor.counters["syncs"]
+    for _ in range(20):
+        turn()
+    assert wal.actor.counters["syncs"] == syncs
+    risk = Peer(wire, "risk", producer=Producer.RISK)
+    risk.hello()
+    until(lambda: risk.of(Barrier), turn, what="BARRIER")
+    assert wal.journal.durable_lsn == risk.of(Barrier)[0].lsn, "the CHECKPOINT needs all before it on disk"
+    wal.die()
+
+
 def test_a_checkpoint_larger_than_its_own_limit_is_not_due_again_at_once() -> None:
     large = checkpoints(bytes_max=1000)
     assert not large.is_due(records=0, size=0, now_s=0.0)
@@ -304,11 +364,11 @@ def consumer(name: str) -> Consumer:
 def finished(states: dict[str, bytes], older: States, lsn: int = 9) -> States:
     """What a checkpoint at `lsn` keeps when these have answered."""
     made = checkpoints(records_max=1)
-    asked = made.begin([consumer("risk"), consumer("strategy.sma")], lsn, 0.0)
-    assert made.attempt is not None
+    asked = made.whom_to_ask([consumer("risk"), consumer("strategy.sma")], lsn, 0.0)
+    barrier = made.begin(asked, lsn, 0.0)
     for one in asked:
         if one.name in states:
-            made.take(one, State(made.attempt.barrier.number, 1, lsn), states[one.name])
+            made.take(one, State(barrier.number, 1, lsn), states[one.name])
     found = made.finish(older, 1.0)
     assert found is not None
     return found

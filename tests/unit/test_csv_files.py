@@ -95,6 +95,16 @@ def test_golden_ohlc_goes_low_first_when_it_rises_and_high_first_when_it_falls(t
     assert volumes(file) == []
 
 
+def test_ohlc_path_says_which_extreme_every_bar_met_first(tmp_path: Path) -> None:
+    path = write(tmp_path, OHLC)
+
+    def prices(ohlc_path: str) -> list[int]:
+        return [bid // M for _, _, bid, _ in ticks(source(path, ohlc_path=ohlc_path))]
+
+    assert prices("low_first") == [20, 10, 40, 30, 30, 10, 40, 20]
+    assert prices("high_first") == [20, 40, 10, 30, 30, 40, 10, 20]
+
+
 def test_golden_ohlc_volume_is_shared_out_to_the_last_micro(tmp_path: Path) -> None:
     file = source(write(tmp_path, OHLC_VOLUME))
     assert [bid for _, _, bid, _ in ticks(file)] == [46_319 * M, 46_319 * M, 46_385 * M, 46_377 * M]
@@ -442,6 +452,7 @@ def test_the_epoch_changes_with_whatever_changes_the_stream(tmp_path: Path) -> N
         source(path, bars=[1]).epoch,
         source(path, start="2020-01-01").epoch,
         source(path, end="2020-01-02").epoch,
+        source(path, ohlc_path="low_first").epoch,
         merged((path, "AAA"), (other, "AAA")).epoch,
         merged((other, "AAA"), (path, "AAA")).epoch,
         CsvSource(MarketDataSettings(source="csv", path=path, symbol="AAA"), {"AAA": 2}).epoch,

@@ -235,8 +235,7 @@ class Market:
 
     def restart(self, name: str) -> None:
         actor = self.actors.pop(name)
-        for made in actor._sockets:
-            made.close(0)
+        actor.close_sockets()
         if name != "market_data":
             self.seen[name] += actor.ticks
         self.start(name)

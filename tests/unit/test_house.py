@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,12 @@ def test_the_top_level_holds_only_what_the_design_names() -> None:
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_files_stay_small(path: Path) -> None:
     assert path.read_bytes().count(b"\n") < LINES_MAX
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_one_blank_line_stands_within_a_block_and_two_between_them(path: Path) -> None:
+    """As pycodestyle's E303, which ruff has in preview only."""
+    assert not re.search(r"\n\n\n[ \t]+\S|\n\n\n\n", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.read_bytes()], ids=_name)

@@ -20,7 +20,6 @@ def wire(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wire]:
         yield made
 
 
-
 class Starting:
     """A client of a wal written by hand, whose journal begins with a CHECKPOINT at LSN 8."""
 

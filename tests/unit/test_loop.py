@@ -10,8 +10,9 @@ import pytest
 import zmq
 from streams import Clock, Wire, open_wire, until
 
-from actors.base import Loop, receive_all
+from actors.base import Actor, Loop, receive_all
 from actors.page import Activity, HealthPage
+from protocol.pipeline import JOURNAL
 
 
 @pytest.fixture
@@ -182,3 +183,14 @@ def test_one_socket_cannot_starve_the_others(wire: Wire) -> None:
     assert receive_all(router) == []
     with pytest.raises(zmq.Again):
         router.recv_multipart(zmq.NOBLOCK)
+
+
+def test_the_next_life_binds_what_the_last_one_had_bound_before_libzmq_gets_round_to_closing_it(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(zmq.Socket, "close", lambda made, linger: None)
+        for life in (1, 2):
+            actor = Actor(wire.place("wal", life))
+            actor.bind(JOURNAL)
+            actor.close_sockets()

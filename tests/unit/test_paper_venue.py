@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from actors.order_tracker import Advance, OrderTracker
 from actors.venues import Venue
+from actors.venues.commission import Commission
 from actors.venues.paper import PaperVenue
+from actors.venues.policies import Policies, Terms
 from protocol.orders import OrderStatus, OrderType, Report, Side, TimeInForce
 from protocol.records import OrderPlace, OrderUpdate
 
@@ -32,7 +34,7 @@ def fill(order_id: int, price: int, time: int = 5, *, quantity: int = 10, number
 
 
 def venue(*, quoted: bool = True, commission: int = 0, lot: int = 1) -> PaperVenue:
-    made = PaperVenue({0: lot, 1: lot}, commission)
+    made = PaperVenue(Policies({0: Terms(lot), 1: Terms(lot)}, Commission(commission)))
     if quoted:
         assert made.on_tick(0, 5, BID, ASK) == []
     return made
@@ -120,8 +122,12 @@ def test_placing_a_working_order_again_says_nothing_and_doubles_nothing() -> Non
     [
         (place(1, symbol_id=9), "unknown_symbol"),
         (place(1, quantity=0), "bad_quantity"),
-        (OrderPlace(1, 16, 1, 0, BUY, OrderType.STOP, 10, stop_price=5), "unsupported"),
-        (OrderPlace(1, 16, 1, 0, BUY, MARKET, 10, time_in_force=TimeInForce.IOC), "unsupported"),
+        (OrderPlace(1, 16, 1, 0, BUY, OrderType.STOP, 10), "bad_price"),
+        (OrderPlace(1, 16, 1, 0, BUY, LIMIT, 10), "bad_price"),
+        (OrderPlace(1, 16, 1, 0, BUY, LIMIT, 10, 5, trail=5), "bad_price"),
+        (OrderPlace(1, 16, 1, 0, BUY, MARKET, 10, time_in_force=TimeInForce.GTD, expire_us=5), "expired"),
+        (OrderPlace(1, 16, 1, 0, BUY, MARKET, 10, oco=7), "oco_gone"),
+        (OrderPlace(1, 16, 1, 0, BUY, MARKET, 10, reduce_only=True), "nothing_to_reduce"),
     ],
 )
 def test_what_the_model_cannot_do_is_rejected(bad: OrderPlace, reason: str) -> None:
@@ -151,7 +157,7 @@ def test_a_restored_order_fills_the_rest_under_the_next_execution_id() -> None:
     tracker.apply_update(accept(4))
     tracker.apply_update(fill(4, 90, quantity=3))
     made = venue()
-    made.restore(order)
+    made.restore([order], {0: 3})
     assert made.on_tick(0, 6, 80, 81) == [fill(4, 90, 6, quantity=7, number=2)]
 
 
@@ -184,9 +190,8 @@ class Engine:
 
     def restart(self) -> None:
         self.venue = venue(quoted=False)
-        for order in self.tracker.open_orders.values():
-            assert order.status is OrderStatus.ACCEPTED
-            self.venue.restore(order)
+        assert all(order.status is OrderStatus.ACCEPTED for order in self.tracker.open_orders.values())
+        assert self.venue.restore(self.tracker.open_orders.values(), {}) == []
         for symbol_id, quote in self.quotes.items():
             assert self.venue.on_tick(symbol_id, *quote) == []
 

@@ -10,6 +10,7 @@ import zmq
 from houses import House, house_config
 
 from actors.strategies import OrderInfo, Strategy, Tick
+from protocol.messages import SIGNAL_CLOSE, SIGNAL_ORDER, Intent
 from protocol.records import OrderPlace, SignalRefused
 
 EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
@@ -94,6 +95,17 @@ def test_a_signal_that_comes_after_risk_has_detached_is_answered(quiet: House) -
     quiet.until(lambda: strategy.heard, "the answer")
     assert strategy.heard[0].reason.startswith("stopping")
     assert [r.signal for r in quiet.records() if isinstance(r, SignalRefused)] == [signal.number]
+
+
+def test_no_flood_of_one_strategy_makes_risk_forget_what_another_has_asked_for(quiet: House) -> None:
+    risk = quiet.actors["risk"]
+    close = Intent(16, 1, risk.spec.incarnation, 0, b"", 0, SIGNAL_CLOSE, 0)
+    risk._take_intent(close)
+    quiet.until(lambda: not risk.journal.pending_count, "the answer")
+    for number in range(65_536):
+        risk._take_intent(Intent(17, number, 0, 0, b"", 0, SIGNAL_ORDER, 0))
+    risk._take_intent(close)
+    assert risk.counters["repeated"] == 1
 
 
 @pytest.mark.parametrize(

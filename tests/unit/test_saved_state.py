@@ -10,6 +10,7 @@ import pytest
 from houses import House, house_config
 
 from actors.strategies import Fill, Strategy, Tick
+from protocol.messages import Parked
 from protocol.records import Checkpoint, OrderPlace, RunEvent
 from protocol.settings import Config
 from protocol.state import decode_strategy_state
@@ -149,6 +150,26 @@ def test_a_strategy_that_saves_nothing_is_warmed(tmp_path: Path, monkeypatch: py
         assert strategy_of(house).seen[0] <= first, "from the first tick that there still is"
 
 
+@pytest.mark.parametrize("kind", ["Counting", "NoState"])
+def test_only_a_strategy_without_saved_state_is_parked_where_the_config_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    config = config_of(tmp_path, kind)
+    config = msgspec.structs.replace(
+        config, strategies=[msgspec.structs.replace(config.strategies[0], on_restart="parked")]
+    )
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        take_checkpoint(house)
+        house.until(lambda: strategy_of(house).seen, "ticks")
+        house.kill("strategy.one")
+        house.spawn("strategy.one").begin(house.run)
+        one = house.actors["strategy.one"]
+        house.until(lambda: one.is_ready or ("strategy.one#2", Parked("one")) in house.said, "READY, or its last word")
+        assert one.is_ready == one.loop._running == (kind == "Counting")
+        assert strategy_of(house).events == (["load", "start"] if kind == "Counting" else [])
+
+
 def test_a_state_that_is_no_value_ends_that_strategy_and_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +219,7 @@ def take_checkpoint(house: House) -> None:
 
 def is_at_end(house: House) -> bool:
     actor = house.actors["strategy.one"]
-    return actor.market.at_end and not actor.feed.outstanding and not actor.unanswered
+    return actor.market.at_end and not actor.feed.outstanding and not actor.asked.unanswered
 
 
 def test_no_state_says_that_a_tick_was_seen_which_on_tick_never_got(

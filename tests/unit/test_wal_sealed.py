@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any
+from zlib import crc32
 
 import pytest
+import structlog
+from simulated_disk import Fault, ProcessDied, SimulatedDisk
+from structlog.testing import capture_logs
 from wal_journals import build, entry, nobody_knows
 
-from protocol.errors import ConfigError, WalCorruptError, WalError
-from protocol.settings import WalSettings, parse_config
+from actors.sealing import Sealing
+from protocol.errors import ConfigError, WalCorruptError, WalError, WalSyncError
+from protocol.settings import Keep, WalSettings, parse_config
 from protocol.wal import sealed as sealed_module
 from protocol.wal.history import read_history
 from protocol.wal.journal import Journal
-from protocol.wal.sealed import SealedFile, list_sealed, open_sealed, pack_sealed, tidy_sealed
-from protocol.wal.storage import RealStorage
+from protocol.wal.replace import read_parts
+from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed, pack_sealed, sealed_path, tidy_sealed
+from protocol.wal.storage import RealStorage, Storage
 
 HOUR_US = 3_600_000_000
+LARGE_BYTES = 16 * 1024 * 1024
 DISK = RealStorage()
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
+    seal_four(DISK, tmp_path)
+    return tmp_path
+
+
+def seal_four(storage: Storage, directory: Path) -> None:
     """Four sealed files, sealed at 1, 2, 3 and 4 hours; the journal has been closed."""
-    build(DISK, tmp_path)
-    journal = Journal(tmp_path)
+    build(storage, directory)
+    journal = Journal(directory, storage=storage)
     journal.open(nobody_knows)
     for hour in (1, 2, 3, 4):
         journal.checkpoint(hour * HOUR_US, ())
         journal.append_batch([entry(journal.tail_lsn + 1)])
         journal.sync()
     journal.close()
-    return tmp_path
 
 
 def names(directory: Path) -> list[tuple[int, bool]]:
@@ -154,6 +169,22 @@ def test_a_crash_at_any_step_of_packing_leaves_the_history_whole(directory: Path
     assert not [name for name in os.listdir(directory) if name.endswith(".new")], "a leftover goes at the next open"
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_power_loss_in_mid_pass_leaves_no_hole_even_if_the_pass_before_could_not_sync(seed: int) -> None:
+    directory = Path("/run/wal")
+    for failing, last_call in product(range(1, 5), range(1, 10)):
+        disk = SimulatedDisk(Random(seed).randrange)
+        seal_four(disk, directory)
+        disk.fail_at(failing, Fault.EIO)
+        with suppress(WalError):
+            tidy_sealed(disk, directory, files_max=3, age_max_s=None, now_us=0)
+        disk.fail_at(last_call, Fault.DEATH)
+        with suppress(ProcessDied):
+            tidy_sealed(disk, directory, files_max=1, age_max_s=None, now_us=0)
+        *_, (last, _, _) = read_history(directory, storage=disk.crash())
+        assert last.lsn == 20
+
+
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-5], lambda data: data[:100] + b"\xff" + data[101:], lambda data: b""], ids=str
 )
@@ -162,6 +193,68 @@ def test_a_packed_file_that_is_damaged_is_corrupt(directory: Path, damage: Calla
     packed.path.write_bytes(damage(packed.path.read_bytes()))
     with pytest.raises(WalCorruptError):
         list(read_history(directory))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> SealedFile:
+    """Half of it cannot be compressed, so that both the packed and the plain file are large."""
+    path = sealed_path(tmp_path, 1)
+    path.write_bytes(b"".join(os.urandom(LARGE_BYTES // 64) + bytes(LARGE_BYTES // 64) for _ in range(32)))
+    return SealedFile(1, path)
+
+
+@contextmanager
+def peak_below(bytes_max: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < bytes_max
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_is_packed_and_read_back_in_pieces(large: SealedFile) -> None:
+    plain = large.path.read_bytes()
+    with peak_below(LARGE_BYTES // 2):
+        packed = pack_sealed(DISK, large)
+    assert LARGE_BYTES // 3 < packed.path.stat().st_size < LARGE_BYTES
+    with peak_below(LARGE_BYTES // 2), closing(open_sealed(DISK, packed)) as content:
+        size = content.size()
+        checksum = 0
+        for part in read_parts(content, 0, size):
+            checksum = crc32(part, checksum)
+    assert (size, checksum) == (len(plain), crc32(plain))
+
+
+def test_what_is_packed_can_be_read_at_any_place_in_any_order(large: SealedFile) -> None:
+    plain = large.path.read_bytes()
+    content = open_sealed(DISK, pack_sealed(DISK, large))
+    end = len(plain)
+    for offset in (0, 5_000_000, 4_999_000, 3_000_000, end - 10, 7, end - 100_000, end, end + 5, 0):
+        assert content.read(offset, 70_000) == plain[offset : offset + 70_000]
+    assert content.read(0, 2 * end) == plain
+    content.close()
+
+
+def test_the_head_of_a_packed_file_is_read_without_the_rest(large: SealedFile) -> None:
+    plain = large.path.read_bytes()[:100]
+    packed = pack_sealed(DISK, large).path
+    packed.write_bytes(packed.read_bytes()[:-1_000_000])
+    with closing(open_sealed(DISK, SealedFile(1, packed))) as content:
+        assert content.read(0, 100) == plain
+        with pytest.raises(WalCorruptError, match="the rest of a zstd frame"):
+            content.size()
+
+
+def test_a_packed_file_that_reads_back_differently_is_not_put_in_place(
+    large: SealedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = large.path.read_bytes()
+    sound = Content.parts
+    monkeypatch.setattr(Content, "parts", lambda content: (b"x" + part for part in sound(content)))
+    with pytest.raises(WalError, match="reads back differently"):
+        pack_sealed(DISK, large)
+    assert [path.read_bytes() for path in large.path.parent.iterdir()] == [plain]
 
 
 def test_a_plain_file_and_its_packed_copy_are_one_and_go_together(directory: Path) -> None:
@@ -180,6 +273,53 @@ def test_other_names_are_none_of_ours(directory: Path) -> None:
         (directory / name).write_bytes(b"x")
     assert [first for first, _ in names(directory)] == [1, 13, 15, 17]
     assert SealedFile(1, directory / "a.wal.zst").is_packed
+
+
+# What is told of failures that end nothing.
+
+
+def full(path: Path, data: bytes, offset: int = 0) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_that_cannot_be_packed_asks_nobody_to_start_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with capture_logs() as logs:
+        sealing = Sealing(directory, Keep(None, None), 0, structlog.get_logger())
+        monkeypatch.setattr(os, "pwrite", full)
+        sealing.start()
+        sealing.wait(20.0)
+    (told,) = logs
+    assert (told["event"], "No space left" in told["error"]) == ("sealed_files_left", True)
+    assert "start again" not in told["error"] + told["hint"]
+    assert names(directory) == [(1, False), (13, False), (15, False), (17, False)]
+
+
+def test_a_checkpoint_that_has_no_room_asks_nobody_to_start_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(directory)
+    journal.open(nobody_knows)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(WalError, match=r"no checkpoint: .*No space left") as error:
+            journal.checkpoint(6 * HOUR_US, ())
+    assert "start again" not in str(error.value)
+    journal.append_batch([entry(journal.tail_lsn + 1)])
+    journal.sync()
+    journal.close()
+
+
+def test_a_write_that_ends_the_journal_says_what_to_do(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(directory)
+    journal.open(nobody_knows)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        for _ in range(2):
+            with pytest.raises(WalSyncError, match=r"No space left on device.*See to the disk.*start again"):
+                journal.append_batch([entry(journal.tail_lsn + 1)])
+    journal.close()
 
 
 # The setting.

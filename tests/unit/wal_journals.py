@@ -78,7 +78,6 @@ def durable_before(lsn: int) -> int:
     raise ValueError(lsn)
 
 
-
 class WatchedFile:
     def __init__(self, file: File, name: str, storage: WatchedStorage) -> None:
         self._file, self._name, self._storage = file, name, storage

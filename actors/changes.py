@@ -1,0 +1,114 @@
+"""What a record changed, as the fold tells it: values for whoever must act on it or show it.
+
+They hold the live Order: read it before the next record is applied.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.order_tracker import Order
+from protocol.orders import OrderStatus, TradingMode
+from protocol.records import EngineRun, RiskViolation
+
+
+class TradingStatus(msgspec.Struct, frozen=True):
+    """The trading state: since when, by whom and why."""
+
+    mode: TradingMode = TradingMode.ACTIVE
+    by: str = ""
+    reason: str = ""
+    token: int = 0
+    since_us: int = 0
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """Base of what a record changed."""
+
+
+class OrderChanged(Change, frozen=True):
+    """An order is new (status and previous status New), or its status or filled quantity changed.
+
+    A bracket's exit is new at its parent's fill, after what the fill changed."""
+
+    order: Order
+    previous_status: OrderStatus
+    time_us: int
+    """The venue's clock where it gave one, else the record's."""
+
+
+class FillBooked(Change, frozen=True):
+    """A fill is in the ledger. Micros; `realized` is a product, before commission."""
+
+    order: Order
+    execution_id: str
+    price: int
+    quantity: int
+    commission: int
+    realized: int
+    time_us: int
+
+
+class PositionChanged(Change, frozen=True):
+    symbol_id: int
+    time_us: int
+
+
+class TradingStateChanged(Change, frozen=True):
+    previous: TradingMode
+    state: TradingStatus
+
+
+class SignalAnswered(Change, frozen=True):
+    """What became of a strategy's signal: an order placed or asked to be canceled (`order_id`), or refused."""
+
+    strategy_id: int
+    signal: int
+    order_id: int | None
+    symbol_id: int = 0
+    """Of a refused signal."""
+    reason: str = ""
+    detail: str = ""
+
+
+class OrderRestated(Change, frozen=True):
+    """Its stop was reached or has moved; its status is what it was."""
+
+    order: Order
+    time_us: int
+
+
+class BalanceAdjusted(Change, frozen=True):
+    """An ADJUST is booked; `amount` is a product."""
+
+    symbol_id: int
+    amount: int
+    time_us: int
+
+
+class CancelRequested(Change, frozen=True):
+    order_id: int
+    by: str
+
+
+class ViolationRecorded(Change, frozen=True):
+    violation: RiskViolation
+
+
+class RunChanged(Change, frozen=True):
+    run: EngineRun
+    time_us: int
+
+
+class DuplicateExecution(Change, frozen=True):
+    """The venue repeated an execution; it was booked once, before."""
+
+    order_id: int
+    execution_id: str
+
+
+class ImpossibleReport(Change, frozen=True):
+    """The venue said what cannot be, or what cannot be booked exactly. Nothing moved; somebody must look."""
+
+    order_id: int
+    reason: str

@@ -1,0 +1,184 @@
+"""The strategy's desk: what its author may call and look at, turned into signals and out of the fold.
+
+The edge between an author's floats and the engine's integers, the same in a live engine and in a replay. It sends
+nothing itself: `ask` does, or says why not; and it knows no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from actors.fold import FillBooked, Fold
+from actors.order_tracker import Order
+from actors.strategies import Fill, OrderInfo, PositionInfo, Signal
+from protocol.errors import NotRepresentableError
+from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
+from protocol.orders import OrderType
+from protocol.units import MICROS, PRODUCT, decimal_to_micros
+
+TIMER_MIN_S: Final = 0.001
+"""The shortest interval of `every`."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """A signal that is not answered yet."""
+
+    intent: Intent
+    signal: Signal
+    cancel: Signal | None = None
+    """Asked for before this was an order."""
+    lost_after_lsn: int | None = None
+    """If the fold passes this LSN without an answer there will be none; None while risk may still give one."""
+
+    @property
+    def is_perishable(self) -> bool:
+        return self.intent.kind == SIGNAL_ORDER
+
+
+class Carrier(Protocol):
+    """Who carries the signals."""
+
+    @property
+    def unanswered(self) -> Mapping[int, Sent]: ...
+
+    def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        """The signal is on its way to risk, or refused here. `fields` are an Intent's."""
+        ...
+
+    def refuse_here(self, signal: Signal, reason: str) -> Signal:
+        """The signal never leaves; on_order says so before the next tick."""
+        ...
+
+    def every(self, seconds: float, hook: Callable[[], None]) -> None: ...
+
+
+class Desk:
+    """strategies.Runtime. `symbols`: every name by id."""
+
+    def __init__(
+        self, carrier: Carrier, fold: Fold, symbols: Sequence[str], strategy_id: int, last_number: int
+    ) -> None:
+        self._carrier = carrier
+        self._fold = fold
+        self._ids = {name: symbol_id for symbol_id, name in enumerate(symbols)}
+        self._names = symbols
+        self._strategy_id = strategy_id
+        self.last_number = last_number
+        """The highest number of a signal of this strategy, of this life or in the journal."""
+
+    def symbol_id(self, symbol: str) -> int | None:
+        return self._ids.get(symbol)
+
+    def raise_number(self, *numbers: int) -> None:
+        """Signals are numbered on from above these."""
+        self.last_number = max((self.last_number, *numbers))
+
+    # Calls.
+
+    def place(
+        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
+        stop_loss: float | None, take_profit: float | None,
+    ) -> Signal:  # fmt: skip
+        kinds = {(False, False): OrderType.MARKET, (True, False): OrderType.LIMIT}
+        stops = {(False, True): OrderType.STOP, (True, True): OrderType.STOP_LIMIT}
+        order_type = (kinds | stops)[limit is not None, stop is not None]
+        signal = self._new_signal(symbol, side, quantity)
+        try:
+            fields = {
+                "quantity": decimal_to_micros(quantity),
+                "limit_price": _price(limit),
+                "stop_price": _price(stop),
+                "stop_loss": _price(stop_loss),
+                "take_profit": _price(take_profit),
+            }
+        except NotRepresentableError as error:
+            return self._carrier.refuse_here(signal, f"not_representable: {error}")
+        return self._ask(SIGNAL_ORDER, signal, order_type=order_type, **fields)
+
+    def cancel(self, target: int | Signal) -> Signal:
+        if isinstance(target, Signal) and not target.order_id:
+            sent = self._carrier.unanswered.get(target.number)
+            if sent is not None:
+                sent.cancel = self._new_signal(target.symbol, target.side, target.quantity)
+                return sent.cancel
+        return self._of_order(SIGNAL_CANCEL, target.order_id if isinstance(target, Signal) else target)
+
+    def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
+        if isinstance(target, str):
+            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0))
+        return self._of_order(SIGNAL_MODIFY, target)
+
+    def close(self, symbol: str) -> Signal:
+        return self._ask(SIGNAL_CLOSE, self._new_signal(symbol, "Buy", 0.0))
+
+    def every(self, seconds: float, hook: Callable[[], None]) -> None:
+        self._carrier.every(seconds, hook)
+
+    def _of_order(self, kind: int, order_id: int) -> Signal:
+        order = self._fold.tracker.orders.get(order_id)
+        if order is None:
+            return self._carrier.refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {order_id}")
+        signal = self._new_signal(self._names[order.symbol_id], order.side.label, order.quantity / MICROS)
+        return self._ask(kind, signal, order_id=order_id)
+
+    def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
+        self.last_number += 1
+        return Signal(self.last_number, symbol, side, quantity)
+
+    def _ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        if signal.symbol not in self._ids:
+            known = ", ".join(self._ids)
+            return self._carrier.refuse_here(signal, f"unknown_symbol: {signal.symbol!r}; known are {known}")
+        return self._carrier.ask(kind, signal, **fields)
+
+    # What the strategy may look at.
+
+    def position(self, symbol: str) -> PositionInfo:
+        if symbol not in self._ids:
+            raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self._ids)}")
+        view = self._fold.position_view(self._ids[symbol])
+        return PositionInfo(symbol, view.quantity / MICROS, view.average_price_float, view.realized / PRODUCT)
+
+    def orders(self) -> list[OrderInfo]:
+        asked = [
+            OrderInfo(0, number, sent.signal.symbol, sent.signal.side, "New", "", 0.0, sent.signal.quantity)
+            for number, sent in self._carrier.unanswered.items()
+            if sent.intent.kind in (SIGNAL_ORDER, SIGNAL_CLOSE)
+        ]
+        return asked + [self.order_info(order) for order in self._fold.tracker.open_of_strategy(self._strategy_id)]
+
+    # What its hooks are told.
+
+    def order_info(self, order: Order) -> OrderInfo:
+        return OrderInfo(
+            order.order_id, order.signal, self._names[order.symbol_id], order.side.label, order.status.label,
+            order.reason, order.filled / MICROS, order.quantity / MICROS,
+        )  # fmt: skip
+
+    def fill(self, change: FillBooked) -> Fill:
+        order = change.order
+        return Fill(
+            order.order_id, self._names[order.symbol_id], order.side.label, change.price / MICROS,
+            change.quantity / MICROS, change.realized / PRODUCT,
+        )  # fmt: skip
+
+
+def refusal(sent: Sent, reason: str, detail: str) -> OrderInfo:
+    """What on_order is told of a signal that risk refused, or that was lost."""
+    signal, text = sent.signal, f"{reason}: {detail}" if detail else reason
+    return OrderInfo(
+        sent.intent.order_id, signal.number, signal.symbol, signal.side, "Rejected", text, 0.0, signal.quantity
+    )
+
+
+def refusal_here(signal: Signal, reason: str) -> OrderInfo:
+    """What on_order is told of a signal that never left."""
+    return OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
+
+
+def _price(price: float | None) -> int:
+    """Micros of the float rounded to six digits; 0 for none. risk refuses what is off the tick size."""
+    return 0 if price is None else decimal_to_micros(round(price, 6))

@@ -1,0 +1,176 @@
+"""risk's part of the ring: when every strategy has answered the GRANT it appends what follows, in order of position.
+
+Who stands furthest back says how far everybody's word counts: i. Up to there risk books answers (with latency: at the
+tick at which they are due, P5), looks at its limits, and decides on signals, merged by (position, strategy, number);
+then DONE(i). What lies beyond i waits. Where risk itself sends something it stops as a strategy does (P3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Any
+
+from actors.fold import Change, FillBooked, ImpossibleReport
+from actors.ring.ticks import HeldTicks
+from actors.risk_book import RiskBook
+from protocol.codec import MarketPayload
+from protocol.messages import Intent
+from protocol.orders import TradingMode
+from protocol.positions import ticks_done
+from protocol.records import OrderUpdate, Record, TradingState
+from protocol.wal.format import Envelope
+
+MakeBook = Callable[[Callable[[Record], Any], Callable[[], bool]], RiskBook]
+
+
+class RiskCore:
+    """make_book(append, is_halted). append(record, time_us): into the journal. done(i): the token.
+    halt_asked(v): who has halted by hand, as a record, if it may act now (P13: at a quantum's end).
+    """
+
+    def __init__(
+        self, make_book: MakeBook, strategies: Iterable[int], *, latency_us: int,
+        append: Callable[[Record, int], Any], done: Callable[[int], Any],
+        halt_asked: Callable[[int], TradingState | None] = lambda venue: None,
+    ) -> None:  # fmt: skip
+        self.book = make_book(self._append_now, self._is_halted)
+        self.ticks = HeldTicks()
+        self._strategies = frozenset(strategies)
+        self._latency_us = latency_us
+        self._append = append
+        self._done = done
+        self._halt_asked = halt_asked
+        self._halting = False
+        self._now_us = self._appended = 0
+        """The time of the event that is acted on, and how many records were appended."""
+        self._unfolded: deque[tuple[Envelope, Record]] = deque()
+        """With latency an answer is not known before it is due, nor is what lies behind it."""
+        self._news: list[Change] = []
+        """What the fold has learned since it was last acted on."""
+        self._signals: list[tuple[int, int, int, Intent]] = []
+        self._reached: dict[int, int] = {}
+        self._granted: tuple[int, int] | None = None
+        self.position = 0
+        """i of the last turn."""
+
+    # What comes in.
+
+    def take_ticks(self, first: int, payload: MarketPayload) -> None:
+        self.ticks.add(first, payload)
+
+    def take_end(self) -> None:
+        self.ticks.add_end()
+
+    def take_record(self, envelope: Envelope, record: Record) -> None:
+        self._unfolded.append((envelope, record))
+        self._fold(is_due=False)
+
+    def take_signal(self, intent: Intent) -> None:
+        heappush(self._signals, (intent.market_position, intent.strategy_id, intent.number, intent))
+
+    def reached(self, strategy_id: int, position: int) -> None:
+        self._reached[strategy_id] = position
+        self.go_on()
+
+    def grant(self, venue: int, horizon: int) -> None:
+        """The token: all that the venue has said up to `venue` has come by take_record."""
+        self._granted = venue, horizon
+        self.go_on()
+
+    def go_on(self) -> None:
+        """P2: the pen is taken when the GRANT is here, every strategy has answered it, and the ticks are here too."""
+        if self._granted is None or not self._strategies <= self._reached.keys():
+            return
+        venue, horizon = self._granted
+        position = min(self._reached.values(), default=horizon)
+        if ticks_done(position) > self.ticks.last and not self.ticks.holds_all:
+            return
+        self._granted = None
+        self._reached.clear()
+        before = self.position
+        self.position = self._write(venue, position)
+        self.ticks.drop(ticks_done(before))
+        self._done(self.position)
+
+    # The pen.
+
+    def _write(self, venue: int, to: int) -> int:
+        """All that follows up to `to` is appended, in order of position; returns how far that came."""
+        asked = self._halt_asked(venue)
+        if asked is not None and not self._is_halted():
+            self._halt(asked)
+        if self._act_on_news(venue):
+            return venue
+        while True:
+            due, signal = self._next_due(to), self._signals[0] if self._signals else None
+            if due is not None and (signal is None or 3 * due <= signal[0]):
+                self._now_us = self.ticks.time_of(due)
+                self._fold(is_due=True)
+                if self._act_on_news(3 * due):
+                    return max(venue, 3 * due)
+            elif signal is not None and signal[0] <= to:
+                heappop(self._signals)
+                self._decide(signal[3])
+            else:
+                return to
+
+    def _next_due(self, to: int) -> int | None:
+        """The tick at which the next answer is known; None if that is beyond `to`."""
+        if not self._unfolded:
+            return None
+        _, record = self._unfolded[0]
+        assert isinstance(record, OrderUpdate), "all else is folded as it comes"
+        tick = self.ticks.first_at(record.venue_time + self._latency_us, 0) or self.ticks.end
+        return tick if tick is not None and 3 * tick <= to else None
+
+    def _fold(self, *, is_due: bool) -> None:
+        """What is known; is_due: the answer at the head too."""
+        while self._unfolded:
+            envelope, record = self._unfolded[0]
+            if self._latency_us and isinstance(record, OrderUpdate) and not is_due:
+                return
+            is_due = False
+            self._unfolded.popleft()
+            if not self._latency_us:
+                self._now_us = envelope.time_us
+            self._news += self.book.apply(envelope, record)
+
+    def _act_on_news(self, position: int) -> bool:
+        """Derived records, then limits. Whether risk has sent something of its own (P3)."""
+        news, self._news = self._news, []
+        self.book.append_owed()
+        for change in news:
+            reason = None
+            if isinstance(change, FillBooked):
+                reason = self.book.check_drawdown(change.order.symbol_id)
+            elif isinstance(change, ImpossibleReport) and change.reason == "not_representable":
+                reason = f"order {change.order_id}: a fill that cannot be represented in 0.000001"
+            if reason is not None and not self._is_halted():
+                self._halt(TradingState(TradingMode.HALTED, "risk", reason, max(1, position)))
+        before = self._appended
+        if self._is_halted():
+            self.book.cancel_halted()
+        return self._appended > before
+
+    def _halt(self, state: TradingState) -> None:
+        self._halting = True
+        self._append_now(state)
+
+    def _is_halted(self) -> bool:
+        return self._halting or self.book.fold.halted(0)
+
+    def _decide(self, intent: Intent) -> None:
+        self._now_us = intent.sent_us
+        if self.book.is_repeated(intent):
+            return
+        end = self.ticks.end
+        if end is not None and intent.market_position >= 3 * end:
+            self.book.refuse(intent, "end_of_data", "the data have come to their end")
+        else:
+            self.book.decide(intent)
+
+    def _append_now(self, record: Record) -> None:
+        self._appended += 1
+        self._append(record, self._now_us)

@@ -1,0 +1,456 @@
+"""A strategy's part of the ring: its hooks run in order of position, up to the horizon or to where it needs an answer.
+
+At every position, what it is told comes first: answers to its own signals when they are due, and what crosses from
+others at the first position after a quantum's end (P8). Then timers, bars or the tick. What the hooks send bears that
+position.
+
+Without latency a strategy stops where it has sent something: the answer is seen at the next position. With latency it
+runs on to the last tick before an answer is due (P5), and stops there until the venue has come so far.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import length_hint
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from actors.desk import TIMER_MIN_S, Desk, Sent, refusal, refusal_here
+from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.ring.ticks import DTYPE
+from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
+from protocol.codec import MarketPayload
+from protocol.messages import SIGNAL_CANCEL, Intent
+from protocol.orders import Side, TradingMode
+from protocol.positions import PHASE_BAR, PHASE_TIMER, START, tick_position, ticks_done
+from protocol.records import (
+    BalanceChange,
+    OrderCancel,
+    OrderPlace,
+    OrderUpdate,
+    PositionClose,
+    PositionOpen,
+    Record,
+    SignalRefused,
+)
+from protocol.topics import BAR, TICK
+from protocol.units import MICROS
+from protocol.wal.format import Envelope
+
+NEVER: Final = 2**63
+_DERIVED: Final = (PositionOpen, PositionClose, BalanceChange)
+_SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
+
+
+class View(Fold):
+    """A strategy's view: the records in the order in which it hears of them, which is not the journal's.
+
+    Derived records are another's to check, and are not given to it.
+    """
+
+    def apply(self, envelope: Envelope, record: Record) -> list[Change]:
+        if self.run is not None:
+            self.lsn = envelope.lsn - 1
+        changes = super().apply(envelope, record)
+        self.owed.clear()
+        return changes
+
+
+@dataclass(slots=True)
+class Ticks:
+    """Ticks that are not over: `own` are those of the strategy's symbols, `numbers` their offsets."""
+
+    first: int
+    count: int
+    times: list[int]
+    records: memoryview
+    own: list[Tick]
+    numbers: list[int] | range
+
+
+class Bars(NamedTuple):
+    next_tick: int
+    records: bytes
+
+
+class Wait(msgspec.Struct):
+    """A signal under way, with latency: when it acts, and when the answer is here."""
+
+    acts_us: int
+    act_position: int = NEVER
+    due_us: int = NEVER
+
+
+class Heard(NamedTuple):
+    """A record of the tail that waits for its time. `signal`: due when the answer to that is; else at `due_us`."""
+
+    due_us: int
+    signal: int
+    envelope: Envelope
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a strategy's part of the ring is told of itself."""
+
+    strategy_id: int
+    own: Mapping[int, str]
+    """Its symbols by id."""
+    symbols: list[str]
+    """Every name by id."""
+    slice_ticks: int
+    quantum: int
+    latency_us: int
+    last_number: int = 0
+
+
+@dataclass(slots=True)
+class Timer:
+    interval_us: int
+    hook: Callable[[], None]
+    due_us: int = 0
+
+
+
+class StrategyCore:
+    """send(intent) to risk; reached(position) answers a GRANT. call(hook, *arguments) calls the author's code, and
+    failed(hook, arguments) tells of what raised where `call` would cost too much. passed(): a chunk is done with.
+    """
+
+    def __init__(
+        self, strategy: Strategy, part: Part, *,
+        send: Callable[[Intent], Any], reached: Callable[[int], Any], call: Callable[..., Any],
+        failed: Callable[[str, tuple[Any, ...]], Any],
+    ) -> None:  # fmt: skip
+        self._strategy = strategy
+        self._part = part
+        self._send = send
+        self._report = reached
+        self._call = call
+        self._failed = failed
+        self._is_vectorised = type(strategy).on_ticks is not Strategy.on_ticks
+        self.view = View()
+        self.desk = Desk(self, self.view, part.symbols, part.strategy_id, part.last_number)
+        self.unanswered: dict[int, Sent] = {}
+        self.epoch = b""
+        """Of the feed."""
+        self.position = 0
+        """All hooks up to here have returned; within a hook, where it stands."""
+        self.ticks = 0
+        self._time_us = 0
+        self._target = self._venue = 0
+        self._owes = False
+        """A GRANT is not answered yet."""
+        self._end: int | None = None
+        self._work: deque[Ticks | Bars] = deque()
+        self._own_orders: set[int] = set()
+        self._crossed: set[int] = set()
+        """Own orders that another has laid hands on: what becomes of them crosses (P8)."""
+        self._heard: list[Heard] = []
+        self._crossing: list[tuple[Envelope, Record]] = []
+        self._is_told_others = False
+        self._waits: dict[int, Wait] = {}
+        self._timers: list[Timer] = []
+        self._slice: list[memoryview] = []
+        self._asked: list[tuple[Signal, Intent]] = []
+        self._stir: list[None] = []
+        """Not empty: the present hook has done something that the next tick must not be fed before."""
+        self._untold: deque[OrderInfo] = deque()
+
+    # What comes in.
+
+    def take_ticks(self, first: int, payload: MarketPayload) -> None:
+        ticks = np.frombuffer(payload.records, dtype=DTYPE)
+        times = ticks["timestamp"].tolist()
+        own, numbers = ([], range(0)) if self._is_vectorised else self._own_ticks(ticks)
+        self._work.append(Ticks(first, payload.items, times, payload.records, own, numbers))
+
+    def _own_ticks(self, ticks: Any) -> tuple[list[Tick], list[int] | range]:
+        own, ids, numbers = self._part.own, ticks["symbol_id"], range(len(ticks))
+        names: Any
+        if len(own) == 1 and (ids == next(iter(own))).all():
+            names = [next(iter(own.values()))] * len(ticks)
+        else:
+            numbers = np.flatnonzero(np.isin(ids, list(own))).tolist()
+            ticks = ticks[numbers]
+            names = map(own.__getitem__, ticks["symbol_id"].tolist())
+        bids, asks, seconds = ((ticks[key] / MICROS).tolist() for key in ("bid", "ask", "timestamp"))
+        return list(map(Tick, names, bids, asks, seconds)), numbers
+
+    def take_bars(self, next_tick: int, payload: MarketPayload) -> None:
+        self._work.append(Bars(next_tick, bytes(payload.records)))
+
+    def take_end(self, tick: int) -> None:
+        """`tick` is the one after the last."""
+        self._end = tick
+
+    def take_record(self, envelope: Envelope, record: Record) -> None:
+        """A record of the tail: heard at once, when it is due, or behind the quantum's end."""
+        if self.view.run is None:
+            self.view.apply(envelope, record)
+        elif not isinstance(record, _DERIVED):
+            signal = self._signal_of(record)
+            if signal is not None:
+                due_us = record.venue_time + self._part.latency_us if isinstance(record, OrderUpdate) else NEVER
+                self._heard.append(Heard(due_us, signal, envelope, record))
+            else:
+                self._crossing.append((envelope, record))
+
+    def _signal_of(self, record: Record) -> int | None:
+        """None: not this strategy's. Else the signal whose answer it is, 0 for what the venue says."""
+        own = self._part.strategy_id
+        if isinstance(record, OrderUpdate):
+            return 0 if record.order_id in self._own_orders - self._crossed else None
+        if isinstance(record, OrderPlace | OrderCancel | SignalRefused) and record.strategy_id == own:
+            if isinstance(record, OrderPlace):
+                children = record.stop_loss_order_id, record.take_profit_order_id
+                self._own_orders.update((record.order_id, *filter(None, children)))
+            return record.signal
+        if isinstance(record, OrderCancel) and record.order_id in self._own_orders:
+            self._crossed.add(record.order_id)
+        return None
+
+    def grant(self, venue: int, horizon: int) -> None:
+        """The token; P7: whether to move is decided here and never again."""
+        self._venue, self._owes = venue, True
+        self._target = max(horizon, self.position) if venue >= self.position else self.position
+        if self._target > self.position and ticks_done(self.position) % self._part.quantum == 0:
+            self._is_told_others = self.position >= tick_position(1)
+        self.go_on()
+
+    # Going on.
+
+    def go_on(self) -> None:
+        """Runs hooks as far as the GRANT and the ticks that are here allow."""
+        while self._owes:
+            if self.position >= self._target:
+                self._owes = False
+                self._report(self.position)
+            elif self.position < START:
+                self.position = START
+                self._call(self._strategy.on_start)
+                self._flush()
+            elif not self._step():
+                return
+
+    def _step(self) -> bool:
+        """The next position; after a tick also those that follow undisturbed. False: its data are missing."""
+        tick, phase = divmod(self.position + 1, 3)
+        time_us = self._time_of(tick)
+        if time_us is None:
+            return False
+        if phase == PHASE_TIMER and self._must_wait(tick, time_us):
+            self._target = self.position
+            return True
+        self.position, self._time_us = self.position + 1, time_us
+        self._tell_due(NEVER if tick == self._end else time_us, phase)
+        if phase == PHASE_TIMER:
+            self._run_timers(time_us)
+        elif phase == PHASE_BAR:
+            self._run_bars(tick)
+        elif tick == self._end:
+            self._run_end()
+        else:
+            self._run_ticks(tick)
+        self._flush()
+        return True
+
+    def _time_of(self, tick: int) -> int | None:
+        """None while it is not here. The end has the time of the last tick."""
+        for work in self._work:
+            if isinstance(work, Ticks):
+                return work.times[tick - work.first]
+        return self._time_us if tick == self._end else None
+
+    def _must_wait(self, tick: int, time_us: int) -> bool:
+        """P5: an answer is due before this tick, and the venue has not come to where it is given."""
+        for wait in self._waits.values():
+            if wait.act_position == NEVER and wait.acts_us <= time_us:
+                wait.act_position, wait.due_us = tick_position(tick), time_us + self._part.latency_us
+        late = (wait for wait in self._waits.values() if wait.due_us <= time_us and wait.act_position > self._venue)
+        return tick != self._end and any(late)
+
+    def _undisturbed_until(self) -> int:
+        """The time from which something else than ticks is to be done."""
+        if self._is_told_others or self._stir or (self._heard and not self._part.latency_us):
+            return 0
+        dues = [timer.due_us for timer in self._timers]
+        dues += [wait.acts_us if wait.act_position == NEVER else wait.due_us for wait in self._waits.values()]
+        dues += [heard.due_us for heard in self._heard]
+        return min(dues, default=NEVER)
+
+    # The hooks of the market.
+
+    def _run_timers(self, time_us: int) -> None:
+        for timer in self._timers:
+            if not timer.due_us:
+                timer.due_us = time_us + timer.interval_us
+            while timer.due_us <= time_us:
+                timer.due_us += timer.interval_us
+                self._call(timer.hook)
+
+    def _run_bars(self, tick: int) -> None:
+        bars = self._work[0] if self._work else None
+        if not isinstance(bars, Bars) or bars.next_tick != tick:
+            return
+        self._work.popleft()
+        for _, symbol_id, timeframe, time_us, *prices in BAR.iter_unpack(bars.records):
+            symbol = self._part.own.get(symbol_id)
+            if symbol is not None:
+                scaled = [price / MICROS for price in prices]
+                self._call(self._strategy.on_bar, Bar(symbol, timeframe, time_us / MICROS, *scaled))
+
+    def _run_ticks(self, tick: int) -> None:
+        """This tick, and those behind it up to the target, the next event or the end of the chunk."""
+        work = self._work[0]
+        assert isinstance(work, Ticks), "bars come before their tick"
+        start = tick - work.first
+        stop = min(work.count, ticks_done(self._target) - work.first + 1)
+        stop = min(stop, bisect_left(work.times, self._undisturbed_until(), start + 1))
+        run = self._run_slice if self._is_vectorised else self._run_own
+        stop = run(work, start, max(stop, start + 1))
+        self.ticks += stop - start
+        self.position, self._time_us = tick_position(work.first + stop - 1), work.times[stop - 1]
+        if stop == work.count:
+            self._work.popleft()
+
+    def _run_own(self, work: Ticks, start: int, stop: int) -> int:
+        """on_tick for the strategy's ticks among start .. stop, up to one that asks for something; where it stopped."""
+        numbers = work.numbers
+        first, last = bisect_left(numbers, start), bisect_left(numbers, stop)
+        on_tick, stir = self._strategy.on_tick, self._stir
+        ticks = iter(work.own[first:last])
+        for tick in ticks:
+            try:
+                on_tick(tick)
+            except Exception:
+                self._failed("on_tick", (tick,))
+                raise
+            if stir:
+                return numbers[last - 1 - length_hint(ticks)] + 1
+        return stop
+
+    def _run_slice(self, work: Ticks, start: int, stop: int) -> int:
+        """P9: on_ticks at the end of each slice, which nothing but the number of ticks cuts."""
+        size = self._part.slice_ticks
+        tick = work.first + start
+        cut = (tick - 1) // size * size + size
+        stop = min(stop, cut - work.first + 1)
+        self._slice.append(work.records[start * TICK.size : stop * TICK.size])
+        if work.first + stop - 1 == cut:
+            self._give_slice()
+        return stop
+
+    def _give_slice(self) -> None:
+        parts, self._slice = self._slice, []
+        if parts:
+            records = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._call(self._strategy.on_ticks, np.frombuffer(records, dtype=DTYPE))
+
+    def _run_end(self) -> None:
+        self._give_slice()
+        self._call(self._strategy.on_stop)
+
+    # What it is told.
+
+    def _tell_due(self, time_us: int, phase: int) -> None:
+        """Answers that are due, in the order in which they are; then, behind a quantum's end, what crosses (P8)."""
+        if self._heard:
+            told = [heard for heard in self._heard if not self._part.latency_us or self._due(heard) <= time_us]
+            self._heard = [heard for heard in self._heard if heard not in told]
+            for heard in sorted(told, key=lambda heard: (self._due(heard), heard.envelope.lsn)):
+                self._tell(heard.envelope, heard.record)
+                self._waits.pop(heard.signal, None)
+        if phase == PHASE_TIMER and (self._is_told_others or time_us == NEVER):
+            self._is_told_others = False
+            crossing, self._crossing = self._crossing, []
+            for envelope, record in crossing:
+                self._tell(envelope, record)
+
+    def _due(self, heard: Heard) -> int:
+        wait = self._waits.get(heard.signal) if heard.signal else None
+        return wait.due_us if wait is not None else heard.due_us if not heard.signal else 0
+
+    def _tell(self, envelope: Envelope, record: Record) -> None:
+        for change in self.view.apply(envelope, record):
+            if isinstance(change, SignalAnswered):
+                if change.strategy_id == self._part.strategy_id:
+                    self._take_answer(change)
+            elif isinstance(change, OrderChanged):
+                if change.order.strategy_id == self._part.strategy_id:
+                    self._tell_order(self.desk.order_info(change.order))
+            elif isinstance(change, FillBooked):
+                if change.order.strategy_id == self._part.strategy_id:
+                    self._call(self._strategy.on_fill, self.desk.fill(change))
+            elif isinstance(change, PositionChanged):
+                if change.symbol_id in self._part.own:
+                    self._call(self._strategy.on_position, self.desk.position(self._part.own[change.symbol_id]))
+            elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
+                self._call(self._strategy.on_halt, change.state.reason)
+
+    def _take_answer(self, change: SignalAnswered) -> None:
+        sent = self.unanswered.pop(change.signal, None)
+        if sent is None:
+            return
+        if change.order_id is None:
+            if sent.cancel is not None:
+                self.refuse_here(sent.cancel, f"signal {change.signal} never became an order")
+            self._tell_order(refusal(sent, change.reason, change.detail))
+            return
+        sent.signal.order_id = change.order_id
+        if sent.cancel is not None:
+            self.ask(SIGNAL_CANCEL, sent.cancel, order_id=change.order_id)
+        order = self.view.tracker.orders.get(change.order_id)
+        if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
+            self._tell_order(self.desk.order_info(order))  # it had ended before; nothing else will come
+
+    def _tell_order(self, info: OrderInfo) -> None:
+        self._call(self._strategy.on_order, info)
+
+    # What it asks for (desk.Carrier).
+
+    def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        symbol_id = self.desk.symbol_id(signal.symbol)
+        assert symbol_id is not None, "the desk knows it"
+        intent = Intent(
+            self._part.strategy_id, signal.number, 0, 0, self.epoch, 0, kind, symbol_id,
+            side=_SIDES[signal.side], **fields,
+        )  # fmt: skip
+        self.unanswered[signal.number] = Sent(intent, signal)
+        self._asked.append((signal, intent))
+        self._stir.append(None)
+        return signal
+
+    def refuse_here(self, signal: Signal, reason: str) -> Signal:
+        self._untold.append(refusal_here(signal, reason))
+        self._stir.append(None)
+        return signal
+
+    def every(self, seconds: float, hook: Callable[[], None]) -> None:
+        if not seconds >= TIMER_MIN_S:
+            raise ValueError(f"every({seconds!r}): at least {TIMER_MIN_S} seconds")
+        self._timers.append(Timer(round(seconds * MICROS), hook))
+        self._stir.append(None)
+
+    def _flush(self) -> None:
+        """What the hooks of this position have asked for leaves, with its position and time."""
+        while self._untold:
+            self._tell_order(self._untold.popleft())
+        self._stir.clear()
+        if not self._asked:
+            return
+        for signal, asked in self._asked:
+            intent = msgspec.structs.replace(asked, market_position=self.position, sent_us=self._time_us)
+            self.unanswered[signal.number].intent = intent
+            self._send(intent)
+            if self._part.latency_us:
+                self._waits[signal.number] = Wait(self._time_us + self._part.latency_us)
+        self._asked.clear()
+        if not self._part.latency_us and (self._end is None or self.position < 3 * self._end):
+            self._target = self.position

@@ -1,0 +1,107 @@
+"""The ticks that a part of the ring holds, by number: columns to look things up in, oldest first.
+
+Bounded by the market pipe: whoever holds ticks has not given their credit back (P12).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from protocol.codec import MarketPayload
+from protocol.topics import TICK_DTYPE
+
+DTYPE: Final = np.dtype(TICK_DTYPE)
+
+
+class Piece(NamedTuple):
+    """`ticks[0]` is the tick `first`."""
+
+    first: int
+    ticks: Any
+    """Structured array of TICK_DTYPE."""
+    volumes: Any
+    """i64 micros by tick, or None."""
+    times: Any
+    """u64 microseconds by tick, contiguous."""
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.ticks) - 1
+
+
+class HeldTicks:
+    """Ticks in a row. `last` is the newest; `end` the tick after the last of the feed, once that is known."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self.last = 0
+        self.end: int | None = None
+        self._first_time_us = 0
+
+    def add(self, first: int, payload: MarketPayload) -> Piece:
+        """Raises: ValueError if `first` does not follow."""
+        if first != self.last + 1:
+            raise ValueError(f"expected tick {self.last + 1}, got {first}")
+        ticks = np.frombuffer(payload.records, dtype=DTYPE)
+        volumes = None if payload.volumes is None else np.frombuffer(payload.volumes, dtype="<i8")
+        piece = Piece(first, ticks, volumes, np.ascontiguousarray(ticks["timestamp"]))
+        if first == 1:
+            self._first_time_us = int(piece.times[0])
+        self._pieces.append(piece)
+        self.last = piece.last
+        return piece
+
+    def add_end(self) -> None:
+        self.end = self.last + 1
+
+    @property
+    def holds_all(self) -> bool:
+        return self.end is not None
+
+    def time_of(self, tick: int) -> int:
+        """Of a held tick; that of the first for tick 0, and that of the last for the end (P1, P10)."""
+        if tick <= 0:
+            return self._first_time_us
+        pieces = self._pieces
+        tick = min(tick, self.last)
+        for piece in reversed(pieces):
+            if tick >= piece.first:
+                return int(piece.times[tick - piece.first])
+        raise LookupError(f"tick {tick} is not held any more")
+
+    def first_at(self, time_us: int, after: int) -> int | None:
+        """The first tick beyond `after` whose time is `time_us` or later; None if no held one is."""
+        for piece in self._pieces:
+            if piece.last <= after or piece.times[-1] < time_us:
+                continue
+            start = max(0, after + 1 - piece.first)
+            return piece.first + max(start, int(np.searchsorted(piece.times, time_us)))
+        return None
+
+    def cut(self, after: int, to: int) -> Piece:
+        """The ticks after + 1 .. to, at least one, all held; a view where they lie in one piece."""
+        parts = [piece for piece in self._pieces if piece.last > after and piece.first <= to]
+        whole = parts[0] if len(parts) == 1 else _joined(parts)
+        start, stop = after + 1 - whole.first, to + 1 - whole.first
+        volumes = None if whole.volumes is None else whole.volumes[start:stop]
+        return Piece(after + 1, whole.ticks[start:stop], volumes, whole.times[start:stop])
+
+    def drop(self, to: int) -> int:
+        """Forgets whole pieces up to the tick `to`, the newest apart. Returns how many."""
+        dropped = 0
+        while len(self._pieces) > 1 and self._pieces[0].last <= to:
+            self._pieces.popleft()
+            dropped += 1
+        return dropped
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    volumes = None if pieces[0].volumes is None else np.concatenate([piece.volumes for piece in pieces])
+    ticks, times = (np.concatenate([piece[field] for piece in pieces]) for field in (1, 3))
+    return Piece(pieces[0].first, ticks, volumes, times)
+
+
+__all__ = ["DTYPE", "HeldTicks", "Piece"]

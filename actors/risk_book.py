@@ -1,0 +1,191 @@
+"""risk's book: what it knows, what it has approved and not seen back, and what it decides. No sockets, no clock.
+
+Owns the fold and the pending appends together (design section 3), the identifiers, and the limits after the trade. What
+it decides it hands to `append`; where records come from, and when, is the actor's: a live engine as they come, a replay
+by position (seams P).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from actors.checks import Approved, ApprovedCancel, CheckInput, InstrumentLimits, RiskLimits, check_signal
+from actors.fold import Change, Fold, SignalAnswered
+from protocol.messages import Intent
+from protocol.orders import Side
+from protocol.records import (
+    Checkpoint,
+    EngineRun,
+    OrderCancel,
+    OrderPlace,
+    Producer,
+    Record,
+    RiskViolation,
+    SignalRefused,
+)
+from protocol.settings import Config
+from protocol.units import decimal_to_micros, product_to_bytes
+from protocol.wal.format import Envelope
+
+DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
+
+
+class RiskBook:
+    """`append` puts a record into the journal; it is pending until it comes back by `apply`.
+    `is_halted` says whether trading is, by the fold or by whoever else may halt.
+    """
+
+    def __init__(
+        self, config: Config, fold: Fold, append: Callable[[Record], Any], is_halted: Callable[[], bool]
+    ) -> None:
+        self.fold = fold
+        self.is_halted = is_halted
+        self._append = append
+        self._config = config
+        position, drawdown = config.risk.max_position_per_symbol, config.risk.max_drawdown
+        self.limits = RiskLimits(
+            None if position is None else decimal_to_micros(position),
+            None if config.market_data.is_file else config.risk.max_signal_age_ms * 1000,
+        )
+        self.max_drawdown = None if drawdown is None else decimal_to_micros(drawdown) * 1_000_000
+        """Product."""
+        self.instruments: dict[int, InstrumentLimits] = {}
+        self.pending_orders: dict[int, OrderPlace] = {}
+        """ORDER_PLACEs that have not come back: they take exposure and ids already."""
+        self.pending_cancels: set[int] = set()
+        self.pending_signals: set[tuple[int, int]] = set()
+        """(strategy id, number) of those that are decided, and whose answer has not come back."""
+        self.owed_appended = 0
+        """How many of fold.owed are appended in this life."""
+        self.next_order_id = 1
+        self.violated: set[int] = set()
+        self.counters = {"signals": 0, "refused": 0, "repeated": 0}
+
+    # The journal.
+
+    def apply(self, envelope: Envelope, record: Record) -> list[Change]:
+        """The record is in the fold, and pending no more. Raises: FoldError."""
+        if isinstance(record, OrderPlace):
+            self.pending_orders.pop(record.order_id, None)
+        elif isinstance(record, OrderCancel):
+            self.pending_cancels.discard(record.order_id)
+        owed = len(self.fold.owed)
+        changes = self.fold.apply(envelope, record)
+        if len(self.fold.owed) < owed:
+            self.owed_appended = max(0, self.owed_appended - 1)
+        if isinstance(record, EngineRun | Checkpoint):
+            self._take_run()
+        for change in changes:
+            if isinstance(change, SignalAnswered):
+                self.pending_signals.discard((change.strategy_id, change.signal))
+        return changes
+
+    def _take_run(self) -> None:
+        limits = {
+            instrument.symbol: InstrumentLimits(instrument.tick_micros, instrument.lot_micros)
+            for instrument in self._config.instruments
+        }
+        self.instruments = {index: limits[name] for index, name in enumerate(self.fold.symbols) if name in limits}
+
+    def begin(self) -> None:
+        """The fold is complete: ids go on where the journal ended."""
+        self.next_order_id = self.fold.next_order_id
+
+    def append_owed(self) -> None:
+        """F1: what the fold owes and this life has not appended yet, in order."""
+        owed = self.fold.owed
+        while self.owed_appended < len(owed):
+            self._append(owed[self.owed_appended])
+            self.owed_appended += 1
+
+    # Signals.
+
+    def is_repeated(self, intent: Intent) -> bool:
+        """It was taken before; else it is from here on."""
+        self.counters["signals"] += 1
+        signal = (intent.strategy_id, intent.number)
+        if signal in self.pending_signals or self.fold.is_answered(*signal):
+            self.counters["repeated"] += 1
+            return True
+        self.pending_signals.add(signal)
+        return False
+
+    def decide(self, intent: Intent, *, age_us: int = 0, disk_low: bool = False) -> None:
+        """The signal became an order, a cancel or a refusal, which is appended."""
+        decision = check_signal(self._check_input(intent, age_us, disk_low), self.next_order_id)
+        if isinstance(decision, Approved):
+            place = decision.place
+            self.next_order_id = place.order_id + 1
+            self.pending_orders[place.order_id] = place
+            self._append(place)
+        elif isinstance(decision, ApprovedCancel):
+            self._append_cancel(decision.cancel)
+        else:
+            self.refuse(intent, decision.reason, decision.detail)
+
+    def refuse(self, intent: Intent, reason: str, detail: str) -> None:
+        self.counters["refused"] += 1
+        self._append(SignalRefused(intent.strategy_id, intent.number, intent.symbol_id, reason, detail))
+
+    def _check_input(self, intent: Intent, age_us: int, disk_low: bool) -> CheckInput:
+        symbol_id = intent.symbol_id
+        buy, sell = self.fold.tracker.open_quantities(symbol_id)
+        for place in self.pending_orders.values():
+            if place.symbol_id == symbol_id:
+                buy += place.quantity if place.side is Side.BUY else 0
+                sell += place.quantity if place.side is Side.SELL else 0
+        return CheckInput(
+            intent=intent,
+            instrument=self.instruments.get(symbol_id),
+            position=self.fold.account.position(symbol_id).quantity,
+            open_buy=buy,
+            open_sell=sell,
+            halted=self.is_halted(),
+            mode=self.fold.trading.mode,
+            signal_age_us=age_us,
+            limits=self.limits,
+            disk_low=disk_low,
+            owner=self._owner(intent.order_id),
+        )
+
+    def _owner(self, order_id: int) -> int | None:
+        order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
+        return None if order is None else order.strategy_id
+
+    # Limits after the trade, and risk's own cancels.
+
+    def check_drawdown(self, symbol_id: int, *, at_start: bool = False) -> str | None:
+        """Why trading must halt, the violation being appended; None if it need not, or was said before."""
+        limit = self.max_drawdown
+        if limit is None or symbol_id in self.violated:
+            return None
+        realized = self.fold.drawdown(symbol_id)
+        if realized > limit:
+            return None
+        self.violated.add(symbol_id)
+        if at_start and self.is_halted():
+            return None  # a former life has said so
+        self._append(RiskViolation(symbol_id, DRAWDOWN_REASON, product_to_bytes(realized), product_to_bytes(limit)))
+        return f"{DRAWDOWN_REASON}: {self.fold.symbol(symbol_id)}"
+
+    def cancel_halted(self) -> None:
+        """`risk.on_halt = "cancel"`: every open order but the protective ones."""
+        if self._config.risk.on_halt == "cancel":
+            for order in list(self.fold.tracker.open_orders.values()):
+                if not order.reduce_only:
+                    self._cancel(order.order_id, "halt")
+
+    def cancel_orders_of(self, strategy: str) -> None:
+        """The open orders of a strategy that is parked."""
+        for order in list(self.fold.tracker.open_of_strategy(self.fold.strategy_id(strategy))):
+            self._cancel(order.order_id, "parked")
+
+    def _cancel(self, order_id: int, by: str) -> None:
+        order = self.fold.tracker.orders[order_id]
+        if not order.cancel_requested and order_id not in self.pending_cancels:
+            self._append_cancel(OrderCancel(order_id, Producer.RISK, 0, by))
+
+    def _append_cancel(self, cancel: OrderCancel) -> None:
+        self.pending_cancels.add(cancel.order_id)
+        self._append(cancel)

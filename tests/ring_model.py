@@ -1,0 +1,236 @@
+"""The ring as a model: its parts, joined by queues that a random scheduler empties one message at a time.
+
+Nothing here knows sockets or processes, and nothing knows what the parts do: appends travel to the sequencer, records and
+tokens travel on to everybody, ticks come in chunks of any length. Whatever the schedule, the journal must be the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from actors.fold import Fold
+from actors.ring.risk import RiskCore
+from actors.ring.router import RouterCore
+from actors.ring.strategy import Part, StrategyCore
+from actors.risk_book import RiskBook
+from actors.strategies import Environment, Strategy
+from actors.venues.paper import PaperVenue
+from actors.venues.policies import Policies
+from protocol.codec import MarketKind, MarketPayload, decode_market, encode_market
+from protocol.messages import Intent
+from protocol.records import FIRST_STRATEGY, EngineRun, Producer, Record, RunEvent, entry_type_of
+from protocol.settings import Config
+from protocol.topics import TICK, TICK_DTYPE
+from protocol.units import MICROS, decimal_to_micros, product_to_bytes
+from protocol.wal.format import Envelope
+
+Tick = tuple[int, int, int, int]
+"""(symbol_id, time_us, bid, ask)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the bytes of a replay are a function of."""
+
+    config: Config
+    ticks: Sequence[Tick]
+    strategies: Sequence[Callable[[], Strategy]]
+    quantum: int
+    latency_us: int
+    bars: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
+    """By the tick that closed them: BAR fields."""
+    slice_ticks: int = 5
+
+    @property
+    def symbols(self) -> list[str]:
+        return [instrument.symbol for instrument in self.config.instruments]
+
+    def run_record(self) -> EngineRun:
+        return EngineRun(
+            b"j" * 16, RunEvent.START, "operator", "model", b"c" * 16, b"b" * 16, 0,
+            product_to_bytes(decimal_to_micros(self.config.account.balance) * MICROS), "USD", 100,
+            tuple((instrument.symbol, instrument.multiplier_micros) for instrument in self.config.instruments),
+            tuple(f"s{number}" for number in range(len(self.strategies))),
+        )  # fmt: skip
+
+    def policies(self) -> Policies:
+        names = {name: index for index, name in enumerate(self.symbols)}
+        return Policies.of(self.config, names)
+
+    def part(self, number: int) -> Part:
+        own = dict(enumerate(self.symbols))
+        if number % 3 == 1:
+            own = {0: own[0]}
+        return Part(
+            strategy_id=FIRST_STRATEGY + number, own=own, symbols=self.symbols, slice_ticks=self.slice_ticks,
+            quantum=self.quantum, latency_us=self.latency_us,
+        )  # fmt: skip
+
+    def book(self, append: Callable[[Record], Any], is_halted: Callable[[], bool]) -> RiskBook:
+        return RiskBook(self.config, Fold(), append, is_halted)
+
+
+def attach(strategy: Strategy, part: Part, desk: Any) -> Strategy:
+    name = f"s{part.strategy_id - FIRST_STRATEGY}"
+    ids = {symbol: symbol_id for symbol_id, symbol in part.own.items()}
+    strategy.attach(Environment(desk, name, tuple(ids), ids, {}, f"1:{name}", None))
+    return strategy
+
+
+def call(hook: Callable[..., Any], *arguments: Any) -> Any:
+    return hook(*arguments)
+
+
+Line = tuple[int, int, int, Record]
+"""A line of the journal: (LSN, time_us, producer, record)."""
+
+
+class Ring:
+    """One replay of the case under one schedule."""
+
+    def __init__(self, case: Case, seed: int) -> None:
+        self.case = case
+        self._random = Random(seed)
+        self.journal: list[Line] = []
+        self._queues: dict[tuple[str, str], deque[Any]] = {}
+        strategies = range(len(case.strategies))
+        self.cores = [self._strategy(number) for number in strategies]
+        ids = [FIRST_STRATEGY + number for number in strategies]
+        self.risk = RiskCore(
+            case.book, ids, latency_us=case.latency_us,
+            append=lambda record, time_us: self._put("risk", "wal", (Producer.RISK, time_us, record)),
+            done=lambda position: self._put("risk", "wal", ("done", position)),
+        )  # fmt: skip
+        self.venue = PaperVenue(case.policies())
+        self.router = RouterCore(
+            self.venue, Fold(), quantum=case.quantum, latency_us=case.latency_us,
+            send=self.venue.place, cancel=self.venue.cancel,
+            append=lambda record, time_us: self._put("router", "wal", (Producer.ORDER_ROUTING, time_us, record)),
+            grant=lambda venue, horizon: self._put("router", "wal", ("grant", venue, horizon)),
+        )  # fmt: skip
+        self._hearers = ["risk", "router", *(f"s{number}" for number in strategies)]
+
+    def _strategy(self, number: int) -> StrategyCore:
+        part, strategy = self.case.part(number), self.case.strategies[number]()
+        core = StrategyCore(
+            strategy, part,
+            send=lambda intent: self._put(f"s{number}", "signals", intent),
+            reached=lambda position: self._put(f"s{number}", "signals", (part.strategy_id, position)),
+            call=call, failed=lambda hook, arguments: None,
+        )  # fmt: skip
+        attach(strategy, part, core.desk)
+        return core
+
+    def _put(self, source: str, target: str, message: Any) -> None:
+        self._queues.setdefault((source, target), deque()).append(message)
+
+    # The run.
+
+    def run(self) -> list[Line]:
+        """The journal; raises if the ring stands still before its end."""
+        self._write(0, Producer.SUPERVISOR, self.case.run_record())
+        for hearer in self._hearers:
+            self._feed(hearer)
+        self.router.go_on()
+        while queues := [key for key, queue in self._queues.items() if queue]:
+            key = self._random.choice(queues)
+            self._deliver(key, self._queues[key].popleft())
+        if not self.router.is_over:
+            raise AssertionError(f"stands still: venue {self.router.position}, risk {self.risk.position}, "
+                                 f"strategies {[core.position for core in self.cores]}")  # fmt: skip
+        return self.journal
+
+    def _feed(self, hearer: str) -> None:
+        """The market in chunks of any length; bars stand before the tick that closed them."""
+        ticks, start = self.case.ticks, 0
+        while start < len(ticks):
+            stop = min(len(ticks), start + self._random.randint(1, 9))
+            closing = next((tick - 1 for tick in sorted(self.case.bars) if start < tick - 1 < stop), None)
+            stop = stop if closing is None else closing
+            if bars := self.case.bars.get(start + 1):
+                self._put("market", hearer, ("bars", start + 1, bar_payload(bars)))
+            self._put("market", hearer, ("ticks", start + 1, tick_payload(ticks[start:stop])))
+            start = stop
+        self._put("market", hearer, ("end", len(ticks) + 1))
+
+    def _deliver(self, key: tuple[str, str], message: Any) -> None:
+        source, target = key
+        if target == "wal":
+            self._sequence(message)
+        elif target == "signals":
+            if isinstance(message, Intent):
+                self.risk.take_signal(message)
+            else:
+                self.risk.reached(*message)
+        elif source == "market":
+            self._market(target, message)
+        else:
+            self._tail(target, message)
+
+    def _sequence(self, message: Any) -> None:
+        if message[0] == "done":
+            self._put("wal", "router", message)
+        elif message[0] == "grant":
+            for hearer in self._hearers:
+                if hearer != "router":
+                    self._put("wal", hearer, message)
+        else:
+            producer, time_us, record = message
+            self._write(time_us, producer, record)
+
+    def _write(self, time_us: int, producer: int, record: Record) -> None:
+        lsn = len(self.journal) + 1
+        self.journal.append((lsn, time_us, producer, record))
+        envelope = Envelope(entry_type_of(record), lsn, 0, 0, time_us, producer, lsn)
+        for hearer in self._hearers:
+            self._put("wal", hearer, (envelope, record))
+
+    def _market(self, hearer: str, message: Any) -> None:
+        core: Any = self._core(hearer)
+        kind, number, *payload = message
+        if kind == "ticks":
+            core.take_ticks(number, payload[0])
+        elif kind == "bars":
+            if isinstance(core, StrategyCore):
+                core.take_bars(number, payload[0])
+        elif isinstance(core, StrategyCore):
+            core.take_end(number)
+        else:
+            core.take_end()
+        core.go_on()
+
+    def _tail(self, hearer: str, message: Any) -> None:
+        core: Any = self._core(hearer)
+        if message[0] == "done":
+            core.done(message[1])
+        elif message[0] == "grant":
+            core.grant(*message[1:])
+        else:
+            core.take_record(*message)
+
+    def _core(self, hearer: str) -> RiskCore | RouterCore | StrategyCore:
+        if hearer in ("risk", "router"):
+            return self.risk if hearer == "risk" else self.router
+        return self.cores[int(hearer[1:])]
+
+
+def tick_payload(ticks: Sequence[Tick]) -> MarketPayload:
+    records = b"".join(TICK.pack(0, *tick) for tick in ticks)
+    return next(decode_market(encode_market(MarketKind.TICKS, len(ticks), records)))
+
+
+def bar_payload(bars: Sequence[tuple[int, ...]]) -> MarketPayload:
+    from protocol.topics import BAR
+
+    return next(decode_market(encode_market(MarketKind.BARS, len(bars), b"".join(BAR.pack(1, *bar) for bar in bars))))
+
+
+def structured(ticks: Sequence[Tick]) -> Any:
+    """As NumPy sees them."""
+    return np.array([(0, *tick) for tick in ticks], dtype=np.dtype(TICK_DTYPE))
