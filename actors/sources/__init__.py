@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from actors.sources.batch import SourceCounts, TickBatch
 from actors.sources.synthetic import SyntheticSource
+from protocol.errors import ConfigError
 from protocol.settings import Config
 
 __all__ = ["FileSource", "LiveSource", "Source", "SourceCounts", "TickBatch", "check_source", "make_source"]
@@ -89,11 +90,19 @@ def check_source(config: Config) -> None:
         case "csv":
             from actors.sources import csv_files
 
-            csv_files.inspect_files(config.market_data)
+            files = csv_files.inspect_files(config.market_data)
+            _check_volumes(config, [file.path for file in files if not file.has_volume])
         case "parquet":
             from actors.sources import parquet_files
 
-            parquet_files.inspect_files(config.market_data)
+            files = parquet_files.inspect_files(config.market_data)
+            _check_volumes(config, [file.path for file in files if not file.columns.volume])
         case "synthetic":
             ids = {instrument.symbol: index for index, instrument in enumerate(config.instruments, 1)}
             SyntheticSource(config.market_data, config.instruments, ids, incarnation=1)
+
+
+def _check_volumes(config: Config, without: list[str]) -> None:
+    share = config.order_routing.max_participation
+    if share is not None and without:
+        raise ConfigError([f"order_routing.max_participation = {share}: {path} has no volumes" for path in without])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from actors.sources.batch import TickBatch
 from protocol.topics import TICK, TICK_DTYPE, Topic
 
+OhlcPath = Literal["by_close", "high_first", "low_first"]
 Integers = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
@@ -57,12 +58,17 @@ def bar_block(
     prices: Sequence[Integers],
     volumes: Integers | None,
     spans: Integers,
-    ohlc_path: str = "by_close",
+    ohlc_path: OhlcPath = "by_close",
 ) -> Block:
-    """Four ticks a bar, bid = ask, at 0, 1/4, 1/2 and 3/4 of its span of time: open, the two extremes, close.
+    """Four ticks a bar, bid = ask, at 0, 1/4, 1/2 and 3/4 of its span of time.
 
-    `by_close`: the low comes first if the bar closes at its open or above, else the high. The volume is shared out
-    equally, to the last micro: what four do not divide goes to the first ticks.
+    Open, then low and high in the order that `ohlc_path` assumes, then close: a bar does not say which came first.
+
+    by_close: low first if the bar closes at its open or above, else high first, as if it had gone the shorter way.
+    high_first, low_first: always so. What hangs on it is which of two orders inside one bar is reached first (a stop
+    loss or a take profit), so try both when a result depends on bars alone.
+
+    The volume is shared out equally, to the last micro: what four do not divide goes to the first ticks.
     """
     opened, high, low, close = prices
     low_first = {"by_close": close >= opened, "low_first": True, "high_first": False}[ohlc_path]

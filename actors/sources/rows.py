@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.sources.batch import TICK_VOLUME, SourceCounts
-from actors.sources.blocks import Block, Integers, bar_block, make_block
+from actors.sources.blocks import Block, Integers, OhlcPath, bar_block, make_block
 from actors.sources.files import out_of_order
 from protocol.errors import DataError
 
@@ -112,7 +112,7 @@ class RowChecks:
 # ---- to ticks -------------------------------------------------------------------------------------------------
 
 
-def to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: str, add_volumes: bool) -> Iterator[Block]:
+def to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: OhlcPath, add_volumes: bool) -> Iterator[Block]:
     """The ticks of good rows; `step_us`: the usual distance between bars, 0 if the rows are ticks.
 
     `ohlc_path`: in which order a bar met its high and low (blocks.bar_block).
@@ -130,7 +130,7 @@ def _block(rows: Rows) -> Block:
     return make_block(rows.times, rows.symbol_ids, rows.prices[0], rows.prices[-1], rows.volumes)
 
 
-def _bars_to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: str) -> Iterator[Block]:
+def _bars_to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: OhlcPath) -> Iterator[Block]:
     """A bar is held back until the next one has said how long it may last."""
     held: Rows | None = None
     for block in blocks:
@@ -144,6 +144,6 @@ def _bars_to_ticks(blocks: Iterable[Rows], step_us: int, ohlc_path: str) -> Iter
         yield _bar_ticks(held, np.array([step_us], np.int64), ohlc_path)
 
 
-def _bar_ticks(bars: Rows, spans: Integers, ohlc_path: str) -> Block:
+def _bar_ticks(bars: Rows, spans: Integers, ohlc_path: OhlcPath) -> Block:
     assert isinstance(bars.symbol_ids, int), "an ohlc file is of one symbol"
     return bar_block(bars.times, bars.symbol_ids, bars.prices, bars.volumes, spans, ohlc_path)

@@ -5,10 +5,30 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.sources.blocks import bar_block
+from actors.sources.blocks import OhlcPath, bar_block
+
+
+@pytest.mark.parametrize(
+    ("path", "rising", "inner"),
+    [
+        ("by_close", True, [10, 40]),
+        ("by_close", False, [40, 10]),
+        ("high_first", True, [40, 10]),
+        ("high_first", False, [40, 10]),
+        ("low_first", True, [10, 40]),
+        ("low_first", False, [10, 40]),
+    ],
+)
+def test_the_order_of_high_and_low_is_what_the_config_assumes(path: OhlcPath, rising: bool, inner: list[int]) -> None:
+    opened, close = (20, 30) if rising else (30, 20)
+    prices = [np.array([price]) for price in (opened, 40, 10, close)]
+    block = bar_block(np.array([1000]), 7, prices, None, np.array([4]), path)
+    bids = [row[3] for row in struct.iter_unpack("<BIQqq", block.records.tobytes())]
+    assert bids == [opened, *inner, close]
 
 
 @given(
