@@ -23,6 +23,7 @@ from actors.base import RECEIVE_MAX, Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
+from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
@@ -123,10 +124,13 @@ class Wal(Actor):
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
+        self._forget_states()
         self.latch.set_cleared(run.halt_token)
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
-        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, self.checkpoints.take)
+        may_speak = Peers(self.run_dir, self.config).may_speak
+        take_state = self.checkpoints.take
+        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, take_state, may_speak)
         self._tell_disk()
         self.loop.on_readable(socket, self._receive)
         self.loop.after_turn(self._commit)
@@ -215,6 +219,14 @@ class Wal(Actor):
         self._write()
         return run
 
+    def _forget_states(self) -> None:
+        """`run --forget-state`: what was saved before this run's START goes, and a CHECKPOINT without it is due."""
+        states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
+        for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
+            if name in states and states[name][0] < start_lsn:
+                del states[name]
+                self.checkpoints.is_wanted = True
+
     def _with_tables(self, run: EngineRun) -> EngineRun:
         """Ids are appended, never renumbered; a multiplier follows the config."""
         symbols = dict(self._last_run.symbols) | dict(run.symbols)
@@ -246,10 +258,12 @@ class Wal(Actor):
         producer = consumer.producer
         last = self.last_seq.get(producer, 0)
         seq = append.first_producer_seq
-        if seq > last + 1:
-            self.counters["dropped_gap"] += append.count
-            return
         records = decode_append(payload)
+        if append.count != len(records):
+            raise WireError("an APPEND that counts its records wrongly")
+        if seq > last + 1:
+            self.counters["dropped_gap"] += len(records)
+            return
         length_max = self.journal.length_max - ENVELOPE.size
         # One peer's mistake must not end the journal of all.
         if not set(map(_entry_type, records)) <= APPENDABLE[Producer(producer)]:

@@ -113,6 +113,10 @@ def _next_step(file: str) -> str:
     return RESTORE_SEALED if name.startswith("journal-") else RESTORE_PLAIN
 
 
+class SavedStateError(SeawallError):
+    """A strategy's saved state that its own code, or this version, cannot take in: every life would meet it again."""
+
+
 class FoldError(WalError):
     """A record that does not follow from those before it: the fold stops at `lsn`."""
 

@@ -47,8 +47,11 @@ def describe_known(records: Records, wanted: Filter, names: Names) -> Iterator[D
 def wanted_records(place: Place, wanted: Filter, last: int | None) -> Records:
     """No more than must be read."""
     first_lsn = first_lsn_needed(place, wanted, last)
+    # What a live engine goes on writing would have no end; LSN 0 says that nobody knows where it is now.
+    tail = tail_lsn(place) if place.file is None and place.is_live else 0
+    end_lsn = min(wanted.last_lsn, tail) if tail else wanted.last_lsn
     for envelope, crc, data in read_records(place, from_lsn=first_lsn, since_us=wanted.since_us):
-        if envelope.lsn > wanted.last_lsn:
+        if envelope.lsn > end_lsn:
             return
         yield envelope, crc, data
 

@@ -20,9 +20,9 @@ from typing import Final
 from protocol.errors import ExitCode, WalCorruptError, WireError
 from protocol.records import Checkpoint, EngineRun, EntryType, decode_record
 from protocol.wal.format import JOURNAL_HEAD, BadEntry, Envelope
-from protocol.wal.history import first_lsn_of, first_lsn_since, open_next
+from protocol.wal.history import first_lsn_since, open_next
 from protocol.wal.names import JOURNAL_NAME
-from protocol.wal.scan import JournalScan, iterate_runs
+from protocol.wal.scan import JournalScan, first_lsn_of, iterate_runs
 from protocol.wal.sealed import Content
 from protocol.wal.storage import File, RealStorage
 from supervisor.cli.output import Failure, note
