@@ -27,7 +27,7 @@ from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
-from protocol.errors import ExitCode, WalError, WalSyncError, WireError
+from protocol.errors import ConfigError, ExitCode, WalError, WalSyncError, WireError
 from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
@@ -206,6 +206,11 @@ class Wal(Actor):
         last = self._last_run
         if last.boot_id == run.boot_id:
             return last
+        if last.currency != run.currency:  # amounts, limits and positions would be taken for others
+            raise ConfigError([
+                f"account.currency = {run.currency!r}: the journal in {self.run_dir} counts in {last.currency!r}. Put "
+                "that back, or begin with a new run_dir"
+            ])  # fmt: skip
         if last.balance != run.balance:
             self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
         run = msgspec.structs.replace(
