@@ -27,7 +27,7 @@ from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
-from protocol.errors import ConfigError, ExitCode, WalError, WalSyncError, WireError
+from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
 from protocol.messages import Append, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
@@ -121,6 +121,8 @@ class Wal(Actor):
             self._open_journal(run)
         except WalSyncError as error:
             self._journal_failed(error)
+        except WalNotAFileError as error:  # every life would find the same
+            raise ConfigError([str(error)]) from error
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
