@@ -202,8 +202,8 @@ class Asked:
 
 
 def _state_of(signal: Signal) -> SignalState:
-    return SignalState(signal.number, signal.symbol, signal.side, signal.quantity)
+    return SignalState(signal.number, signal.symbol, signal.side, signal.quantity, signal.group)
 
 
 def _signal_of(state: SignalState) -> Signal:
-    return Signal(state.number, state.symbol, state.side, state.quantity)
+    return Signal(state.number, state.symbol, state.side, state.quantity, group=state.group)

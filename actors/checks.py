@@ -14,17 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
-from protocol.orders import OrderType, Side, TradingMode
+from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.records import OrderCancel, OrderPlace
 from protocol.units import MICROS, MICROS_MAX
 
 CHECK_FAILED: Final = "check_failed"
 BY_STRATEGY: Final = "strategy"
 """ORDER_CANCEL's `by` when a strategy asked for it."""
-SUPPORTED_TYPES: Final = (OrderType.MARKET, OrderType.LIMIT)
+_WITH_LIMIT: Final = (OrderType.LIMIT, OrderType.STOP_LIMIT)
+_WITH_STOP: Final = (OrderType.STOP, OrderType.STOP_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,29 @@ class CheckInput:
     """Of the order that a cancel names: its strategy's id; None if there is no such order."""
 
 
+class Terms(NamedTuple):
+    """At which prices and how long. 0: none."""
+
+    limit_price: int = 0
+    stop_price: int = 0
+    trail: int = 0
+    stop_loss: int = 0
+    take_profit: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_us: int = 0
+    oco: int = 0
+
+
+_NO_TERMS: Final = Terms()
+
+
 class Wish(NamedTuple):
     """The order that the signal comes down to. For a close, risk computes side and quantity."""
 
     side: Side
     order_type: OrderType
     quantity: int
-    limit_price: int
+    terms: Terms
     reduce_only: bool
 
 
@@ -129,13 +147,20 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
 def _wish(given: CheckInput) -> Wish:
     intent, position = given.intent, given.position
     if intent.kind != SIGNAL_CLOSE:
-        return Wish(intent.side, intent.order_type, intent.quantity, intent.limit_price, False)
+        terms = Terms(
+            intent.limit_price, intent.stop_price, intent.trail, intent.stop_loss, intent.take_profit,
+            intent.time_in_force, intent.expire_us, intent.oco,
+        )  # fmt: skip
+        return Wish(intent.side, intent.order_type, intent.quantity, terms, False)
     # What reducing orders already take must not be closed again: both could fill, and the position reverse.
     side, reducing = (Side.SELL, given.open_sell) if position > 0 else (Side.BUY, given.open_buy)
-    return Wish(side, OrderType.MARKET, abs(position) - reducing, 0, True)
+    return Wish(side, OrderType.MARKET, abs(position) - reducing, _NO_TERMS, True)
 
 
 def _place(intent: Intent, wish: Wish, order_id: int) -> OrderPlace:
+    """A bracket's exits get the ids after its own, the stop loss the first (P4)."""
+    terms = wish.terms
+    stop_loss_id = order_id + 1 if terms.stop_loss else 0
     return OrderPlace(
         order_id=order_id,
         strategy_id=intent.strategy_id,
@@ -144,10 +169,19 @@ def _place(intent: Intent, wish: Wish, order_id: int) -> OrderPlace:
         side=wish.side,
         order_type=wish.order_type,
         quantity=wish.quantity,
-        limit_price=wish.limit_price,
+        limit_price=terms.limit_price,
+        stop_price=terms.stop_price,
+        time_in_force=terms.time_in_force,
+        stop_loss=terms.stop_loss,
+        take_profit=terms.take_profit,
+        stop_loss_order_id=stop_loss_id,
+        take_profit_order_id=max(order_id, stop_loss_id) + 1 if terms.take_profit else 0,
         reduce_only=wish.reduce_only,
         market_epoch=intent.market_epoch,
         market_position=intent.market_position,
+        trail=terms.trail,
+        expire_us=terms.expire_us,
+        oco=terms.oco,
     )
 
 
@@ -167,14 +201,10 @@ def _unknown_symbol(given: CheckInput, wish: Wish) -> str | None:
 
 
 def _unsupported(given: CheckInput, wish: Wish) -> str | None:
-    intent = given.intent
-    if intent.kind not in (SIGNAL_ORDER, SIGNAL_CLOSE):
-        return f"signal kind {intent.kind}: this version takes orders, cancels and closes"
-    if intent.stop_price or intent.stop_loss or intent.take_profit:
-        return "stop, stop loss and take profit come with a later version"
-    if wish.order_type not in SUPPORTED_TYPES:
-        return f"order type {wish.order_type}: this version takes market and limit orders"
-    return None
+    kind = given.intent.kind
+    if kind in (SIGNAL_ORDER, SIGNAL_CLOSE):
+        return None
+    return f"signal kind {kind}: this version takes orders, cancels and closes"
 
 
 def _stale(given: CheckInput, wish: Wish) -> str | None:
@@ -199,11 +229,44 @@ def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
 
 
 def _bad_price(given: CheckInput, wish: Wish) -> str | None:
-    if wish.order_type == OrderType.MARKET:
-        return f"a market order with a limit price of {shown(wish.limit_price)}" if wish.limit_price else None
-    if not 0 < wish.limit_price <= MICROS_MAX:
-        return f"limit price {shown(wish.limit_price)}: above 0, and at most 64 bits of millionths"
-    return _off_step("limit price", wish.limit_price, "tick_size", _instrument(given).tick_size)
+    """Each price is there if and only if the order's type has it, above 0, and a multiple of the tick."""
+    kind, terms, tick = wish.order_type, wish.terms, _instrument(given).tick_size
+    named = kind.name.lower().replace("_", " ")
+    trails = kind is OrderType.STOP and terms.trail
+    for name, price, is_needed, is_allowed in (
+        ("limit price", terms.limit_price, kind in _WITH_LIMIT, kind in _WITH_LIMIT),
+        ("stop price", terms.stop_price, kind in _WITH_STOP and not trails, kind in _WITH_STOP),
+        ("trail", terms.trail, False, kind is OrderType.STOP),
+        ("stop loss", terms.stop_loss, False, True),
+        ("take profit", terms.take_profit, False, True),
+    ):
+        if price and not is_allowed:
+            return f"a {named} order with a {name} of {shown(price)}"
+        if (price or is_needed) and not 0 < price <= MICROS_MAX:
+            return f"{name} {shown(price)}: above 0, and at most 64 bits of millionths"
+        if off := _off_step(name, price, "tick_size", tick):
+            return off
+    return None
+
+
+def _bad_bracket(given: CheckInput, wish: Wish) -> str | None:
+    """The stop loss is on the losing side of the entry, the take profit on the other; where there is no price to
+    enter at, the market's is whatever lies between them."""
+    terms, sign = wish.terms, wish.side.sign
+    entry = terms.limit_price or terms.stop_price
+    wrong = "a buy's stop loss lies below its entry and its take profit above; a sell's the other way round"
+    prices = [price * sign for price in (terms.stop_loss, entry, terms.take_profit) if price]
+    if any(lower >= higher for lower, higher in pairwise(prices)):
+        return f"stop loss {shown(terms.stop_loss)}, take profit {shown(terms.take_profit)}: {wrong}"
+    return None
+
+
+def _bad_expiry(given: CheckInput, wish: Wish) -> str | None:
+    """Whether its time has passed already, only the venue's clock can say."""
+    is_gtd, expire_us = wish.terms.time_in_force is TimeInForce.GTD, wish.terms.expire_us
+    if is_gtd and expire_us <= 0:
+        return "a GTD order needs the time at which it expires"
+    return f"a {wish.terms.time_in_force.name} order with a time to expire at" if expire_us and not is_gtd else None
 
 
 def _off_step(name: str, value: int, step_name: str, step: int) -> str | None:
@@ -254,6 +317,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check("nothing_to_close", _nothing_to_close, ""),
     Check("bad_quantity", _bad_quantity, "instruments.lot_size"),
     Check("bad_price", _bad_price, "instruments.tick_size"),
+    Check("bad_bracket", _bad_bracket, ""),
+    Check("bad_expiry", _bad_expiry, ""),
     Check("trading_reducing", _not_reducing, ""),
     Check("max_position_per_symbol", _max_position, "risk.max_position_per_symbol"),
 )

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from actors.fold import FillBooked, Fold
+from actors.order_fields import ImpossibleOrderError, group_of, order_fields
 from actors.order_tracker import Order
-from actors.strategies import Fill, OrderInfo, PositionInfo, Signal
-from protocol.errors import NotRepresentableError
+from actors.strategies import Fill, OrderInfo, OrderTerms, PositionInfo, Signal
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
-from protocol.orders import OrderType
-from protocol.units import MICROS, PRODUCT, decimal_to_micros
+from protocol.units import MICROS, PRODUCT
 
 TIMER_MIN_S: Final = 0.001
 """The shortest interval of `every`."""
@@ -78,25 +77,14 @@ class Desk:
 
     # Calls.
 
-    def place(
-        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
-        stop_loss: float | None, take_profit: float | None,
-    ) -> Signal:  # fmt: skip
-        kinds = {(False, False): OrderType.MARKET, (True, False): OrderType.LIMIT}
-        stops = {(False, True): OrderType.STOP, (True, True): OrderType.STOP_LIMIT}
-        order_type = (kinds | stops)[limit is not None, stop is not None]
+    def place(self, symbol: str, side: str, quantity: float, terms: OrderTerms) -> Signal:
         signal = self._new_signal(symbol, side, quantity)
+        signal.group = group_of(terms)
         try:
-            fields = {
-                "quantity": decimal_to_micros(quantity),
-                "limit_price": _price(limit),
-                "stop_price": _price(stop),
-                "stop_loss": _price(stop_loss),
-                "take_profit": _price(take_profit),
-            }
-        except NotRepresentableError as error:
-            return self._carrier.refuse_here(signal, f"not_representable: {error}")
-        return self._ask(SIGNAL_ORDER, signal, order_type=order_type, **fields)
+            fields = order_fields(quantity, terms)
+        except ImpossibleOrderError as error:
+            return self._carrier.refuse_here(signal, str(error))
+        return self._ask(SIGNAL_ORDER, signal, **fields)
 
     def cancel(self, target: int | Signal) -> Signal:
         if isinstance(target, Signal) and not target.order_id:
@@ -177,8 +165,3 @@ def refusal(sent: Sent, reason: str, detail: str) -> OrderInfo:
 def refusal_here(signal: Signal, reason: str) -> OrderInfo:
     """What on_order is told of a signal that never left."""
     return OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
-
-
-def _price(price: float | None) -> int:
-    """Micros of the float rounded to six digits; 0 for none. risk refuses what is off the tick size."""
-    return 0 if price is None else decimal_to_micros(round(price, 6))

@@ -263,12 +263,19 @@ class Fold:
         except (WireError, ValueError) as error:
             raise FoldError(lsn, str(error)) from error
         self.tracker.forget_ended()
-        mine = take_state(self)
-        if state.venue_times is None:
-            mine = msgspec.structs.replace(mine, venue_times=None)
+        mine = self._state_as_in(state)
         if mine != state or run != self.run:
             raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {_difference(mine, state)}")
         return []
+
+    def _state_as_in(self, state: FoldState) -> FoldState:
+        """An older version knew no venue's times: who came here by itself forgets them, as who starts here does."""
+        if state.venue_times is not None:
+            return take_state(self)
+        self.venue_us = self.run_venue_us = 0
+        for order in self.tracker.open_orders.values():
+            order.accepted_us = 0
+        return msgspec.structs.replace(take_state(self), venue_times=None)
 
     def _check_run(self, lsn: int, record: EngineRun) -> None:
         """The id tables are appended to, never renumbered."""

@@ -180,7 +180,7 @@ class OrderTracker:
         if order_id > self.highest_id:
             self.highest_id = order_id
         if has_exits(place):
-            self.highest_id = max(self.highest_id, *exit_ids(place))
+            self.highest_id = max((self.highest_id, *exit_ids(place)))
         self._open(order)
         return order
 

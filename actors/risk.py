@@ -275,5 +275,6 @@ def _speaker(identity: bytes) -> tuple[str, int]:
 def _numbers(intent: Intent) -> tuple[int, ...]:
     return (
         intent.number, intent.symbol_id, intent.order_id, intent.market_position, intent.quantity,
-        intent.limit_price, intent.stop_price, intent.stop_loss, intent.take_profit,
+        intent.limit_price, intent.stop_price, intent.stop_loss, intent.take_profit, intent.trail, intent.expire_us,
+        intent.oco,
     )  # fmt: skip

@@ -77,7 +77,7 @@ class StrategyActor(FoldingActor):
         """Market position up to which signals are suppressed."""
         self.is_restored = self.is_parked = False
         self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
-        self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
+        self.counters = {"signals": 0, "refused_here": 0, "refused_disk_low": 0, "suppressed": 0, "lost": 0}
 
     # The life of the actor.
 
@@ -247,6 +247,7 @@ class StrategyActor(FoldingActor):
             return self.refuse_here(signal, f"signals_full: {UNANSWERED_MAX} signals wait for their answers")
         if kind == SIGNAL_ORDER and self.journal.disk_low and not self._may_reduce(signal):
             # risk would say the same, in a record: the room is for cancels and fills.
+            self.counters["refused_disk_low"] += 1
             return self.refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         if self.feed.position > self.former_position:
             # Before it leaves: a new life must not act on the same tick again.

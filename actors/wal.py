@@ -155,7 +155,9 @@ class Wal(Actor):
     def statistics(self) -> Statistics:
         counters = self.counters | self.checkpoints.counters
         if self.reserve.reserve_bytes:
-            counters |= {"disk_low": int(self.reserve.is_low), "disk_free_mb": self.reserve.free_bytes // MIB}
+            reserve = self.reserve
+            counters |= {"disk_low": int(reserve.is_low), "disk_free_mb": reserve.free_bytes // MIB}
+            counters |= {"disk_wanted_mb": -(-reserve.wanted_bytes // MIB)}
         return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:
@@ -215,6 +217,8 @@ class Wal(Actor):
             ])  # fmt: skip
         if last.balance != run.balance:
             self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
+        if last.config_hash != run.config_hash:
+            self.log.info("config_changed", hint="what decides about trading is not what it was in the last run")
         run = msgspec.structs.replace(
             self._with_tables(run), journal_id=self.journal.journal_id, balance=last.balance, halt_token=last.halt_token
         )
@@ -353,13 +357,17 @@ class Wal(Actor):
 
     def _tell_disk(self) -> None:
         """One line for each change of state; the consumers are told in every DATA."""
-        state, free_mb, reserve_mb = self.reserve.state, self.reserve.free_bytes // MIB, self.config.wal.reserve_mb
-        if self.reserve.is_low:
-            event = "disk_nearly_full" if state is DiskState.LOW else "disk_reserve_spent"
-            hint = "new orders are refused; cancels, reductions and fills go on: make room"
-            self.log.error(event, directory=str(self.journal.path.parent), free_mb=free_mb, hint=hint)
+        reserve = self.reserve
+        room = {
+            "directory": str(self.journal.path.parent), "free_mb": reserve.free_bytes // MIB,
+            "wanted_mb": -(-reserve.wanted_bytes // MIB), "reserve_mb": reserve.reserve_bytes // MIB,
+        }  # fmt: skip
+        if reserve.is_low:
+            event = "disk_nearly_full" if reserve.state is DiskState.LOW else "disk_reserve_spent"
+            hint = "new orders are refused until wanted_mb are free; cancels, reductions and fills go on: make room"
+            self.log.error(event, **room, hint=hint)
         elif self.server.disk_low:
-            self.log.info("disk_has_room_again", free_mb=free_mb, reserve_mb=reserve_mb)
+            self.log.info("disk_has_room_again", **room)
         self.server.set_disk_low(self.reserve.is_low)
 
     def _journal_bytes(self) -> int:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from protocol.errors import WireError
-from protocol.orders import OrderType, Side
+from protocol.orders import OrderType, Side, TimeInForce
 from protocol.records import UNREADABLE, EngineRun
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -170,6 +170,10 @@ class Intent(Message, frozen=True, tag=18):
     stop_loss: int = 0
     take_profit: int = 0
     order_id: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_us: int = 0
+    trail: int = 0
+    oco: int = 0
 
 
 class Reached(Message, frozen=True, tag=19):

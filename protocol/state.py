@@ -87,6 +87,7 @@ class SignalState(msgspec.Struct, array_like=True, frozen=True):
     symbol: str
     side: str
     quantity: float
+    group: int = 0
 
 
 class AskedState(msgspec.Struct, array_like=True, frozen=True):

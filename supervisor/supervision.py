@@ -48,6 +48,7 @@ from supervisor.health import quiet_state
 from supervisor.lock import RunDirLock
 from supervisor.restart import RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
+from supervisor.saved_config import save_config
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
@@ -85,7 +86,7 @@ class Supervisor:
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
-        self._on_ready = on_ready
+        self.on_ready = on_ready
         self._interrupts = 0
         self._stopping = False
         self._released: set[str] = set()
@@ -115,8 +116,8 @@ class Supervisor:
             self._prepare_or_refuse(lock)
             self._start()
             self._watch()
-        except StopRequestedError:
-            pass
+        except StopRequestedError as error:
+            self.log.info("start_given_up", by=self.stop_by, reason=str(error))
         except ConfigError:
             self._kill_all()
             raise
@@ -172,7 +173,7 @@ class Supervisor:
         engine = self.config.engine
         self.log.info("engine_ready", engine=engine.name, run_dir=engine.run_dir, boot_id=self.boot_id.hex())
         self._look_after()
-        self._on_ready()
+        self.on_ready()
 
     def _watch(self) -> None:
         is_file = self.config.market_data.is_file
@@ -463,6 +464,7 @@ class Supervisor:
         if message.run is not None:
             self.run_record = message.run
             self.start_lsn = self.start_lsn or message.lsn
+            save_config(self.run_dir, self.config)
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         self._control.tell_of_all_parked(child)
         if self.is_ready:

@@ -21,7 +21,7 @@ FIELDS: Final = {
     "POSITION_CLOSE": "cause_lsn symbol_id order_id quantity price net_quantity open_cost realized",
     "ORDER_PLACE": "order_id strategy_id signal symbol_id side order_type quantity limit_price stop_price "
     "time_in_force stop_loss take_profit stop_loss_order_id take_profit_order_id reduce_only market_epoch "
-    "market_position",
+    "market_position trail expire_us oco",
     "ORDER_CANCEL": "order_id strategy_id signal by",
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
     "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
@@ -30,6 +30,7 @@ FIELDS: Final = {
     "ENGINE_RUN": "journal_id event by version config_hash boot_id halt_token balance currency leverage symbols "
     "strategies",
     "SIGNAL_REFUSED": "strategy_id signal symbol_id reason detail",
+    "ADJUST": "kind symbol_id amount quantity nights venue_time",
     "CHECKPOINT": "journal_id run run_lsn producers states",
 }
 """The first fields of each record, in order."""
@@ -45,6 +46,7 @@ TYPES: Final = {
     10: "RISK_VIOLATION",
     12: "ENGINE_RUN",
     13: "SIGNAL_REFUSED",
+    16: "ADJUST",
 }
 FILL, SELL, HALTED, START, STOP = 2, 1, 2, 0, 1
 MICROS: Final = 10**6
@@ -143,7 +145,11 @@ class PositionFold:
         if entry.name == "ENGINE_RUN":
             self._symbols = [(name, Fraction(multiplier, MICROS)) for name, multiplier in fields["symbols"]]
         elif entry.name == "ORDER_PLACE":
-            self._orders[fields["order_id"]] = (fields["symbol_id"], -1 if fields["side"] == SELL else 1)
+            sign = -1 if fields["side"] == SELL else 1
+            self._orders[fields["order_id"]] = (fields["symbol_id"], sign)
+            for exit_id in (fields["stop_loss_order_id"], fields["take_profit_order_id"]):
+                if exit_id:
+                    self._orders[exit_id] = (fields["symbol_id"], -sign)
         elif entry.name == "ORDER_UPDATE" and fields["report"] == FILL:
             is_new = fields["execution_id"] not in self._executions
             self._executions.add(fields["execution_id"])

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from actors.sources.batch import SourceCounts, TickBatch
 from actors.sources.csv_files import CsvSource, inspect_files
 from actors.sources.synthetic import SyntheticSource
+from protocol.errors import ConfigError
 from protocol.settings import Config
 
 __all__ = ["FileSource", "LiveSource", "Source", "SourceCounts", "TickBatch", "check_source", "make_source"]
@@ -79,7 +80,11 @@ def make_source(config: Config, symbol_ids: Mapping[str, int], incarnation: int)
 def check_source(config: Config) -> None:
     """What can be known of the source before anything starts. Raises: ConfigError with every mistake found."""
     if config.market_data.source == "csv":
-        inspect_files(config.market_data)
+        files = inspect_files(config.market_data)
+        share = config.order_routing.max_participation
+        without = [f"{file.path} has no volumes" for file in files if share is not None and not file.has_volume]
+        if without:
+            raise ConfigError([f"order_routing.max_participation = {share}: {one}" for one in without])
         return
     ids = {instrument.symbol: index for index, instrument in enumerate(config.instruments, 1)}
     SyntheticSource(config.market_data, config.instruments, ids, incarnation=1)

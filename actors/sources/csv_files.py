@@ -39,6 +39,7 @@ from actors.sources.csv_rows import (
     COLUMNS,
     BadRowError,
     Bar,
+    OhlcPath,
     Tick,
     bar_ticks,
     bid_ask_parser,
@@ -201,7 +202,7 @@ class CsvSource:
 
     def _hash(self) -> bytes:
         settings = self._settings
-        rules = [settings.on_bad_row, settings.bars, sorted(self._symbol_ids.items())]
+        rules = [settings.on_bad_row, settings.bars, settings.ohlc_path, sorted(self._symbol_ids.items())]
         files = [
             [file.format, file.symbol, _offset_us(file.format, settings), _content_digest(file.path)]
             for file in self._files
@@ -243,7 +244,7 @@ class CsvSource:
         offset_us = _offset_us(file.format, self._settings)
         if file.format == "ohlc":
             bars = _rows(file, ohlc_parser(offset_us, file.has_volume), counts, skip_bad, apart_us=1)
-            ticks = _bars_to_ticks(bars, self._symbol_ids[file.symbol], file.step_us)
+            ticks = _bars_to_ticks(bars, self._symbol_ids[file.symbol], file.step_us, self._settings.ohlc_path)
         else:
             ticks = _rows(file, self._tick_parser(file, offset_us), counts, skip_bad, apart_us=0)
         if self._has_volume and not file.has_volume:
@@ -296,17 +297,19 @@ def _rows(
         yield good
 
 
-def _bars_to_ticks(blocks: Iterator[list[Bar]], symbol_id: int, step_us: int) -> Iterator[list[Tick]]:
+def _bars_to_ticks(
+    blocks: Iterator[list[Bar]], symbol_id: int, step_us: int, path: OhlcPath
+) -> Iterator[list[Tick]]:
     """A bar is held back until the next one has said how long it may last."""
     held: list[Bar] = []
     for block in blocks:
         bars = held + block
         ticks: list[Tick] = []
         for bar, following in pairwise(bars):
-            ticks += bar_ticks(symbol_id, bar, min(step_us, following[0] - bar[0]))
+            ticks += bar_ticks(symbol_id, bar, min(step_us, following[0] - bar[0]), path)
         held = bars[-1:]
         yield ticks
-    yield [tick for bar in held for tick in bar_ticks(symbol_id, bar, step_us)]
+    yield [tick for bar in held for tick in bar_ticks(symbol_id, bar, step_us, path)]
 
 
 def _blocks(path: str) -> Iterator[tuple[int, list[str]]]:

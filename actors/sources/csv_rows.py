@@ -19,13 +19,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from protocol.topics import TICK, Topic
 from protocol.units import MICROS_MAX, divide_half_even
 
 Tick = tuple[int, bytes, int]
 """time_us, TICK record, volume in micros."""
+OhlcPath = Literal["by_close", "high_first", "low_first"]
 Bar = tuple[int, int, int, int, int, int]
 """time_us, open, high, low, close, volume, in micros."""
 
@@ -133,14 +134,19 @@ def ohlc_parser(offset_us: int, has_volume: bool) -> Callable[[str], Bar]:
     return parse
 
 
-def bar_ticks(symbol_id: int, bar: Bar, interval_us: int) -> tuple[Tick, Tick, Tick, Tick]:
-    """Open, low, high, close if the bar closes at its open or above, else open, high, low, close.
+def bar_ticks(symbol_id: int, bar: Bar, interval_us: int, path: OhlcPath = "by_close") -> tuple[Tick, Tick, Tick, Tick]:
+    """Open, then low and high in the order that `path` assumes, then close: a bar does not say which came first.
+
+    by_close: low first if the bar closes at its open or above, else high first, as if it had gone the shorter way.
+    high_first, low_first: always so. What hangs on it is which of two orders inside one bar is reached first (a stop
+    loss or a take profit), so try both when a result depends on bars alone.
 
     At 0, 1/4, 1/2 and 3/4 of the interval. The volume is shared out equally, to the last micro: what four do
     not divide goes to the first ticks.
     """
     time_us, opened, high, low, close, volume = bar
-    second, third = (low, high) if close >= opened else (high, low)
+    is_low_first = close >= opened if path == "by_close" else path == "low_first"
+    second, third = (low, high) if is_low_first else (high, low)
     share, rest = divmod(volume, 4)
     topic, pack = int(Topic.TICK), TICK.pack
     t1, t2, t3 = time_us + interval_us // 4, time_us + interval_us // 2, time_us + interval_us * 3 // 4

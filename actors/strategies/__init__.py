@@ -71,6 +71,22 @@ class Signal:
     side: str
     quantity: float
     order_id: int = 0
+    group: int = 0
+    """The number of the first signal of its OCO group, if it joined one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTerms:
+    """What `buy` and `sell` are told beyond symbol and quantity, as they are told it."""
+
+    limit: float | None = None
+    stop: float | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trail: float | None = None
+    time_in_force: str = "GTC"
+    expire: datetime | float | None = None
+    oco: Signal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +128,7 @@ class PositionInfo:
 class Runtime(Protocol):
     """What the strategy's process does for the strategy."""
 
-    def place(
-        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
-        stop_loss: float | None, take_profit: float | None,
-    ) -> Signal: ...  # fmt: skip
+    def place(self, symbol: str, side: str, quantity: float, terms: OrderTerms) -> Signal: ...
 
     def cancel(self, target: int | Signal) -> Signal: ...
 
@@ -210,19 +223,40 @@ class Strategy:
         Sets and tuples come back as lists.
         """
 
-    # Calls. `stop`, `stop_loss` and `take_profit` come with a later version: until then they are refused.
+    # Calls.
 
     def buy(
         self, symbol: str, quantity: float, *, limit: float | None = None, stop: float | None = None,
-        stop_loss: float | None = None, take_profit: float | None = None,
+        stop_loss: float | None = None, take_profit: float | None = None, trail: float | None = None,
+        time_in_force: str = "GTC", expire: datetime | float | None = None, oco: Signal | None = None,
     ) -> Signal:  # fmt: skip
-        return self._runtime.place(symbol, "Buy", quantity, limit, stop, stop_loss, take_profit)
+        """A market order; with `limit`, `stop` or both a limit, stop or stop-limit order. All prices are absolute.
+
+        `trail`: a stop order that follows the best price at this distance (from `stop`, or from the market).
+        `stop_loss`, `take_profit`: two orders of their own, from the fill on, for what is filled; either cancels the
+        other, and `on_order` tells of them under this signal.
+        `time_in_force`: GTC, IOC, FOK, DAY or GTD; `expire` makes it GTD: a datetime (UTC if it is naive), or seconds
+        since the epoch, as in `tick.time`.
+        `oco`: an earlier signal; the first fill of either order cancels the other. It joins that one's group if it
+        has one.
+        """
+        terms = OrderTerms(
+            limit=limit, stop=stop, stop_loss=stop_loss, take_profit=take_profit, trail=trail,
+            time_in_force=time_in_force, expire=expire, oco=oco,
+        )  # fmt: skip
+        return self._runtime.place(symbol, "Buy", quantity, terms)
 
     def sell(
         self, symbol: str, quantity: float, *, limit: float | None = None, stop: float | None = None,
-        stop_loss: float | None = None, take_profit: float | None = None,
+        stop_loss: float | None = None, take_profit: float | None = None, trail: float | None = None,
+        time_in_force: str = "GTC", expire: datetime | float | None = None, oco: Signal | None = None,
     ) -> Signal:  # fmt: skip
-        return self._runtime.place(symbol, "Sell", quantity, limit, stop, stop_loss, take_profit)
+        """As `buy`, the other way."""
+        terms = OrderTerms(
+            limit=limit, stop=stop, stop_loss=stop_loss, take_profit=take_profit, trail=trail,
+            time_in_force=time_in_force, expire=expire, oco=oco,
+        )  # fmt: skip
+        return self._runtime.place(symbol, "Sell", quantity, terms)
 
     def cancel(self, order: OrderInfo | Signal | int) -> Signal:
         """Asks for an order's end, also of a signal that is no order yet; repeated until it is answered."""
@@ -255,4 +289,4 @@ class Strategy:
         self._runtime.every(seconds, hook)
 
 
-__all__ = ["Bar", "Environment", "Fill", "OrderInfo", "PositionInfo", "Signal", "Strategy", "Tick"]
+__all__ = ["Bar", "Environment", "Fill", "OrderInfo", "OrderTerms", "PositionInfo", "Signal", "Strategy", "Tick"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import WalCorruptError, WalTornTailError
+from protocol.errors import MEND_JOURNAL, RESTORE_SEALED, WalCorruptError, WalTornTailError
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, Envelope
 from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.scan import Run, first_lsn_of, read_runs, records_of
@@ -51,7 +51,7 @@ def read_history(
                 if last_lsn and (first.lsn, first.previous_crc) != (last_lsn + 1, last_crc):
                     raise WalCorruptError(
                         str(path), 0, lsn=last_lsn + 1, expected=f"LSN {last_lsn + 1} after crc32 {last_crc:#010x}",
-                        found=f"LSN {first.lsn} after {first.previous_crc:#010x}",
+                        found=f"LSN {first.lsn} after {first.previous_crc:#010x}", next_step=RESTORE_SEALED,
                     )  # fmt: skip
                 last, last_crc, _ = run.entries[-1]
                 last_lsn = last.lsn
@@ -173,4 +173,7 @@ def _open_current(storage: Storage, directory: Path, *, is_needed: bool) -> tupl
 
 def _missing(directory: Path, lsn: int, next_lsn: int) -> WalCorruptError:
     found = f"a file that begins with LSN {next_lsn}" if next_lsn else "none"
-    return WalCorruptError(str(directory), 0, lsn=lsn, expected=f"a file that begins with LSN {lsn}", found=found)
+    return WalCorruptError(
+        str(directory), 0, lsn=lsn, expected=f"a file that begins with LSN {lsn}", found=found,
+        next_step=RESTORE_SEALED if next_lsn else MEND_JOURNAL,
+    )  # fmt: skip

@@ -125,6 +125,10 @@ def sealed_path(directory: Path, first_lsn: int) -> Path:
     return directory / f"journal-{first_lsn:020d}{PLAIN_SUFFIX}"
 
 
+def is_sealed_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def packed_path(plain: Path) -> Path:
     return plain.with_name(plain.name.removesuffix(PLAIN_SUFFIX) + PACKED_SUFFIX)
 

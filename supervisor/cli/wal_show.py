@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.orders import OrderType, Report, Side, TimeInForce, TradingMode
-from protocol.records import RECORD_TYPES, EntryType, RunEvent
+from protocol.records import RECORD_TYPES, AdjustKind, EntryType, RunEvent
 from protocol.state import RISK
 from protocol.units import micros_to_float, product_to_float
 from supervisor.cli.output import show_number
@@ -18,8 +18,9 @@ from supervisor.cli.wal_entries import ID_FIELDS, Described, Names
 
 MICROS_FIELDS: Final = frozenset(
     {"quantity", "price", "net_quantity", "limit_price", "stop_price", "stop_loss", "take_profit", "commission"}
-    | {"conversion_rate"}
+    | {"conversion_rate", "trail"}
 )
+TIME_FIELDS: Final = frozenset({"venue_time", "expire_us"})
 PRODUCT_FIELDS: Final = frozenset(
     (kind.name, field.name)
     for kind, record in RECORD_TYPES.items()
@@ -34,6 +35,7 @@ ENUM_FIELDS: Final[dict[str, type[IntEnum]]] = {
     "report": Report,
     "state": TradingMode,
     "event": RunEvent,
+    "kind": AdjustKind,
 }
 _ENUM_NAMES: Final = {key: {int(one): one.name for one in enum} for key, enum in ENUM_FIELDS.items()}
 PLAIN_SHOWN_BYTES: Final = 32
@@ -69,7 +71,7 @@ def _show_field(type_name: str, key: str, value: Any, names: Names) -> str:
         return f"{key}={show_number(product_to_float(value))}"
     if key in MICROS_FIELDS:
         return f"{key}={show_number(micros_to_float(value))}"
-    return f"{key}={show_time(value) if key == 'venue_time' and value else value}"
+    return f"{key}={show_time(value) if key in TIME_FIELDS and value else value}"
 
 
 def enum_name(key: str, value: Any) -> str | None:

@@ -34,10 +34,13 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
         4,
         records.OrderPlace(
             1, 16, 4, 7, Side.SELL, OrderType.LIMIT, 3_000_000, 150_500_000, 0, TimeInForce.IOC, 151_000_000,
-            149_000_000, 2, 3, True, b"\x01\x02", 302,
+            149_000_000, 2, 3, True, b"\x01\x02", 302, 50_000, 1_577_836_900_000, 9,
         ),
-        [1, 16, 4, 7, 1, 1, 3_000_000, 150_500_000, 0, 1, 151_000_000, 149_000_000, 2, 3, True, b"\x01\x02", 302],
-        "dc0011",
+        [
+            1, 16, 4, 7, 1, 1, 3_000_000, 150_500_000, 0, 1, 151_000_000, 149_000_000, 2, 3, True, b"\x01\x02", 302,
+            50_000, 1_577_836_900_000, 9,
+        ],
+        "dc0014",
     ),
     (5, records.OrderCancel(1, 16, 5, "strategy"), [1, 16, 5, "strategy"], "94"),
     (6, records.BalanceChange(9, 1, COST, bytes(16), COST), [9, 1, COST, bytes(16), COST], "95"),
@@ -75,6 +78,12 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
         "9c",
     ),
     (13, records.SignalRefused(16, 4, 7, "halted", "enough"), [16, 4, 7, "halted", "enough"], "95"),
+    (
+        16,
+        records.Adjust(records.AdjustKind.SWAP, 7, COST, -3_000_000, 3, 1_577_836_800_000),
+        [0, 7, COST, -3_000_000, 3, 1_577_836_800_000],
+        "96",
+    ),
 ]  # fmt: skip
 IDS = [row[1].__class__.__name__ for row in GOLDEN]
 

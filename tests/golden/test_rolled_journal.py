@@ -10,6 +10,7 @@ from pathlib import Path
 from zlib import crc32
 
 import msgpack
+import pytest
 import zstandard
 
 from actors.fold import Fold
@@ -41,6 +42,8 @@ from protocol.wal.sealed import SealedFile, pack_sealed
 from protocol.wal.storage import RealStorage, Storage
 
 GOLDEN = Path(__file__).with_name("rolled")
+OLDER = Path(__file__).with_name("rolled_0_1")
+"""The same history as it was written before ORDER_PLACE, the states of orders and of the fold had grown."""
 FILES = ("journal-00000000000000000001.wal.zst", "journal-00000000000000000012.wal", "journal.wal")
 JOURNAL_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
 START_US = 1_600_000_000_000_000
@@ -160,8 +163,9 @@ def test_an_independent_decoder_of_a_few_lines_reads_them() -> None:
     assert (last[1], last[2], last[6]) == (1, "operator", 77)
 
 
-def test_they_fold_from_the_start_and_from_each_checkpoint_to_the_same_state() -> None:
-    history = list(read_history(GOLDEN))
+@pytest.mark.parametrize("directory", [GOLDEN, OLDER], ids=["of this version", "of before the venue's times"])
+def test_they_fold_from_the_start_and_from_each_checkpoint_to_the_same_state(directory: Path) -> None:
+    history = list(read_history(directory))
     folds = []
     for start in [0, *(i for i, (envelope, _, _) in enumerate(history) if envelope.entry_type == EntryType.CHECKPOINT)]:
         fold = Fold()

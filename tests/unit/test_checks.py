@@ -21,7 +21,7 @@ from actors.checks import (
     check_signal,
 )
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
-from protocol.orders import OrderType, Side, TradingMode
+from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.records import OrderCancel, OrderPlace
 from protocol.units import MICROS_MAX
 
@@ -55,6 +55,14 @@ def limit_order(price: int, **changes: Any) -> Intent:
     return order(order_type=OrderType.LIMIT, limit_price=price, **changes)
 
 
+def stop_order(price: int, **changes: Any) -> Intent:
+    return order(order_type=OrderType.STOP, stop_price=price, **changes)
+
+
+def stop_limit(price: int, limit: int, **changes: Any) -> Intent:
+    return order(order_type=OrderType.STOP_LIMIT, stop_price=price, limit_price=limit, **changes)
+
+
 def reason_of(given: CheckInput) -> str:
     verdict = check_signal(given, 1)
     return verdict.reason if isinstance(verdict, Refused) else ""
@@ -76,11 +84,6 @@ CASES = [
     ("a symbol without config", given_input(instrument=None), "unknown_symbol"),
     ("a modify", given_input(order(kind=SIGNAL_MODIFY)), "unsupported"),
     ("an unknown kind", given_input(order(kind=9)), "unsupported"),
-    ("a stop order", given_input(order(order_type=OrderType.STOP)), "unsupported"),
-    ("a stop limit order", given_input(order(order_type=OrderType.STOP_LIMIT, limit_price=TICK)), "unsupported"),
-    ("a stop price", given_input(order(stop_price=5)), "unsupported"),
-    ("a stop loss", given_input(order(stop_loss=5)), "unsupported"),
-    ("a take profit", given_input(order(take_profit=5)), "unsupported"),
     ("a signal as old as allowed", given_input(signal_age_us=AGE), ""),
     ("a signal too old", given_input(signal_age_us=AGE + 1), "stale_signal"),
     ("an old signal of a file source", given_input(signal_age_us=10 * AGE, limits=RiskLimits()), ""),
@@ -97,6 +100,41 @@ CASES = [
     ("off the tick", given_input(limit_order(TICK + 1)), "bad_price"),
     ("a price beyond 64 bits", given_input(limit_order((MICROS_MAX // TICK + 1) * TICK)), "bad_price"),
     ("a market order with a limit price", given_input(order(limit_price=TICK)), "bad_price"),
+    ("a stop order", given_input(stop_order(TICK)), ""),
+    ("a stop order without a stop", given_input(stop_order(0)), "bad_price"),
+    ("a stop order with a limit", given_input(stop_order(TICK, limit_price=TICK)), "bad_price"),
+    ("a stop off the tick", given_input(stop_order(TICK + 1)), "bad_price"),
+    ("a negative stop", given_input(stop_order(-TICK)), "bad_price"),
+    ("a stop beyond 64 bits", given_input(stop_order((MICROS_MAX // TICK + 1) * TICK)), "bad_price"),
+    ("a market order with a stop", given_input(order(stop_price=TICK)), "bad_price"),
+    ("a limit order with a stop", given_input(limit_order(TICK, stop_price=TICK)), "bad_price"),
+    ("a stop limit order", given_input(stop_limit(TICK, TICK)), ""),
+    ("a stop limit order without a limit", given_input(stop_limit(TICK, 0)), "bad_price"),
+    ("a stop limit order without a stop", given_input(stop_limit(0, TICK)), "bad_price"),
+    ("a trailing stop", given_input(stop_order(0, trail=TICK)), ""),
+    ("a trailing stop with a first stop", given_input(stop_order(TICK, trail=TICK)), ""),
+    ("a trail off the tick", given_input(stop_order(0, trail=TICK + 1)), "bad_price"),
+    ("a negative trail", given_input(stop_order(0, trail=-TICK)), "bad_price"),
+    ("a market order that trails", given_input(order(trail=TICK)), "bad_price"),
+    ("a stop limit order that trails", given_input(stop_limit(TICK, TICK, trail=TICK)), "bad_price"),
+    ("a bracket", given_input(order(stop_loss=TICK, take_profit=2 * TICK)), ""),
+    ("a stop loss off the tick", given_input(order(stop_loss=TICK + 1)), "bad_price"),
+    ("a negative take profit", given_input(order(take_profit=-TICK)), "bad_price"),
+    ("a buy's exits the wrong way round", given_input(order(stop_loss=2 * TICK, take_profit=TICK)), "bad_bracket"),
+    ("both exits at one price", given_input(order(stop_loss=TICK, take_profit=TICK)), "bad_bracket"),
+    ("a buy's stop loss below its limit", given_input(limit_order(2 * TICK, stop_loss=TICK)), ""),
+    ("a buy's stop loss at its limit", given_input(limit_order(2 * TICK, stop_loss=2 * TICK)), "bad_bracket"),
+    ("a buy's take profit at its limit", given_input(limit_order(2 * TICK, take_profit=2 * TICK)), "bad_bracket"),
+    ("a buy's take profit above its stop", given_input(stop_order(2 * TICK, take_profit=3 * TICK)), ""),
+    ("a buy's take profit below its stop", given_input(stop_order(2 * TICK, take_profit=TICK)), "bad_bracket"),
+    ("a sell's exits", given_input(limit_order(2 * TICK, side=SELL, stop_loss=3 * TICK, take_profit=TICK)), ""),
+    ("a sell's stop loss below", given_input(limit_order(2 * TICK, side=SELL, stop_loss=TICK)), "bad_bracket"),
+    ("a sell's take profit above", given_input(limit_order(2 * TICK, side=SELL, take_profit=3 * TICK)), "bad_bracket"),
+    ("good till a date", given_input(order(time_in_force=TimeInForce.GTD, expire_us=1)), ""),
+    ("good till no date", given_input(order(time_in_force=TimeInForce.GTD)), "bad_expiry"),
+    ("good till before time began", given_input(order(time_in_force=TimeInForce.GTD, expire_us=-1)), "bad_expiry"),
+    ("a date for one that has none", given_input(order(time_in_force=TimeInForce.DAY, expire_us=1)), "bad_expiry"),
+    ("fill or kill", given_input(order(time_in_force=TimeInForce.FOK)), ""),
     ("up to the limit", given_input(order(quantity=LIMIT)), ""),
     ("beyond the limit", given_input(order(quantity=LIMIT + LOT)), "max_position_per_symbol"),
     ("with the position", given_input(position=900), ""),
@@ -139,6 +177,33 @@ def test_an_approved_order_is_what_the_strategy_asked_for() -> None:
     assert check_signal(given_input(intent), 12) == Approved(
         OrderPlace(12, 16, 7, 0, SELL, OrderType.LIMIT, 100, 50, market_epoch=b"epoch", market_position=302)
     )
+
+
+def test_the_terms_of_an_order_are_copied() -> None:
+    intent = stop_order(50, trail=10, time_in_force=TimeInForce.GTD, expire_us=99, oco=6)
+    assert check_signal(given_input(intent), 12) == Approved(
+        OrderPlace(12, 16, 7, 0, BUY, OrderType.STOP, 100, 0, 50, TimeInForce.GTD, market_epoch=b"epoch",
+                   market_position=302, trail=10, expire_us=99, oco=6)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stop_loss", "take_profit", "ids"), [(0, 0, (0, 0)), (50, 0, (13, 0)), (0, 60, (0, 13)), (50, 60, (13, 14))]
+)
+def test_the_ids_after_an_orders_own_are_its_exits_the_stop_losss_first(
+    stop_loss: int, take_profit: int, ids: tuple[int, int]
+) -> None:
+    verdict = check_signal(given_input(order(stop_loss=stop_loss, take_profit=take_profit)), 12)
+    assert isinstance(verdict, Approved)
+    place = verdict.place
+    assert (place.stop_loss, place.take_profit) == (stop_loss, take_profit)
+    assert (place.stop_loss_order_id, place.take_profit_order_id) == ids
+
+
+def test_a_close_has_no_terms_of_its_own_whatever_its_signal_says() -> None:
+    intent = msgspec.structs.replace(CLOSE, limit_price=50, stop_loss=40, oco=3, time_in_force=TimeInForce.GTD)
+    plain, odd = (check_signal(given_input(one, position=100), 3) for one in (CLOSE, intent))
+    assert plain == odd
 
 
 @pytest.mark.parametrize(

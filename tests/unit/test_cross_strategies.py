@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.strategies import Environment, OrderInfo, PositionInfo, Signal, Strategy, Tick
+from actors.strategies import Environment, OrderInfo, OrderTerms, PositionInfo, Signal, Strategy, Tick
 from actors.strategies.sma_cross import Averages, SmaCross
 from actors.strategies.vector_cross import VectorCross, last_side
 from protocol.topics import TICK_DTYPE
@@ -26,11 +26,8 @@ class Desk:
         self.asked: list[tuple[str, str, float]] = []
         self.held: dict[str, float] = {}
 
-    def place(
-        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
-        stop_loss: float | None, take_profit: float | None,
-    ) -> Signal:  # fmt: skip
-        assert (limit, stop, stop_loss, take_profit) == (None, None, None, None)
+    def place(self, symbol: str, side: str, quantity: float, terms: OrderTerms) -> Signal:
+        assert terms == OrderTerms()
         self.asked.append((symbol, side, quantity))
         return Signal(len(self.asked), symbol, side, quantity)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from actors.sources.csv_rows import (
     PRICES_CACHED_MAX,
     BadRowError,
+    OhlcPath,
     Prices,
     bar_ticks,
     iso_time_us,
@@ -19,6 +20,7 @@ from actors.sources.csv_rows import (
     trades_parser,
     volume_micros,
 )
+from protocol.topics import TICK
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,23 @@ def test_what_is_no_iso_time_since_1970_is_refused(text: str) -> None:
 def test_a_trade_time_that_is_no_milliseconds_is_refused(text: str) -> None:
     with pytest.raises(BadRowError, match="milliseconds"):
         trades_parser({"A": 1})(f"{text},A,1.0,1")
+
+
+@pytest.mark.parametrize(
+    ("path", "rising", "inner"),
+    [
+        ("by_close", True, [10, 40]),
+        ("by_close", False, [40, 10]),
+        ("high_first", True, [40, 10]),
+        ("high_first", False, [40, 10]),
+        ("low_first", True, [10, 40]),
+        ("low_first", False, [10, 40]),
+    ],
+)
+def test_the_order_of_high_and_low_is_what_the_config_assumes(path: OhlcPath, rising: bool, inner: list[int]) -> None:
+    opened, close = (20, 30) if rising else (30, 20)
+    ticks = bar_ticks(7, (1000, opened, 40, 10, close, 0), 4, path)
+    assert [TICK.unpack(record)[3] for _, record, _ in ticks] == [opened, *inner, close]
 
 
 @given(

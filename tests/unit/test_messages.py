@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protocol import messages
 from protocol.errors import WireError
 from protocol.messages import Message, decode_message, encode_message
-from protocol.orders import OrderType, Side
+from protocol.orders import OrderType, Side, TimeInForce
 from protocol.records import EngineRun, RunEvent
 
 RUN = EngineRun(
@@ -35,8 +35,10 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.SignalHello("sma", 3), [16, "sma", 3]),
     (messages.SignalWelcome(2, 9), [17, 2, 9]),
     (
-        messages.Intent(16, 4, 2, 99, b"e", 302, 0, 7, Side.SELL, OrderType.LIMIT, 1, 2, 3, 4, 5, 6),
-        [18, 16, 4, 2, 99, b"e", 302, 0, 7, 1, 1, 1, 2, 3, 4, 5, 6],
+        messages.Intent(
+            16, 4, 2, 99, b"e", 302, 0, 7, Side.SELL, OrderType.LIMIT, 1, 2, 3, 4, 5, 6, TimeInForce.GTD, 7, 8, 9
+        ),
+        [18, 16, 4, 2, 99, b"e", 302, 0, 7, 1, 1, 1, 2, 3, 4, 5, 6, 4, 7, 8, 9],
     ),
     (messages.Loaded("risk", 3, 77), [32, "risk", 3, 77]),
     (messages.Failed(2, "no"), [33, 2, "no"]),

@@ -9,19 +9,20 @@ from hypothesis import strategies as st
 from protocol.orders import FINAL_STATUSES, OrderStatus, Report, advance
 
 S = OrderStatus
-REPORTS = (Report.PENDING, Report.ACCEPT, Report.FILL, Report.CANCEL, Report.REJECT, Report.EXPIRE)
+REPORTS = (Report.PENDING, Report.ACCEPT, Report.FILL, Report.CANCEL, Report.REJECT, Report.EXPIRE, Report.TRIGGER,
+           Report.RESTATE)  # fmt: skip
 __ = None
 
 # A row a status, a column a report, in the order of REPORTS; FILL here leaves something to fill.
 MATRIX: dict[OrderStatus, tuple[OrderStatus | None, ...]] = {
-    S.NEW: (S.PENDING_NEW, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED),
-    S.PENDING_NEW: (__, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED),
-    S.ACCEPTED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED),
-    S.PARTIALLY_FILLED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED),
-    S.FILLED: (__, __, __, __, __, __),
-    S.CANCELED: (__, __, __, __, __, __),
-    S.REJECTED: (__, S.ACCEPTED, S.PARTIALLY_FILLED, __, __, __),  # V3: it revives
-    S.EXPIRED: (__, __, __, __, __, __),
+    S.NEW: (S.PENDING_NEW, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, __, __),
+    S.PENDING_NEW: (__, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, __, __),
+    S.ACCEPTED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED, S.ACCEPTED, S.ACCEPTED),
+    S.PARTIALLY_FILLED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED, S.PARTIALLY_FILLED, S.PARTIALLY_FILLED),
+    S.FILLED: (__,) * 8,
+    S.CANCELED: (__,) * 8,
+    S.REJECTED: (__, S.ACCEPTED, S.PARTIALLY_FILLED, __, __, __, __, __),  # V3: it revives
+    S.EXPIRED: (__,) * 8,
 }
 PAIRS = [(status, report, MATRIX[status][column]) for status in S for column, report in enumerate(REPORTS)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.strategies import Bar, Environment, OrderInfo, PositionInfo, Signal, Strategy, Tick
+from actors.strategies import Bar, Environment, OrderInfo, OrderTerms, PositionInfo, Signal, Strategy, Tick
 
 NEW_YEAR_S = 1_704_067_200.25
 NEW_YEAR = datetime(2024, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC)
@@ -22,11 +22,8 @@ class Recorder:
         self.asked: list[Any] = []
         self.answer = Signal(1, "EURUSD", "Buy", 100.0)
 
-    def place(
-        self, symbol: str, side: str, quantity: float, limit: float | None, stop: float | None,
-        stop_loss: float | None, take_profit: float | None,
-    ) -> Signal:  # fmt: skip
-        self.asked.append(("place", symbol, side, quantity, limit, stop, stop_loss, take_profit))
+    def place(self, symbol: str, side: str, quantity: float, terms: OrderTerms) -> Signal:
+        self.asked.append(("place", symbol, side, quantity, terms))
         return self.answer
 
     def cancel(self, target: int | Signal) -> Signal:
@@ -95,15 +92,23 @@ def test_the_same_seed_draws_the_same_numbers_and_another_others() -> None:
 
 SIGNAL = Signal(3, "EURUSD", "Buy", 1.0)
 ORDERS = [
-    (lambda s: s.buy("EURUSD", 100), ("place", "EURUSD", "Buy", 100, None, None, None, None)),
-    (lambda s: s.sell("EURUSD", 100), ("place", "EURUSD", "Sell", 100, None, None, None, None)),
+    (lambda s: s.buy("EURUSD", 100), ("place", "EURUSD", "Buy", 100, OrderTerms())),
+    (lambda s: s.sell("EURUSD", 100), ("place", "EURUSD", "Sell", 100, OrderTerms())),
     (
         lambda s: s.buy("EURUSD", 1, limit=1.0, stop=2.0, stop_loss=3.0, take_profit=4.0),
-        ("place", "EURUSD", "Buy", 1, 1.0, 2.0, 3.0, 4.0),
+        ("place", "EURUSD", "Buy", 1, OrderTerms(limit=1.0, stop=2.0, stop_loss=3.0, take_profit=4.0)),
     ),
     (
         lambda s: s.sell("EURUSD", 1, take_profit=4.0, stop_loss=3.0, stop=2.0, limit=1.0),
-        ("place", "EURUSD", "Sell", 1, 1.0, 2.0, 3.0, 4.0),
+        ("place", "EURUSD", "Sell", 1, OrderTerms(limit=1.0, stop=2.0, stop_loss=3.0, take_profit=4.0)),
+    ),
+    (
+        lambda s: s.buy("EURUSD", 1, trail=0.5, time_in_force="DAY", expire=5.0, oco=SIGNAL),
+        ("place", "EURUSD", "Buy", 1, OrderTerms(trail=0.5, time_in_force="DAY", expire=5.0, oco=SIGNAL)),
+    ),
+    (
+        lambda s: s.sell("EURUSD", 1, oco=SIGNAL, expire=NEW_YEAR, time_in_force="GTD", trail=0.5),
+        ("place", "EURUSD", "Sell", 1, OrderTerms(trail=0.5, time_in_force="GTD", expire=NEW_YEAR, oco=SIGNAL)),
     ),
     (lambda s: s.close("EURUSD"), ("close", "EURUSD")),
     (lambda s: s.cancel(ORDER), ("cancel", 7)),
