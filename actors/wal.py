@@ -231,7 +231,7 @@ class Wal(Actor):
         states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
         for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
             if name in states and states[name][0] < start_lsn:
-                del states[name]
+                self.log.warning("state_forgotten", name=name, lsn=states.pop(name)[0], hint="--forget-state said so")
                 self.checkpoints.is_wanted = True
 
     def _with_tables(self, run: EngineRun) -> EngineRun:
