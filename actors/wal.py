@@ -28,7 +28,7 @@ from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
-from protocol.errors import ExitCode, WalError, WalSyncError, WireError
+from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
 from protocol.messages import Append, Done, Grant, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.positions import PHASE_TICK
@@ -136,6 +136,8 @@ class Wal(Actor):
             self._open_journal(run)
         except WalSyncError as error:
             self._journal_failed(error)
+        except WalNotAFileError as error:  # every life would find the same
+            raise ConfigError([str(error)]) from error
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
@@ -226,6 +228,11 @@ class Wal(Actor):
         last = self._last_run
         if last.boot_id == run.boot_id:
             return last
+        if last.currency != run.currency:  # amounts, limits and positions would be taken for others
+            raise ConfigError([
+                f"account.currency = {run.currency!r}: the journal in {self.run_dir} counts in {last.currency!r}. Put "
+                "that back, or begin with a new run_dir"
+            ])  # fmt: skip
         if last.balance != run.balance:
             self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
         if last.config_hash != run.config_hash:
@@ -242,7 +249,7 @@ class Wal(Actor):
         states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
         for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
             if name in states and states[name][0] < start_lsn:
-                del states[name]
+                self.log.warning("state_forgotten", name=name, lsn=states.pop(name)[0], hint="--forget-state said so")
                 self.checkpoints.is_wanted = True
 
     def _with_tables(self, run: EngineRun) -> EngineRun:
