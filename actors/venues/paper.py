@@ -247,8 +247,8 @@ class PaperVenue:
         return 0 if not quantity else terms.swap_long if quantity > 0 else terms.swap_short
 
     def _expire(self, timestamp: int) -> None:
-        if self._book.undated:
-            self._book.date(timestamp)
+        for order_id in self._book.date(timestamp) if self._book.undated else ():
+            self._say(order_id, Report.RESTATE)
         for order in self._book.expired(timestamp):
             self._end(order, Report.EXPIRE, "")
 
@@ -465,7 +465,7 @@ class PaperVenue:
 
     def _next_due(self, first_us: int) -> int | None:
         """The earliest time at which something is said for its time alone, the next tick being at `first_us`."""
-        times = self._book.expiry_times(first_us)
+        times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
         times += (sent.due_us for sent in self._way if sent.place is not None or sent.order_id in self._book.orders)
         rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
         if rollover_us is not None and any(self._swap_rate(*held) for held in self._positions.items()):
