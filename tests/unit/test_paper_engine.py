@@ -1,4 +1,4 @@
-"""Brackets and trailing stops through the real actors: from the strategy's call to the flat position, however often order_routing dies."""
+"""Brackets and trailing stops through the real actors: from the call to the flat position, whoever dies."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def at_end(house: House) -> bool:
 
 
 @pytest.mark.parametrize("deaths", [0, 1, 3])
-def test_exits_and_trailing_stops_make_the_position_flat_however_often_order_routing_dies(house: House, deaths: int) -> None:
+def test_exits_and_trailing_stops_make_the_position_flat_however_often_order_routing_dies(
+    house: House, deaths: int
+) -> None:
     house.until(lambda: updates(house, Report.FILL), "the first order has filled")
     for _ in range(deaths):
         house.kill("order_routing")
