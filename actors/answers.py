@@ -5,11 +5,12 @@ Pure reading: nothing here changes anything or waits for anybody. The keys are a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from actors.clock import now_us
 from actors.fold import Fold
+from actors.journal import JournalClient
 from actors.latch import Latch
 from actors.ledger import Valuation, value_account
 from actors.order_tracker import Order
@@ -40,8 +41,21 @@ class Sources(Protocol):
     fold: Fold
     latch: Latch
     config: Config
+    journal: JournalClient
     children: Children
     marks: dict[int, tuple[int, int]]
+
+
+def disk_warnings(rows: Sequence[ChildRow]) -> list[str]:
+    """That the disk is nearly full, with what wal and the strategies last said of it."""
+    counters = next((row.counters for row in rows if row.name == "wal"), {})
+    refused = sum(row.counters.get("refused_disk_low", 0) for row in rows)
+    free_mb, wanted_mb = counters.get("disk_free_mb"), counters.get("disk_wanted_mb")
+    room = "" if wanted_mb is None else f" ({free_mb} MB free, {wanted_mb} MB wanted)"
+    so_far = f" ({refused} so far)" if refused else ""
+    return [
+        f"the journal's disk is nearly full{room}: new orders are refused{so_far}; cancels, reductions and fills go on"
+    ]
 
 
 class Answers:
@@ -118,6 +132,8 @@ class Answers:
             lsn=self._fold.lsn,
             market_position=max((row.market_position for row in rows), default=0),
             children=rows,
+            disk_low=gateway.journal.disk_low,
+            warnings=disk_warnings(rows) if gateway.journal.disk_low else [],
         )
 
     def _trading_state(self) -> TradingStateRow:

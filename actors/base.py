@@ -31,7 +31,16 @@ import zmq
 from actors.clock import monotonic_s
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
-from protocol.errors import ConfigError, DataError, ExitCode, FoldError, WalCorruptError, WalError, WalSyncError
+from protocol.errors import (
+    ConfigError,
+    DataError,
+    ExitCode,
+    FoldError,
+    SavedStateError,
+    WalCorruptError,
+    WalError,
+    WalSyncError,
+)
 from protocol.messages import (
     MESSAGE_BYTES_MAX,
     Ask,
@@ -87,6 +96,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     control_endpoint: str
     """The gateway's socket for operators, in the private directory; "" for none."""
     config: Config
+    forget_states: tuple[str, ...] = ()
+    """Strategies whose states from before this run of the engine count no more (`run --forget-state`)."""
     is_restart: bool = False
     """The engine was ready before this life began: it follows another of the same run."""
 
@@ -290,10 +301,10 @@ class Actor:
         self.tell(Stopped(lsn))
         self.loop.stop()
 
-    def fail(self, exit_code: ExitCode, message: str) -> None:
+    def fail(self, exit_code: ExitCode, message: str, *, is_lasting: bool = False) -> None:
         """The actor cannot go on: says why and ends."""
         self.exit_code = exit_code
-        self.tell(Failed(exit_code, message))
+        self.tell(Failed(exit_code, message, is_lasting))
         self.loop.stop()
 
     def tell(self, message: Message) -> None:
@@ -320,10 +331,10 @@ class Actor:
 
     def _report(self, error: Exception) -> None:
         code = exit_code_of(error)
-        expected = isinstance(error, ConfigError | DataError | WalError)
+        expected = isinstance(error, ConfigError | DataError | WalError | SavedStateError)
         if not isinstance(error, ConfigError):  # the supervisor says that one, once
             self.log.error("actor_failed", error=str(error), kind=type(error).__name__, exc_info=not expected)
-        self.fail(code, str(error) or type(error).__name__)
+        self.fail(code, str(error) or type(error).__name__, is_lasting=isinstance(error, SavedStateError))
 
     def _end(self) -> None:
         self.release()

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from actors.stream import Consumer
 from protocol.messages import Barrier, State
-from protocol.state import RISK
+from protocol.state import RISK, STATE_BYTES_MAX
 
 BARRIER_MAX_S: Final = 0.05
 """Appends are held back for at most so long (design section 4)."""
@@ -23,8 +23,6 @@ RETRY_S: Final = 1.0
 """After an attempt that came to nothing; doubled each time …"""
 RETRY_MAX_S: Final = 60.0
 """… up to this."""
-STATE_BYTES_MAX: Final = 512 * 1024
-"""Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
 LATE_RECORDS_MAX: Final = 500_000
 """A state that is older counts as none: its strategy's start would fold so many, and more every day."""
 
@@ -63,13 +61,16 @@ class Checkpoints:
         self._warned: set[str] = set()
         """Why attempts have come to nothing since the last checkpoint: said once each."""
         self.attempt: Attempt | None = None
+        self.is_wanted = False
+        """However few the records: the last CHECKPOINT holds what must not come back."""
         self.counters = {"checkpoints": 0, "checkpoints_dropped": 0}
 
     def is_due(self, records: int, size: int, now_s: float) -> bool:
         """`records` and bytes (`size`) behind the first entry of the journal's file."""
         if self.attempt is not None or now_s < self._not_before_s:
             return False
-        return records > 0 and (0 < self._records_max <= records or 0 < self._bytes_max <= size)
+        is_grown = 0 < self._records_max <= records or 0 < self._bytes_max <= size
+        return records > 0 and (is_grown or self.is_wanted)
 
     def whom_to_ask(self, consumers: Iterable[Consumer], tail_lsn: int, now_s: float) -> list[Consumer]:
         """Those with a state who have been sent everything; nobody while risk is not one of them.
@@ -133,6 +134,7 @@ class Checkpoints:
     def written(self) -> None:
         self._retry_s = RETRY_S
         self._put_off_s = None
+        self.is_wanted = False
         self._warned.clear()
         self.counters["checkpoints"] += 1
 

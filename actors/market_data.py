@@ -13,6 +13,7 @@ from actors.base import Actor, Place
 from actors.clock import monotonic_s, now_us
 from actors.feed import FILE_CHUNK_TICKS, FileFeed, LiveFeed
 from actors.market import data_time_us
+from actors.peers import Peers
 from actors.sources import LiveSource, Source, check_source, make_source
 from actors.stream import Consumer, StreamServer
 from protocol.messages import HEAD, Hello, Message, Parked, Statistics, Welcome
@@ -54,7 +55,8 @@ class MarketData(Actor):
             live = self.source
             self.loop.every(turn_s, lambda: self._live_turn(live))
             self.loop.after_turn(self._pump)
-        self.server = StreamServer(socket, self.feed, self._on_hello)
+        may_speak = Peers(self.run_dir, self.config).may_speak
+        self.server = StreamServer(socket, self.feed, self._on_hello, may_speak=may_speak)
         self.loop.on_readable(socket, self.server.receive)
         self.ready(0)
 

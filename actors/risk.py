@@ -20,6 +20,7 @@ from actors.fold import Change, DuplicateExecution, FillBooked, ImpossibleReport
 from actors.fold_state import take_state
 from actors.folding import FoldingActor
 from actors.market import MarketClient
+from actors.peers import Peers
 from actors.risk_book import RiskBook
 from protocol.errors import ConfigError, WireError
 from protocol.messages import (
@@ -48,6 +49,7 @@ class Risk(FoldingActor):
         super().__init__(place, producer=Producer.RISK, on_batch=self._on_batch, take_state=self._take_state)
         self.market = MarketClient(self, self)
         self.book = RiskBook(self.config, self.fold, self.journal.append, self.is_halted)
+        self.peers = Peers(self.run_dir, self.config)
         self.lives: dict[str, int] = {}
         """The newest incarnation of each strategy that has said HELLO."""
         self.greeted: dict[bytes, int] = {}
@@ -176,7 +178,9 @@ class Risk(FoldingActor):
 
     def _take_hello(self, identity: bytes) -> None:
         speaker, incarnation = _speaker(identity)
-        if incarnation >= self.lives.get(speaker, 0):
+        if not self.peers.may_speak(speaker, incarnation):
+            self.counters["bad_messages"] += 1
+        elif incarnation >= self.lives.get(speaker, 0):
             self.lives[speaker] = incarnation
             self.greeted.setdefault(identity, self.journal.last_seq)
             self._welcome_greeted()

@@ -170,12 +170,16 @@ class RiskBook:
         self._append(RiskViolation(symbol_id, DRAWDOWN_REASON, product_to_bytes(realized), product_to_bytes(limit)))
         return f"{DRAWDOWN_REASON}: {self.fold.symbol(symbol_id)}"
 
-    def cancel_halted(self) -> None:
-        """`risk.on_halt = "cancel"`: every open order but the protective ones."""
-        if self._config.risk.on_halt == "cancel":
-            for order in list(self.fold.tracker.open_orders.values()):
-                if not order.reduce_only:
-                    self._cancel(order.order_id, "halt")
+    def cancel_halted(self, *, pending: bool = False) -> None:
+        """`risk.on_halt = "cancel"`: every open order but the protective ones; those that are pending too, if asked."""
+        if self._config.risk.on_halt != "cancel":
+            return
+        for order in list(self.fold.tracker.open_orders.values()):
+            if not order.reduce_only:
+                self._cancel(order.order_id, "halt")
+        for place in list(self.pending_orders.values()) if pending else ():
+            if not place.reduce_only and place.order_id not in self.pending_cancels:
+                self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, "halt"))
 
     def cancel_orders_of(self, strategy: str) -> None:
         """The open orders of a strategy that is parked."""

@@ -33,7 +33,7 @@ from actors.order_tracker import Order
 from actors.strategies import Environment, OrderInfo, Signal, Strategy
 from actors.strategies.loading import load_strategy_class
 from actors.strategy_feed import StrategyFeed
-from protocol.errors import ExitCode
+from protocol.errors import ExitCode, SavedStateError, WireError
 from protocol.messages import (
     SIGNAL_CANCEL,
     SIGNAL_ORDER,
@@ -45,7 +45,7 @@ from protocol.messages import (
 from protocol.orders import OrderStatus, Side, TradingMode
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
-from protocol.state import StrategyState, decode_strategy_state, encode_strategy_state
+from protocol.state import STATE_BYTES_MAX, StrategyState, decode_strategy_state, encode_strategy_state
 from protocol.wal.format import Envelope
 
 NUMBER_BITS: Final = 32
@@ -77,7 +77,7 @@ class StrategyActor(FoldingActor):
         """Market position up to which signals are suppressed."""
         self.is_restored = self.is_parked = False
         self.is_ready = self.is_started = self.is_halt_told = self.is_detached = self.is_welcome = False
-        self.counters = {"signals": 0, "refused_here": 0, "suppressed": 0, "lost": 0}
+        self.counters = {"signals": 0, "refused_here": 0, "refused_disk_low": 0, "suppressed": 0, "lost": 0}
 
     # The life of the actor.
 
@@ -139,25 +139,63 @@ class StrategyActor(FoldingActor):
         saved = self.feed.call(self.strategy.save)
         if saved is None:
             return b""
-        return encode_strategy_state(
-            StrategyState(self.feed.take_state(self.market.epoch), saved, *self.asked.take_state())
+        state = encode_strategy_state(
+            StrategyState(
+                self.feed.take_state(self.market.epoch), saved, *self.asked.take_state(), self.settings.class_path
+            )
         )
+        if len(state) > STATE_BYTES_MAX:  # here too: beyond the limit of a message nobody would hear of it
+            hint = "it is not kept: the next life begins as one without saved state; save() must give less"
+            self.log.warning("state_too_large", bytes=len(state), bytes_max=STATE_BYTES_MAX, hint=hint)
+            return b""
+        return state
 
     def _load_state(self, lsn: int, record: Checkpoint) -> None:
         """The checkpoint from which this fold begins may hold this strategy's state as of then."""
         found = record.state_of(self.name)
-        if found is None or found[0] != lsn - 1:
+        if found is None or found[0] != lsn - 1 or self._is_forgotten(found[0]):
             return
-        state = decode_strategy_state(found[1])
+        try:
+            state = decode_strategy_state(found[1])
+        except WireError as error:
+            raise self._unloadable(found[0], str(error)) from error
+        if state.class_path not in ("", self.settings.class_path):
+            self.log.warning(
+                "state_of_another_class", lsn=found[0], saved_by=state.class_path, config=self.settings.class_path,
+                hint="it is ignored: the strategy begins as one without saved state",
+            )  # fmt: skip
+            return
         self.is_warmed, self.is_restored = False, True
-        asked_number = self.asked.restore(state.asked, state.untold)
+        try:
+            asked_number = self.asked.restore(state.asked, state.untold)
+        except WireError as error:
+            raise self._unloadable(found[0], str(error)) from error
         self.desk.raise_number(asked_number, *self.fold.answered.get(self.strategy_id, ()))
         if state.feed.epoch and state.feed.epoch == self.former_epoch:
             self.market.resume(state.feed.epoch, state.feed.chunk)
             self.feed.resume(state.feed)
             self.suppressed_to = self.former_position
-        self.feed.call(self.strategy.load, state.saved)
+        try:
+            self.feed.call(self.strategy.load, state.saved)
+        except Exception as error:
+            raise self._unloadable(found[0], f"load() raised {type(error).__name__}: {error}") from error
         self._start()
+
+    def _is_forgotten(self, lsn: int) -> bool:
+        """The operator wanted it so, and this run has written no checkpoint before it."""
+        run = self.fold.run
+        if self.settings.name not in self.spec.forget_states or (run and run.boot_id == self.spec.boot_id):
+            return False
+        self.log.warning("state_forgotten", lsn=lsn, hint="--forget-state: the strategy begins as one without it")
+        return True
+
+    def _unloadable(self, lsn: int, reason: str) -> SavedStateError:
+        name = self.settings.name
+        return SavedStateError(
+            f"strategy {name!r} ({self.settings.class_path}) cannot go on from its state saved as of LSN {lsn}: "
+            f"{reason}. Mend its load(), or start once with `seawall run CONFIG --forget-state {name}`: it then begins "
+            "as one without saved state"
+        )
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
         """Positions of another epoch mean nothing here; a life that is warmed is silent up to a live feed's head."""
@@ -183,9 +221,10 @@ class StrategyActor(FoldingActor):
         if name == "risk":
             self.asked.say_hello()
 
-    def fail(self, exit_code: ExitCode, message: str) -> None:
+    def fail(self, exit_code: ExitCode, message: str, *, is_lasting: bool = False) -> None:
         """Where it happened is part of it: the same again at the same place will not get better (P13)."""
-        super().fail(exit_code, f"{message} (at market position {self.feed.position})")
+        place = "" if is_lasting else f" (at market position {self.feed.position})"
+        super().fail(exit_code, message + place, is_lasting=is_lasting)
 
     def statistics(self) -> Statistics:
         outstanding = len(self.asked.unanswered) + len(self.unacknowledged) + self.feed.outstanding
@@ -208,6 +247,7 @@ class StrategyActor(FoldingActor):
             return self.refuse_here(signal, f"signals_full: {UNANSWERED_MAX} signals wait for their answers")
         if kind == SIGNAL_ORDER and self.journal.disk_low and not self._may_reduce(signal):
             # risk would say the same, in a record: the room is for cancels and fills.
+            self.counters["refused_disk_low"] += 1
             return self.refuse_here(signal, "disk_nearly_full: the journal's disk has no room for new orders")
         if self.feed.position > self.former_position:
             # Before it leaves: a new life must not act on the same tick again.

@@ -49,6 +49,8 @@ STARVED_MAX: Final = 4
 """Tails in a row that tell of more without DATA: one second, like any silence (J3)."""
 CHUNKS_PER_TURN: Final = 16
 """To one consumer; its CREDITs wake the loop for more, so that who is far behind holds up nobody else."""
+NAMES_MAX: Final = 1024
+"""Whose newest life is remembered; above it of those alone that are connected."""
 TAIL_EVERY_S: Final = 0.25
 """The producer tells its tail to those that it has sent nothing (J3)."""
 
@@ -95,7 +97,10 @@ class Consumer:
 
 
 class StreamServer:
-    """The producer's side. The owner answers HELLOs by `welcome`, feeds `append`, and calls `pump`."""
+    """The producer's side. The owner answers HELLOs by `welcome`, feeds `append`, and calls `pump`.
+
+    may_speak(name, incarnation, producer): whose HELLOs are taken (peers.py).
+    """
 
     def __init__(
         self,
@@ -104,12 +109,14 @@ class StreamServer:
         on_hello: Callable[[Consumer, Hello], None],
         on_append: Callable[[Consumer, Append, bytes], None] | None = None,
         on_state: Callable[[Consumer, State, bytes], None] | None = None,
+        may_speak: Callable[[str, int, int], bool] = lambda name, incarnation, producer: True,
     ) -> None:
         self._socket = socket
         self._backlog = backlog
         self._on_hello = on_hello
         self._on_append = on_append
         self._on_state = on_state
+        self._may_speak = may_speak
         self._newest: dict[str, int] = {}
         # Random, so that a CREDIT for what a former life of the producer sent is known for one.
         self._grants = itertools.count(secrets.randbits(48))
@@ -153,11 +160,16 @@ class StreamServer:
     def _take_hello(self, identity: bytes, hello: Hello) -> None:
         if identity != f"{hello.name}#{hello.incarnation}".encode():
             raise WireError("a HELLO under another's identity")
+        if not self._may_speak(hello.name, hello.incarnation, hello.producer):
+            raise WireError("a HELLO of no child's life")
         newest = self._newest.get(hello.name, 0)
         if hello.incarnation < newest:
             self.counters["stale_messages"] += 1
             return
         self._newest[hello.name] = hello.incarnation
+        if len(self._newest) > NAMES_MAX:
+            self._newest = {consumer.name: consumer.incarnation for consumer in self.consumers.values()}
+            self._newest[hello.name] = hello.incarnation
         for other in [c for c in self.consumers.values() if c.name == hello.name and c.identity != identity]:
             del self.consumers[other.identity]
         consumer = Consumer(

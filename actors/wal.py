@@ -23,6 +23,7 @@ from actors.base import RECEIVE_MAX, Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
+from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
@@ -123,10 +124,13 @@ class Wal(Actor):
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
+        self._forget_states()
         self.latch.set_cleared(run.halt_token)
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
-        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, self.checkpoints.take)
+        may_speak = Peers(self.run_dir, self.config).may_speak
+        take_state = self.checkpoints.take
+        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, take_state, may_speak)
         self._tell_disk()
         self.loop.on_readable(socket, self._receive)
         self.loop.after_turn(self._commit)
@@ -149,7 +153,9 @@ class Wal(Actor):
     def statistics(self) -> Statistics:
         counters = self.counters | self.checkpoints.counters
         if self.reserve.reserve_bytes:
-            counters |= {"disk_low": int(self.reserve.is_low), "disk_free_mb": self.reserve.free_bytes // MIB}
+            reserve = self.reserve
+            counters |= {"disk_low": int(reserve.is_low), "disk_free_mb": reserve.free_bytes // MIB}
+            counters |= {"disk_wanted_mb": -(-reserve.wanted_bytes // MIB)}
         return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:
@@ -204,12 +210,22 @@ class Wal(Actor):
             return last
         if last.balance != run.balance:
             self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
+        if last.config_hash != run.config_hash:
+            self.log.info("config_changed", hint="what decides about trading is not what it was in the last run")
         run = msgspec.structs.replace(
             self._with_tables(run), journal_id=self.journal.journal_id, balance=last.balance, halt_token=last.halt_token
         )
         self._append_own(run)
         self._write()
         return run
+
+    def _forget_states(self) -> None:
+        """`run --forget-state`: what was saved before this run's START goes, and a CHECKPOINT without it is due."""
+        states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
+        for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
+            if name in states and states[name][0] < start_lsn:
+                del states[name]
+                self.checkpoints.is_wanted = True
 
     def _with_tables(self, run: EngineRun) -> EngineRun:
         """Ids are appended, never renumbered; a multiplier follows the config."""
@@ -242,10 +258,12 @@ class Wal(Actor):
         producer = consumer.producer
         last = self.last_seq.get(producer, 0)
         seq = append.first_producer_seq
-        if seq > last + 1:
-            self.counters["dropped_gap"] += append.count
-            return
         records = decode_append(payload)
+        if append.count != len(records):
+            raise WireError("an APPEND that counts its records wrongly")
+        if seq > last + 1:
+            self.counters["dropped_gap"] += len(records)
+            return
         length_max = self.journal.length_max - ENVELOPE.size
         # One peer's mistake must not end the journal of all.
         if not set(map(_entry_type, records)) <= APPENDABLE[Producer(producer)]:
@@ -332,13 +350,17 @@ class Wal(Actor):
 
     def _tell_disk(self) -> None:
         """One line for each change of state; the consumers are told in every DATA."""
-        state, free_mb, reserve_mb = self.reserve.state, self.reserve.free_bytes // MIB, self.config.wal.reserve_mb
-        if self.reserve.is_low:
-            event = "disk_nearly_full" if state is DiskState.LOW else "disk_reserve_spent"
-            hint = "new orders are refused; cancels, reductions and fills go on: make room"
-            self.log.error(event, directory=str(self.journal.path.parent), free_mb=free_mb, hint=hint)
+        reserve = self.reserve
+        room = {
+            "directory": str(self.journal.path.parent), "free_mb": reserve.free_bytes // MIB,
+            "wanted_mb": -(-reserve.wanted_bytes // MIB), "reserve_mb": reserve.reserve_bytes // MIB,
+        }  # fmt: skip
+        if reserve.is_low:
+            event = "disk_nearly_full" if reserve.state is DiskState.LOW else "disk_reserve_spent"
+            hint = "new orders are refused until wanted_mb are free; cancels, reductions and fills go on: make room"
+            self.log.error(event, **room, hint=hint)
         elif self.server.disk_low:
-            self.log.info("disk_has_room_again", free_mb=free_mb, reserve_mb=reserve_mb)
+            self.log.info("disk_has_room_again", **room)
         self.server.set_disk_low(self.reserve.is_low)
 
     def _journal_bytes(self) -> int:

@@ -153,6 +153,10 @@ class HealthReply(Reply, frozen=True, kw_only=True):
     lsn: int
     market_position: int
     children: list[ChildRow]
+    disk_low: bool = False
+    """The journal's disk is nearly full: new orders are refused."""
+    warnings: list[str] = []
+    """What an operator should see to, in plain words; empty if there is nothing."""
 
 
 _ENCODER: Final = msgspec.json.Encoder()

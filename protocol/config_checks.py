@@ -174,7 +174,7 @@ def _check_limits(config: Config) -> list[str]:
     try:
         config.wal.keep_rule  # noqa: B018
     except ValueError:
-        mistakes.append(f'wal.keep = {config.wal.keep!r}: "all", a number of files, or an age such as "30d" or "12h"')
+        mistakes.append(f'wal.keep = {config.wal.keep!r}: "all", a number of files, or an age in d, h or m: "30d"')
     return mistakes
 
 

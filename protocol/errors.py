@@ -7,6 +7,8 @@ record with a reason and never an exception.
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import PurePath
+from typing import Final
 
 
 class ExitCode(IntEnum):
@@ -78,16 +80,41 @@ class WalSyncError(WalError):
         super().__init__(f"{fact}. {advice}" if advice else fact)
 
 
-class WalCorruptError(WalError):
-    """What the log holds contradicts what it once acknowledged; nothing was changed."""
+class WalForeignError(WalError):
+    """The file is no plain log: somebody's text, an engine's journal. Nothing of it was changed."""
 
-    def __init__(self, file: str, offset: int, *, lsn: int | None, expected: str, found: str) -> None:
+
+MEND_JOURNAL: Final = (
+    "Keep a copy of the directory; `seawall wal verify` says more, `seawall wal repair` what mending costs."
+)
+RESTORE_SEALED: Final = "What is sealed cannot be repaired: restore it from a copy, if there is one."
+RESTORE_PLAIN: Final = "Keep a copy; `seawall wal inspect` shows what stands before the damage, and nothing mends it."
+
+
+class WalCorruptError(WalError):
+    """What the log holds contradicts what it once acknowledged; nothing was changed.
+
+    next_step: what an operator can do; by the file's name, if it is not given.
+    """
+
+    def __init__(
+        self, file: str, offset: int, *, lsn: int | None, expected: str, found: str, next_step: str = ""
+    ) -> None:
         self.file, self.offset, self.lsn, self.expected, self.found = file, offset, lsn, expected, found
         where = f"{file} at byte {offset}" + ("" if lsn is None else f" (LSN {lsn})")
-        super().__init__(
-            f"{where}: expected {expected}, found {found}. Nothing was changed. "
-            "Keep a copy of the directory; `seawall wal verify` says more, `seawall wal repair` what mending costs."
-        )
+        next_step = next_step or _next_step(file)
+        super().__init__(f"{where}: expected {expected}, found {found}. Nothing was changed. {next_step}")
+
+
+def _next_step(file: str) -> str:
+    name = PurePath(file).name
+    if name == "journal.wal":
+        return MEND_JOURNAL
+    return RESTORE_SEALED if name.startswith("journal-") else RESTORE_PLAIN
+
+
+class SavedStateError(SeawallError):
+    """A strategy's saved state that its own code, or this version, cannot take in: every life would meet it again."""
 
 
 class FoldError(WalError):

@@ -204,6 +204,8 @@ class Failed(Message, frozen=True, tag=33):
 
     exit_code: int
     message: str
+    is_lasting: bool = False
+    """Every other life would fail in the same way."""
 
 
 class Go(Message, frozen=True, tag=34):

@@ -21,4 +21,4 @@ def tick_position(tick: int) -> int:
 
 def ticks_done(position: int) -> int:
     """The last tick that is over at `position`: timers and bars before tick k use the quotes of k - 1."""
-    return (position - PHASE_TICK) // 3
+    return max(0, (position - PHASE_TICK) // 3)

@@ -163,6 +163,9 @@ class OrderRoutingSettings(Section, frozen=True, kw_only=True):
         return None if self.swap_triple == "none" else WEEKDAYS.index(self.swap_triple)
 
 
+_AGE_UNITS_S: Final = {"m": 60, "h": 3_600, "d": 86_400}
+
+
 class Keep(NamedTuple):
     """How many sealed files are kept, and for how long; None: no such limit."""
 
@@ -183,7 +186,7 @@ class WalSettings(Section, frozen=True, kw_only=True):
     checkpoint_mb: int = 64
     """… or when the file is this large. 0: never by size."""
     keep: int | str = "all"
-    """Sealed files kept: so many, those sealed within "30d" or "12h", or "all"."""
+    """Sealed files kept: so many, those sealed within "30d", "12h" or "90m", or "all"."""
 
     @property
     def keep_rule(self) -> Keep:
@@ -192,10 +195,10 @@ class WalSettings(Section, frozen=True, kw_only=True):
             return Keep(None, None)
         if isinstance(self.keep, int) and self.keep >= 0:
             return Keep(self.keep, None)
-        age = re.fullmatch(r"([1-9]\d{0,5})([dh])", self.keep) if isinstance(self.keep, str) else None
+        age = re.fullmatch(r"([1-9]\d{0,5})([dhm])", self.keep) if isinstance(self.keep, str) else None
         if age is None:
             raise ValueError(self.keep)
-        return Keep(None, int(age[1]) * (86_400 if age[2] == "d" else 3_600))
+        return Keep(None, int(age[1]) * _AGE_UNITS_S[age[2]])
 
 
 class GatewaySettings(Section, frozen=True, kw_only=True):
@@ -322,6 +325,7 @@ def _explain(value: Any, kind: Any, error: msgspec.ValidationError, prefix: str)
         key, index = step
         value = value[int(index)] if index else value.get(key) if isinstance(value, dict) else value
         kind = _step_type(kind, key)
+    text = text.replace("got `decimal`", "got a number with a fraction")
     path = (prefix + where).lstrip(".") or "config"
     unknown = re.match(r"Object contains unknown field `(.+)`", text)
     if unknown and (fields := _field_names(kind)):

@@ -15,6 +15,8 @@ from protocol.errors import WireError
 from protocol.orders import OrderStatus, TradingMode
 from protocol.records import UNREADABLE, OrderPlace
 
+STATE_BYTES_MAX: Final = 512 * 1024
+"""Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
 RISK: Final = "risk"
 """The name of the state that every fold starts from."""
 
@@ -111,6 +113,8 @@ class StrategyState(msgspec.Struct, array_like=True, frozen=True):
     """What `save()` gave: JSON-like values."""
     asked: tuple[AskedState, ...] = ()
     untold: tuple[UntoldState, ...] = ()
+    class_path: str = ""
+    """`module:Class` of the strategy that saved it; "" from before this was said."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -121,12 +125,12 @@ encode_state = _ENCODER.encode
 
 
 def encode_strategy_state(state: StrategyState) -> bytes:
-    """Without the last two fields where both are empty, as versions wrote it that had none.
+    """Without the last three fields where all are empty, as versions wrote it that had none.
 
     Raises: TypeError, for the strategy's author, if what `save` gave cannot be written.
     """
     try:
-        return encode_state(state if state.asked or state.untold else (state.feed, state.saved))
+        return encode_state(state if state.asked or state.untold or state.class_path else (state.feed, state.saved))
     except (TypeError, OverflowError, RecursionError) as error:
         raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -37,13 +39,14 @@ class ProcessLife:
 
     def __init__(self, spec: ChildSpec, lock_fd: int) -> None:
         environment = dict(os.environ, PYTHONHASHSEED="0")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "actors", spec.name],
-            stdin=subprocess.PIPE,
-            stdout=2,
-            pass_fds=(lock_fd,),
-            env=environment,
-        )
+        with _sigint_blocked():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "actors", spec.name],
+                stdin=subprocess.PIPE,
+                stdout=2,
+                pass_fds=(lock_fd,),
+                env=environment,
+            )
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)
         assert self._process.stdin is not None
@@ -63,6 +66,19 @@ class ProcessLife:
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Who is spawned within is deaf to Ctrl-C from its first instruction: the mask is inherited, the group hears it.
+
+    A mask and not SIG_IGN, for that can be set in the main thread only. Here SIGINT waits for the end of it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ThreadLife:

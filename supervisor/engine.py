@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
+import structlog
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging, configure_logging_once
@@ -26,7 +27,8 @@ from protocol.records import decode_record
 from protocol.settings import Config, encode_config
 from protocol.wal.journal import read_journal
 from protocol.wal.names import JOURNAL_NAME
-from supervisor.summary import print_summary
+from supervisor.progress import LOOK_EVERY_S, ProgressTeller, make_teller
+from supervisor.run_dir import check_run_dir
 from supervisor.supervision import Supervisor
 
 CHECK_TIMEOUT_S = 60.0
@@ -51,6 +53,7 @@ class Engine:
         if mistakes := check_config(self.config):
             raise ConfigError(mistakes)
         configure_logging_once(self.config.logging)
+        check_promises(self.config)
         self.exit_code, self._error = None, None
         self._ready.clear()
         self._supervisor = Supervisor(self.config, inproc=self.inproc, on_ready=self._ready.set)
@@ -166,6 +169,19 @@ def remove_journal(run_dir: Path) -> None:
             path.unlink()
 
 
+def check_promises(config: Config) -> None:
+    """What does not hold with these settings is said, in one line. Raises: ConfigError if the run_dir forbids them."""
+    if mistakes := check_run_dir(config):
+        raise ConfigError(mistakes)
+    log, wal = structlog.get_logger().bind(child="supervisor"), config.wal
+    if not wal.enabled:
+        lost = "positions, orders and ids are in memory only: gone with this engine, or with its wal process"
+        log.warning("journal_not_kept", enabled=False, hint=lost)
+    elif wal.sync != "always":
+        lost = "orders leave before they are on disk: a power loss may take back orders and fills, and use ids again"
+        log.warning("journal_not_synced", sync=wal.sync, hint=lost)
+
+
 def check_children(config: Config) -> list[str]:
     """What only a child can find wrong (imports, files), found in a process of its own."""
     done = subprocess.run(
@@ -180,16 +196,51 @@ def check_children(config: Config) -> list[str]:
     return done.stdout.decode().split("\n")[:-1] if done.returncode else []
 
 
-def run_engine(config: Config, *, inproc: bool = False) -> ExitCode:
-    """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError."""
+def run_engine(
+    config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (), progress: bool = False
+) -> ExitCode:
+    """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError.
+
+    forget_states: the strategies whose saved states count no more.
+    """
     import setproctitle
 
+    known = [strategy.name for strategy in config.strategies]
+    unknown = [name for name in forget_states if name not in known]
+    if unknown:
+        raise ConfigError([f"--forget-state {name}: no such strategy; known: {', '.join(known)}" for name in unknown])
+
     configure_logging(config.logging)
+    check_promises(config)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
-    supervisor = Supervisor(config, inproc=inproc)
+    supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
-    code = supervisor.run()
+    code = _run_with_progress(supervisor) if progress and config.market_data.is_file else supervisor.run()
     if supervisor.stop_by == "end_of_data":
+        from supervisor.summary import print_summary  # late: no start waits for NumPy
+
         print_summary(supervisor)
     return code
+
+
+def _run_with_progress(supervisor: Supervisor) -> ExitCode:
+    """Looks at what the supervisor has been told anyhow, in its own loop: nobody is asked more often."""
+    tellers: list[ProgressTeller] = []
+
+    def begin() -> None:
+        tellers.append(make_teller(supervisor.log))
+        supervisor.loop.every(LOOK_EVERY_S, look)
+
+    def look() -> None:
+        if supervisor.stop_by:
+            tellers[0].close()
+        else:
+            tellers[0].look(supervisor.children["market_data"].statistics)
+
+    supervisor.on_ready = begin
+    try:
+        return supervisor.run()
+    finally:
+        for teller in tellers:
+            teller.close()

@@ -5,6 +5,7 @@
     RUN_DIR/pages/    a health page per child
     RUN_DIR/latch     the kill switch (actors/latch.py)
     RUN_DIR/wal/      the journal
+    RUN_DIR/config.json   the config of the last start (saved_config.py)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from actors.base import page_path
 from actors.latch import LATCH_NAME, Latch
 from actors.page import HealthPage
 from protocol.pipeline import IPC_PATH_MAX
+from protocol.settings import Config
 from protocol.wal.names import JOURNAL_NAME
 
 SHORT_PREFIX: Final = "seawall-"
@@ -66,6 +68,17 @@ def journal_exists(run_dir: Path) -> bool:
     with contextlib.suppress(OSError):
         return (run_dir / "wal" / JOURNAL_NAME).stat().st_size > 0
     return False
+
+
+def check_run_dir(config: Config) -> list[str]:
+    """What is wrong with the config in the face of what lies in its run_dir."""
+    wal = config.run_dir / "wal"
+    if config.wal.enabled or not (journal_exists(config.run_dir) or any(wal.glob("journal-*.wal*"))):
+        return []
+    return [
+        f"wal.enabled = false: engine.run_dir = {config.engine.run_dir!r} has a journal ({wal}), which would neither "
+        "be read nor go on; set wal.enabled = true, or name another run_dir"
+    ]
 
 
 def open_latch(run_dir: Path, boot_id: bytes) -> Latch:

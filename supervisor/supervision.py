@@ -48,6 +48,7 @@ from supervisor.health import quiet_state
 from supervisor.lock import RunDirLock
 from supervisor.restart import RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
+from supervisor.saved_config import save_config
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
@@ -63,7 +64,10 @@ FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT
 class Supervisor:
     """One run of the engine. `run()` returns the exit code; `request_stop` may be called from a signal handler."""
 
-    def __init__(self, config: Config, *, inproc: bool = False, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (),
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.run_dir = Path(config.engine.run_dir).absolute()
         self.inproc = inproc
@@ -78,7 +82,8 @@ class Supervisor:
         self.is_ready = False
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
-        self._on_ready = on_ready
+        self._forget_states = forget_states
+        self.on_ready = on_ready
         self._interrupts = 0
         self._stopping = False
         self._released: set[str] = set()
@@ -108,8 +113,8 @@ class Supervisor:
             self._prepare_or_refuse(lock)
             self._start()
             self._watch()
-        except StopRequestedError:
-            pass
+        except StopRequestedError as error:
+            self.log.info("start_given_up", by=self.stop_by, reason=str(error))
         except ConfigError:
             self._kill_all()
             raise
@@ -150,22 +155,22 @@ class Supervisor:
 
     def _start(self) -> None:
         """All are spawned at once, and released one by one, each after the READY of the one before."""
-        deadline = monotonic_s() + self.config.supervisor.ready_timeout_s
+        self._start_by = monotonic_s() + self.config.supervisor.ready_timeout_s
         for child in self.children.values():
             self._spawn(child)
         for child in self.children.values():
-            self._await(lambda child=child: child.phase is ChildPhase.LOADED, child.name, "LOADED", deadline)
+            self._await_phase(child, ChildPhase.LOADED)
         for child in self.children.values():
-            # Not at once: it may have died since, and be on its way back.
-            self._await(lambda child=child: child.phase is ChildPhase.LOADED, child.name, "LOADED", deadline)
-            self._released.add(child.name)
-            self._go(child)
-            self._await(lambda child=child: child.phase is ChildPhase.READY, child.name, "READY", deadline)
+            self._await_phase(child, ChildPhase.LOADED)  # it may have died since, and be on its way back
+            if child.phase is ChildPhase.LOADED:
+                self._released.add(child.name)
+                self._go(child)
+                self._await_phase(child, ChildPhase.READY)
         self.is_ready = True
         engine = self.config.engine
         self.log.info("engine_ready", engine=engine.name, run_dir=engine.run_dir, boot_id=self.boot_id.hex())
         self._look_after()
-        self._on_ready()
+        self.on_ready()
 
     def _watch(self) -> None:
         is_file = self.config.market_data.is_file
@@ -288,18 +293,30 @@ class Supervisor:
 
     # Waiting.
 
-    def _await(self, condition: Callable[[], bool], name: str, what: str, deadline: float) -> None:
-        """Serves the loop until `condition` holds. Raises: StopRequestedError, ReadyTimeoutError, ConfigError."""
-        while not condition():
+    def _await_phase(self, child: Child, phase: ChildPhase) -> None:
+        """Serves the loop until the child is in `phase`, or parked: so is a strategy that takes too long.
+
+        Raises: StopRequestedError, ReadyTimeoutError, ConfigError.
+        """
+        timeout_s = self.config.supervisor.ready_timeout_s
+        while child.phase not in (phase, ChildPhase.PARKED):
             self.loop.turn()
             self._reap()
             if self.stop_by:
-                raise StopRequestedError(f"a stop was asked for while {name} was starting")
-            if monotonic_s() > deadline:
-                raise ReadyTimeoutError(
-                    f"{name} did not say {what} within supervisor.ready_timeout_s = "
-                    f"{self.config.supervisor.ready_timeout_s}; its log says what it was doing"
+                raise StopRequestedError(f"a stop was asked for while {child.name} was starting")
+            if monotonic_s() > self._start_by:
+                reason = (
+                    f"{child.name} did not say {phase.upper()} within supervisor.ready_timeout_s = {timeout_s}; "
+                    "its log says what it was doing"
                 )
+                if boot_row(child.name).on_limit is not OnLimit.PARK:
+                    raise ReadyTimeoutError(reason)
+                child.phase = ChildPhase.PARKED  # its death is no crash
+                child.kill()
+                self._wait_quietly(lambda: not child.is_alive, monotonic_s() + KILL_WAIT_S)
+                self._bury(child, ChildPhase.PARKED)
+                self._park(child, reason)
+                self._start_by = monotonic_s() + timeout_s  # the others have lost theirs to it
 
     def _wait_quietly(self, condition: Callable[[], bool], deadline: float) -> None:
         """Serves the loop until `condition` holds or the deadline passes; a second SIGINT kills."""
@@ -316,8 +333,9 @@ class Supervisor:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         here = (self.boot_id, self.ipc, self._lock_fd)
         spec = make_spec(
-            self.config, child.name, incarnation, *here, inproc=self.inproc, is_restart=self.is_ready
-        )
+            self.config, child.name, incarnation, *here,
+            inproc=self.inproc, is_restart=self.is_ready, forget_states=self._forget_states,
+        )  # fmt: skip
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
             return
@@ -350,7 +368,9 @@ class Supervisor:
             return
         pause = child.policy.pause_after_death(monotonic_s())
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
-        if child.stays_down:
+        if failure is not None and failure.is_lasting:
+            self._past_limit(child, failure.message)
+        elif child.stays_down:
             self._park(child, 'on_restart = "parked", and it has no saved state')
         elif self.is_ready and self.config.market_data.is_file and words and words == child.last_words:
             self._past_limit(child, f"{child.name} failed twice in the same way: {words}")
@@ -375,15 +395,19 @@ class Supervisor:
     def _past_limit(self, child: Child, message: str = "") -> None:
         settings = self.config.supervisor
         message = message or f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
-        if boot_row(child.name).on_limit is OnLimit.PARK and self.is_ready:
+        if boot_row(child.name).on_limit is OnLimit.PARK:
             self._park(child, message)
         else:
             self.latch.halt("supervisor", message)
             self._give_up(ExitCode.ESCALATED, str(RestartLimitError(message)), by=ESCALATION)
 
     def _park(self, child: Child, reason: str) -> None:
+        """It stays down, and the others go on. Raises: ConfigError if no strategy is left while the engine starts: to
+        be up with nothing to run would hide it, and nothing has been traded that a HALT would have to end."""
         child.phase = ChildPhase.PARKED
         self.parked[child.name] = reason
+        if not self.is_ready and self.parked.keys() >= set(child_names(self.config, "strategy")):
+            raise ConfigError([f"no strategy could be started: {reason}" for reason in self.parked.values()])
         self.log.error("child_parked", name=child.name, reason=reason)
         self._control.tell_of_parked(child)
 
@@ -406,6 +430,8 @@ class Supervisor:
     # What the children say.
 
     def _take(self, child: Child, message: Message) -> None:
+        if child.phase is ChildPhase.PARKED:
+            return  # what it said before it was killed
         if isinstance(message, Loaded):
             child.phase = ChildPhase.LOADED
             if child.name in self._released and (child.name == "wal" or not self._stopping):
@@ -421,6 +447,7 @@ class Supervisor:
         if message.run is not None:
             self.run_record = message.run
             self.start_lsn = self.start_lsn or message.lsn
+            save_config(self.run_dir, self.config)
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         self._control.tell_of_all_parked(child)
         if self.is_ready:

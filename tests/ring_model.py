@@ -1,7 +1,8 @@
 """The ring as a model: its parts, joined by queues that a random scheduler empties one message at a time.
 
-Nothing here knows sockets or processes, and nothing knows what the parts do: appends travel to the sequencer, records and
-tokens travel on to everybody, ticks come in chunks of any length. Whatever the schedule, the journal must be the same.
+Nothing here knows sockets or processes, and nothing knows what the parts do: appends travel to the sequencer, records
+and tokens travel on to everybody, ticks come in chunks of any length. Whatever the schedule, the journal must be the
+same.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from actors.ring.strategy import Part, StrategyCore
 from actors.risk_book import RiskBook
 from actors.strategies import Environment, Strategy
 from actors.venues.paper import PaperVenue
-from actors.venues.policies import Policies
+from actors.venues.policies import Policies, policies_of
 from protocol.codec import MarketKind, MarketPayload, decode_market, encode_market
 from protocol.messages import Intent
 from protocol.records import FIRST_STRATEGY, EngineRun, Producer, Record, RunEvent, entry_type_of
@@ -60,8 +61,7 @@ class Case:
         )  # fmt: skip
 
     def policies(self) -> Policies:
-        names = {name: index for index, name in enumerate(self.symbols)}
-        return Policies.of(self.config, names)
+        return policies_of(self.config, dict(enumerate(self.symbols)))
 
     def part(self, number: int) -> Part:
         own = dict(enumerate(self.symbols))

@@ -19,7 +19,7 @@ from protocol.codec import MarketPayload
 from protocol.messages import Intent
 from protocol.orders import TradingMode
 from protocol.positions import ticks_done
-from protocol.records import OrderUpdate, Record, TradingState
+from protocol.records import Adjust, OrderUpdate, Record, TradingState
 from protocol.wal.format import Envelope
 
 MakeBook = Callable[[Callable[[Record], Any], Callable[[], bool]], RiskBook]
@@ -121,7 +121,7 @@ class RiskCore:
         if not self._unfolded:
             return None
         _, record = self._unfolded[0]
-        assert isinstance(record, OrderUpdate), "all else is folded as it comes"
+        assert isinstance(record, OrderUpdate | Adjust), "all else is folded as it comes"
         tick = self.ticks.first_at(record.venue_time + self._latency_us, 0) or self.ticks.end
         return tick if tick is not None and 3 * tick <= to else None
 
@@ -129,7 +129,7 @@ class RiskCore:
         """What is known; is_due: the answer at the head too."""
         while self._unfolded:
             envelope, record = self._unfolded[0]
-            if self._latency_us and isinstance(record, OrderUpdate) and not is_due:
+            if self._latency_us and isinstance(record, OrderUpdate | Adjust) and not is_due:
                 return
             is_due = False
             self._unfolded.popleft()
@@ -151,7 +151,7 @@ class RiskCore:
                 self._halt(TradingState(TradingMode.HALTED, "risk", reason, max(1, position)))
         before = self._appended
         if self._is_halted():
-            self.book.cancel_halted()
+            self.book.cancel_halted(pending=True)
         return self._appended > before
 
     def _halt(self, state: TradingState) -> None:

@@ -100,7 +100,7 @@ class RouterCore:
     # The venue goes on.
 
     def _advance(self, position: int) -> None:
-        reached = ticks_done(position)
+        reached = min(ticks_done(position), self.ticks.last)
         if self._latency_us:  # what is under way arrives on the way (P5)
             self._take_arrivals(reached)
         passed = ticks_done(self.position)

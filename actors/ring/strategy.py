@@ -26,8 +26,8 @@ from actors.ring.ticks import DTYPE
 from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
 from protocol.codec import MarketPayload
 from protocol.messages import SIGNAL_CANCEL, Intent
-from protocol.orders import Side, TradingMode
-from protocol.positions import PHASE_BAR, PHASE_TIMER, START, tick_position, ticks_done
+from protocol.orders import Report, Side, TradingMode
+from protocol.positions import PHASE_BAR, PHASE_TICK, PHASE_TIMER, START, tick_position, ticks_done
 from protocol.records import (
     BalanceChange,
     OrderCancel,
@@ -150,8 +150,8 @@ class StrategyCore:
         self._end: int | None = None
         self._work: deque[Ticks | Bars] = deque()
         self._own_orders: set[int] = set()
-        self._crossed: set[int] = set()
-        """Own orders that another has laid hands on: what becomes of them crosses (P8)."""
+        self._cancels: dict[int, tuple[int, int, bool]] = {}
+        """By own order: (time, LSN, whether it was asked for here) of its first cancel; another's crosses (P8)."""
         self._heard: list[Heard] = []
         self._crossing: list[tuple[Envelope, Record]] = []
         self._is_told_others = False
@@ -195,33 +195,40 @@ class StrategyCore:
         if self.view.run is None:
             self.view.apply(envelope, record)
         elif not isinstance(record, _DERIVED):
-            signal = self._signal_of(record)
+            signal = self._signal_of(envelope, record)
             if signal is not None:
                 due_us = record.venue_time + self._part.latency_us if isinstance(record, OrderUpdate) else NEVER
                 self._heard.append(Heard(due_us, signal, envelope, record))
             else:
                 self._crossing.append((envelope, record))
 
-    def _signal_of(self, record: Record) -> int | None:
+    def _signal_of(self, envelope: Envelope, record: Record) -> int | None:
         """None: not this strategy's. Else the signal whose answer it is, 0 for what the venue says."""
-        own = self._part.strategy_id
         if isinstance(record, OrderUpdate):
-            return 0 if record.order_id in self._own_orders - self._crossed else None
-        if isinstance(record, OrderPlace | OrderCancel | SignalRefused) and record.strategy_id == own:
-            if isinstance(record, OrderPlace):
-                children = record.stop_loss_order_id, record.take_profit_order_id
-                self._own_orders.update((record.order_id, *filter(None, children)))
-            return record.signal
+            return 0 if self._is_own(record) else None
+        if not isinstance(record, OrderPlace | OrderCancel | SignalRefused):
+            return None
+        is_asked = record.strategy_id == self._part.strategy_id
+        if isinstance(record, OrderPlace) and is_asked:
+            children = record.stop_loss_order_id, record.take_profit_order_id
+            self._own_orders.update((record.order_id, *filter(None, children)))
         if isinstance(record, OrderCancel) and record.order_id in self._own_orders:
-            self._crossed.add(record.order_id)
-        return None
+            cancel = envelope.time_us, envelope.lsn, is_asked
+            self._cancels[record.order_id] = min(cancel, self._cancels.get(record.order_id, cancel))
+        return record.signal if is_asked else None
+
+    def _is_own(self, update: OrderUpdate) -> bool:
+        """The venue speaks of an own order, and not because of another's cancel."""
+        _, _, is_asked = self._cancels.get(update.order_id, (0, 0, True))
+        return update.order_id in self._own_orders and (is_asked or update.report is not Report.CANCEL)
 
     def grant(self, venue: int, horizon: int) -> None:
         """The token; P7: whether to move is decided here and never again."""
         self._venue, self._owes = venue, True
         self._target = max(horizon, self.position) if venue >= self.position else self.position
-        if self._target > self.position and ticks_done(self.position) % self._part.quantum == 0:
-            self._is_told_others = self.position >= tick_position(1)
+        tick, phase = divmod(self.position, 3)
+        if self._target > self.position and phase == PHASE_TICK and tick and tick % self._part.quantum == 0:
+            self._is_told_others = True
         self.go_on()
 
     # Going on.
@@ -374,8 +381,11 @@ class StrategyCore:
                 self._tell(envelope, record)
 
     def _due(self, heard: Heard) -> int:
-        wait = self._waits.get(heard.signal) if heard.signal else None
-        return wait.due_us if wait is not None else heard.due_us if not heard.signal else 0
+        """Without latency everything is, in the journal's order."""
+        if not self._part.latency_us:
+            return 0
+        wait = self._waits.get(heard.signal)
+        return heard.due_us if wait is None else wait.due_us
 
     def _tell(self, envelope: Envelope, record: Record) -> None:
         for change in self.view.apply(envelope, record):

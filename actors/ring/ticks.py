@@ -39,7 +39,6 @@ class HeldTicks:
         self._pieces: deque[Piece] = deque()
         self.last = 0
         self.end: int | None = None
-        self._first_time_us = 0
 
     def add(self, first: int, payload: MarketPayload) -> Piece:
         """Raises: ValueError if `first` does not follow."""
@@ -48,8 +47,6 @@ class HeldTicks:
         ticks = np.frombuffer(payload.records, dtype=DTYPE)
         volumes = None if payload.volumes is None else np.frombuffer(payload.volumes, dtype="<i8")
         piece = Piece(first, ticks, volumes, np.ascontiguousarray(ticks["timestamp"]))
-        if first == 1:
-            self._first_time_us = int(piece.times[0])
         self._pieces.append(piece)
         self.last = piece.last
         return piece
@@ -62,12 +59,11 @@ class HeldTicks:
         return self.end is not None
 
     def time_of(self, tick: int) -> int:
-        """Of a held tick; that of the first for tick 0, and that of the last for the end (P1, P10)."""
+        """Of a held tick; 0 before the first, and that of the last for the end (P1, P10)."""
         if tick <= 0:
-            return self._first_time_us
-        pieces = self._pieces
+            return 0
         tick = min(tick, self.last)
-        for piece in reversed(pieces):
+        for piece in reversed(self._pieces):
             if tick >= piece.first:
                 return int(piece.times[tick - piece.first])
         raise LookupError(f"tick {tick} is not held any more")

@@ -18,7 +18,16 @@
     repair    what an operator's repair would do and lose, and doing it
 """
 
+from protocol.errors import WalCorruptError, WalError, WalForeignError, WalLockedError, WalSyncError
 from protocol.wal.journal import Journal
 from protocol.wal.log import WriteAheadLog
 
-__all__ = ["Journal", "WriteAheadLog"]
+__all__ = [
+    "Journal",
+    "WalCorruptError",
+    "WalError",
+    "WalForeignError",
+    "WalLockedError",
+    "WalSyncError",
+    "WriteAheadLog",
+]

@@ -18,6 +18,8 @@ from zlib import crc32
 
 import msgspec
 
+from protocol.records import EntryType
+
 MAGIC: Final = 0x48515457
 MAGIC_BYTES: Final = MAGIC.to_bytes(4, "little")
 HEADER: Final = struct.Struct("<IBII")
@@ -91,6 +93,16 @@ def iterate_entries(
             return
         yield Entry(offset, entry_type, crc, data)
         offset = start + length
+
+
+def is_journal_head(head: bytes) -> bool:
+    """Whether a file that begins so is an engine's journal, by its first envelope: JOURNAL_HEAD.size bytes will do."""
+    if len(head) < JOURNAL_HEAD.size or not head.startswith(MAGIC_BYTES):
+        return False
+    _, _, _, _, kind, lsn, durable_lsn, previous, _, _, _ = JOURNAL_HEAD.unpack_from(head)
+    begins = (kind, lsn, durable_lsn, previous) == (EntryType.ENGINE_RUN, 1, 0, 0)
+    goes_on = kind == EntryType.CHECKPOINT and lsn > 1 and durable_lsn == lsn - 1
+    return begins or goes_on
 
 
 def decode_envelope(data: bytes) -> Envelope | None:

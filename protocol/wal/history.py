@@ -6,15 +6,16 @@ remove files meanwhile. A file is opened by its first LSN, so what has been rena
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from protocol.errors import WalCorruptError, WalTornTailError
-from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, MAGIC_BYTES, Envelope
+from protocol.errors import MEND_JOURNAL, RESTORE_SEALED, WalCorruptError, WalTornTailError
+from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, Envelope
 from protocol.wal.names import JOURNAL_NAME
-from protocol.wal.scan import Readable, Run, read_runs, records_of
+from protocol.wal.scan import Run, first_lsn_of, read_runs, records_of
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, RealStorage, Storage
 
@@ -39,17 +40,18 @@ def read_history(
     behind them.
     """
     storage = storage or RealStorage()
+    files = JournalFiles(storage, directory)
     last_lsn = last_crc = 0
     while True:
         must_follow = last_lsn + 1 if last_lsn else 0
-        file, path, is_last = open_next(storage, directory, must_follow or from_lsn, bool(must_follow))
+        file, path, is_last = files.open_next(must_follow or from_lsn, bool(must_follow))
         try:
             for run in _read_file(file, path, is_last, length_max):
                 first = run.entries[0][0]
                 if last_lsn and (first.lsn, first.previous_crc) != (last_lsn + 1, last_crc):
                     raise WalCorruptError(
                         str(path), 0, lsn=last_lsn + 1, expected=f"LSN {last_lsn + 1} after crc32 {last_crc:#010x}",
-                        found=f"LSN {first.lsn} after {first.previous_crc:#010x}",
+                        found=f"LSN {first.lsn} after {first.previous_crc:#010x}", next_step=RESTORE_SEALED,
                     )  # fmt: skip
                 last, last_crc, _ = run.entries[-1]
                 last_lsn = last.lsn
@@ -98,36 +100,55 @@ def _read_file(file: File | Content, path: Path, is_last: bool, length_max: int)
 def open_next(
     storage: Storage, directory: Path, lsn: int, must_begin_there: bool
 ) -> tuple[File | Content, Path, bool]:
-    """(file, its path, whether it is journal.wal) of the file that has the entry `lsn`, or else of the oldest.
+    """As JournalFiles.open_next, for who opens only one."""
+    return JournalFiles(storage, directory).open_next(lsn, must_begin_there)
 
-    Raises: WalCorruptError if it must begin there and no file does, or if the file is sealed and empty;
-    FileNotFoundError if there is no file at all.
-    """
-    next_lsn = 0
-    for _ in range(LOOKS_MAX):
-        sealed = list_sealed(storage, directory)
-        current, current_lsn = _open_current(storage, directory, is_needed=not sealed)
-        chosen = _choose(sealed, current_lsn, lsn, must_begin_there)
-        if chosen is None and current is not None:
-            later = [file.first_lsn for file in sealed if file.first_lsn > lsn]
-            if not must_begin_there or current_lsn == lsn or (current_lsn == 0 and not later):
-                return current, directory / JOURNAL_NAME, True
-            next_lsn = min([*later, current_lsn])  # or a roll came between the two looks
-        if current is not None:
-            current.close()
-        if chosen is not None:
-            try:
-                file = open_sealed(storage, chosen)
-            except FileNotFoundError:
-                continue  # packed or removed between the two looks
-            if file.size() == 0:  # nothing in it would say that it is damaged, and reading would not get past it
-                file.close()
-                raise WalCorruptError(
-                    str(chosen.path), 0, lsn=chosen.first_lsn, expected="entries in a sealed file",
-                    found="an empty file",
-                )  # fmt: skip
-            return file, chosen.path, False
-    raise _missing(directory, lsn, next_lsn)
+
+class JournalFiles:
+    """The files in `directory`, opened one after the other. The directory is listed once, and again when what was
+    listed is at its end, or gone: to list it for each file would take the square of their number."""
+
+    def __init__(self, storage: Storage, directory: Path) -> None:
+        self._storage = storage
+        self._directory = directory
+        self._listed: dict[int, SealedFile] = {}
+        """By first LSN: those that went before journal.wal when it was looked at."""
+
+    def open_next(self, lsn: int, must_begin_there: bool) -> tuple[File | Content, Path, bool]:
+        """(file, its path, whether it is journal.wal) of the file that has the entry `lsn`, or else of the oldest.
+
+        Raises: WalCorruptError if it must begin there and no file does, or if the file is sealed and empty;
+        FileNotFoundError if there is no file at all.
+        """
+        if must_begin_there and (listed := self._listed.get(lsn)):
+            with contextlib.suppress(FileNotFoundError):  # packed or removed since
+                return self._open(listed)
+        next_lsn = 0
+        for _ in range(LOOKS_MAX):
+            sealed = list_sealed(self._storage, self._directory)
+            current, current_lsn = _open_current(self._storage, self._directory, is_needed=not sealed)
+            self._listed = {file.first_lsn: file for file in sealed if not 0 < current_lsn <= file.first_lsn}
+            chosen = _choose(sealed, current_lsn, lsn, must_begin_there)
+            if chosen is None and current is not None:
+                later = [file.first_lsn for file in sealed if file.first_lsn > lsn]
+                if not must_begin_there or current_lsn == lsn or (current_lsn == 0 and not later):
+                    return current, self._directory / JOURNAL_NAME, True
+                next_lsn = min([*later, current_lsn])  # or a roll came between the two looks
+            if current is not None:
+                current.close()
+            if chosen is not None:
+                with contextlib.suppress(FileNotFoundError):  # packed or removed between the two looks
+                    return self._open(chosen)
+        raise _missing(self._directory, lsn, next_lsn)
+
+    def _open(self, sealed: SealedFile) -> tuple[File | Content, Path, bool]:
+        file = open_sealed(self._storage, sealed)
+        if file.size() == 0:  # nothing in it would say that it is damaged, and reading would not get past it
+            file.close()
+            raise WalCorruptError(
+                str(sealed.path), 0, lsn=sealed.first_lsn, expected="entries in a sealed file", found="an empty file"
+            )
+        return file, sealed.path, False
 
 
 def _choose(sealed: list[SealedFile], current_lsn: int, lsn: int, must_begin_there: bool) -> SealedFile | None:
@@ -152,12 +173,7 @@ def _open_current(storage: Storage, directory: Path, *, is_needed: bool) -> tupl
 
 def _missing(directory: Path, lsn: int, next_lsn: int) -> WalCorruptError:
     found = f"a file that begins with LSN {next_lsn}" if next_lsn else "none"
-    return WalCorruptError(str(directory), 0, lsn=lsn, expected=f"a file that begins with LSN {lsn}", found=found)
-
-
-def first_lsn_of(file: Readable) -> int:
-    """Of the first entry; 0 if it cannot be read, which the reader of the file then says."""
-    head = file.read(0, JOURNAL_HEAD.size)
-    if len(head) < JOURNAL_HEAD.size or not head.startswith(MAGIC_BYTES):
-        return 0
-    return JOURNAL_HEAD.unpack(head)[5]
+    return WalCorruptError(
+        str(directory), 0, lsn=lsn, expected=f"a file that begins with LSN {lsn}", found=found,
+        next_step=RESTORE_SEALED if next_lsn else MEND_JOURNAL,
+    )  # fmt: skip

@@ -28,11 +28,11 @@ import structlog
 from protocol.errors import WalCorruptError, WalError, WalSyncError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.batch import Chain, NewEntry, Segment
+from protocol.wal.beside import clear_the_way, remove_leftovers, sealed_journal_id
 from protocol.wal.format import ENVELOPE, HEADER, LENGTH_MAX, encode_entry
 from protocol.wal.names import (
     FAILED_PREFIX,
     JOURNAL_NAME,
-    NEW_SUFFIX,
     TORN_PREFIX,
     WATERMARK_NAME,
     free_path,
@@ -42,7 +42,7 @@ from protocol.wal.names import (
 from protocol.wal.recovery import Found, Kind, Verdict, combine_known, decide, find_later_entry
 from protocol.wal.replace import COPY_BYTES, put_in_place, read_parts, write_new
 from protocol.wal.scan import JournalScan, read_journal
-from protocol.wal.sealed import list_sealed, sealed_path
+from protocol.wal.sealed import SealedFile, list_sealed, packed_path, sealed_path
 from protocol.wal.storage import Closeable, File, MemoryFile, RealStorage, Storage
 from protocol.wal.tail import RecentSegments, SealedEntries, SparseIndex, cut_entries
 from protocol.wal.watermark import Mark, Watermark
@@ -167,22 +167,22 @@ class Journal:
     def _recover(self, known_lsn_of: Callable[[bytes], int], fresh_file: bool) -> Recovery:
         mark = self._watermark.read()
         sealed = list_sealed(self._storage, self.path.parent)
-        unfinished = [file.path for file in sealed if self._storage.is_same_file(file.path, self.path)]
-        is_sealed = len(sealed) > len(unfinished)
+        sealed = [file for file in sealed if not self._storage.is_same_file(file.path, self.path)]  # R5
         try:
             self._file = file = self._storage.open(self.path)
         except FileNotFoundError:
             nothing = JournalScan(MemoryFile(bytearray()), 0)
-            verdict = self._judge(Found(False, 0, 0), mark, nothing, is_sealed, known_lsn_of)
-            self._remove_leftovers()
+            verdict = self._judge(Found(False, 0, 0), mark, nothing, sealed, known_lsn_of)
+            remove_leftovers(self._storage, self.path)
             return Recovery(verdict, 0, 0, 0, None)
         size = file.size()
         scan = JournalScan(file, size, length_max=self.length_max, mark_lsn=mark.lsn if mark else 0)
         bad = scan.bad
         later = find_later_entry(file, size, bad.offset, scan.tail_lsn + 1, self.length_max) if bad else None
         found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
-        verdict = self._judge(found, mark, scan, is_sealed, known_lsn_of)
-        self._remove_leftovers()
+        verdict = self._judge(found, mark, scan, sealed, known_lsn_of)
+        remove_leftovers(self._storage, self.path)
+        clear_the_way(self._storage, file, [one for one in sealed if one.first_lsn >= scan.first_lsn > 0])
         if fresh_file:
             kept = self._move_to_fresh_file(file, scan, verdict)
             self._adopt(scan)
@@ -194,12 +194,14 @@ class Journal:
         return Recovery(verdict, scan.entries, scan.end, rewritten, tail_copy)
 
     def _judge(
-        self, found: Found, mark: Mark | None, scan: JournalScan, is_sealed: bool, known_lsn_of: Callable[[bytes], int]
-    ) -> Verdict:
+        self, found: Found, mark: Mark | None, scan: JournalScan, sealed: list[SealedFile],
+        known_lsn_of: Callable[[bytes], int],
+    ) -> Verdict:  # fmt: skip
         """The table's verdict. Raises: WalCorruptError."""
         known = combine_known(
             known_lsn_of(scan.journal_id), mark,
-            journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=is_sealed,
+            journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=bool(sealed),
+            sealed_id=sealed_journal_id(self._storage, sealed, scan.first_lsn),
         )  # fmt: skip
         verdict = decide(found, known)
         if verdict.kind is Kind.CORRUPT:
@@ -208,20 +210,6 @@ class Journal:
                 found=f"{verdict.found} [{verdict.row}]",
             )  # fmt: skip
         return verdict
-
-    def _remove_leftovers(self) -> None:
-        """R5: a roll or a repair that a crash cut short left a new file, or a second name of this one; it would go on
-        growing."""
-        leftovers = [
-            path
-            for name in self._storage.list_names(self.path.parent)
-            if name.startswith("journal") and (path := self.path.with_name(name)) != self.path
-            and (name.endswith(NEW_SUFFIX) or self._storage.is_same_file(path, self.path))
-        ]  # fmt: skip
-        for path in leftovers:
-            self._storage.unlink(path)
-        if leftovers:
-            self._storage.sync_directory(self.path.parent)
 
     def _cut_tail(self, file: File, scan: JournalScan, verdict: Verdict) -> Path:
         """The tail stands in a file of its own, on disk, before it goes from the journal (W6)."""
@@ -358,6 +346,10 @@ class Journal:
         file = self._writable()
         if self.is_new or self.durable_lsn < self.tail_lsn:
             raise WalError(f"{self.path}: a checkpoint needs everything before it on disk")
+        keep_as = sealed_path(self.path.parent, self.first_lsn)
+        for path in (keep_as, packed_path(keep_as)):
+            if self._storage.exists(path):  # before anything is done: no failure of the disk
+                raise WalError(f"{path} is there, and is none of this journal's: no checkpoint until it is moved away")
         record, payload = self._encode_checkpoint(time_us, states)
         path = new_path(self.path)
         try:
@@ -365,12 +357,13 @@ class Journal:
         except WalSyncError as error:  # the journal's own file has not been touched
             raise WalError(f"{self.path}: no checkpoint: {error.fact}") from error
         try:
-            put_in_place(self._storage, path, self.path, sealed_path(self.path.parent, self.first_lsn))
+            put_in_place(self._storage, path, self.path, keep_as)
         except WalSyncError as error:
             self._fail(error)
             new_file.close()
             raise
         file.close()
+        self._sealed.add(SealedFile(self.first_lsn, keep_as))
         self._begin_file(new_file, payload, record)
         return self.tail_lsn
 
@@ -378,6 +371,7 @@ class Journal:
         """Sealed files have gone: for a journal in memory, which would grow for ever."""
         for sealed in list_sealed(self._storage, self.path.parent):
             self._storage.unlink(sealed.path)
+        self._sealed.close()
 
     def _encode_checkpoint(self, time_us: int, states: Iterable[tuple[str, int, bytes]]) -> tuple[Checkpoint, bytes]:
         assert self.last_run is not None, "a journal begins with ENGINE_RUN"

@@ -17,9 +17,18 @@ from zlib import crc32
 
 import structlog
 
-from protocol.errors import WalCorruptError, WalError, WalSyncError
+from protocol.errors import WalCorruptError, WalError, WalForeignError, WalSyncError
 from protocol.records import EntryType
-from protocol.wal.format import HEADER, LENGTH_MAX, MAGIC_BYTES, BadEntry, Entry, encode_entry, iterate_entries
+from protocol.wal.format import (
+    HEADER,
+    LENGTH_MAX,
+    MAGIC_BYTES,
+    BadEntry,
+    Entry,
+    encode_entry,
+    is_journal_head,
+    iterate_entries,
+)
 from protocol.wal.names import free_path, lock_path, new_path
 from protocol.wal.replace import put_in_place, write_new
 from protocol.wal.storage import SECTOR_BYTES, Closeable, File, RealStorage, Storage
@@ -76,9 +85,10 @@ class WriteAheadLog:
     def open(self, truncate: bool = False) -> None:
         """The log is open and whole, and all that it holds is on disk; with `truncate` it is empty.
 
-        An incomplete last entry is copied to `PATH.torn`, cut, and warned of.
+        An incomplete last entry is copied to `PATH.torn` (or `.torn.1` ...), cut, and warned of.
 
         Raises: WalLockedError (another writer has it open), WalCorruptError (damage; nothing was changed),
+        WalForeignError (no log, or an engine's journal; nothing was changed, and `truncate` empties only the former),
         WalSyncError (the disk failed), WalError (the file cannot be opened, or is open already).
         """
         if self.is_open:
@@ -111,13 +121,17 @@ class WriteAheadLog:
     def append(self, entry_type: EntryType, data: bytes) -> None:
         """The entry is in the file and on disk.
 
-        Raises: WalError if the data is longer than the limit, ValueError for a type that is none (nothing was
-        written), WalSyncError if the disk failed: whether the entry is there is known after the next open.
+        Raises: WalError if the data is longer than the limit, ValueError for a type that is none, TypeError for data
+        that are no bytes (nothing was written), WalSyncError if the disk failed: whether the entry is there is known
+        after the next open.
         """
         file, entry_type = self._writable(), EntryType(entry_type)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"an entry's data are bytes, not {type(data).__name__}")
+        data = bytes(data)
         if len(data) > self._length_max:
             raise WalError(f"{self._path}: an entry of {len(data)} bytes; the limit is {self._length_max}")
-        entry = encode_entry(entry_type, bytes(data))
+        entry = encode_entry(entry_type, data)
         try:
             self._write_synced(file, self._end, entry)
         except WalSyncError as error:
@@ -175,9 +189,15 @@ class WriteAheadLog:
     # Recovery.
 
     def _recover(self, file: File, truncate: bool) -> None:
+        content = file.read(0, file.size())
+        if is_journal_head(content):
+            raise WalForeignError(f"{self._path}: an engine's journal, which the plain log does not open")
         if truncate:
             file.truncate(0)
-        content = file.read(0, file.size())
+            content = b""
+        if is_foreign(content, self._length_max):
+            begin = content[: len(MAGIC_BYTES)].hex(" ")
+            raise WalForeignError(f"{self._path}: no log: it begins with {begin}; nothing was changed")
         last, self._entry_count, self._end = 0, 0, 0
         for entry in iterate_entries(content, 0, self._length_max):
             bad = entry if isinstance(entry, BadEntry) else self._unknown_type(entry)
@@ -203,7 +223,7 @@ class WriteAheadLog:
         where the entry really ended: at the end of the file, or where the next one begins.
         """
         if not bad.incomplete:
-            if _has_lost_sector(content, bad.offset) and not self._is_entry_behind(content, bad.offset):
+            if _has_lost_sector(content, bad.offset) and not _is_entry_behind(content, bad.offset, self._length_max):
                 return
             raise WalCorruptError(str(self._path), bad.offset, lsn=None, expected=bad.expected, found=bad.found)
         if len(content) - bad.offset < HEADER.size:
@@ -223,13 +243,6 @@ class WriteAheadLog:
             if found < 0:
                 return
             start, at = end, end + 1
-
-    def _is_entry_behind(self, content: bytes, offset: int) -> bool:
-        """A whole entry begins behind `offset`: so what stands there is not the last one."""
-        while (offset := content.find(MAGIC_BYTES, offset + 1)) >= 0:
-            if isinstance(next(iterate_entries(content, offset, self._length_max)), Entry):
-                return True
-        return False
 
     def _unknown_type(self, entry: Entry) -> BadEntry | None:
         if entry.entry_type in _ENTRY_TYPES:
@@ -309,6 +322,28 @@ class WriteAheadLog:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def is_foreign(content: bytes, length_max: int = LENGTH_MAX) -> bool:
+    """Whether `content` is no log's at all: it does not begin like one, and nothing in it says that it ever did.
+
+    A first sector of zeros may be an append's that never came to the disk. A damaged log shows itself by an entry
+    behind the damage, or by the CRC of its first.
+    """
+    head = content[: len(MAGIC_BYTES)]
+    if MAGIC_BYTES.startswith(head) or not any(content[:SECTOR_BYTES]):
+        return False
+    first = next(iterate_entries(MAGIC_BYTES + content[len(MAGIC_BYTES) :], 0, length_max))
+    fits = isinstance(first, Entry) and first.data
+    return not fits and not _is_entry_behind(content, 0, length_max)
+
+
+def _is_entry_behind(content: bytes, offset: int, length_max: int) -> bool:
+    """A whole entry begins behind `offset`: so what stands there is not the last one."""
+    while (offset := content.find(MAGIC_BYTES, offset + 1)) >= 0:
+        if isinstance(next(iterate_entries(content, offset, length_max)), Entry):
+            return True
+    return False
 
 
 def _has_lost_sector(content: bytes, start: int) -> bool:

@@ -6,7 +6,8 @@ Pure: decides, touches nothing. The rows, in the order in which they are tried (
     W2  a bad entry at LSN n, and a later chain-linked entry with durable_lsn >= n            corrupt
     W3  a bad entry at LSN n <= known                                                        corrupt
     W4  no bad entry, but the tail < known                                                   corrupt
-    W5  the entry at the watermark's LSN has another CRC: another history under the same id  corrupt
+    W5  another history: the watermark, or the newest sealed file, is of another journal;    corrupt
+        or the entry at the watermark's LSN has another CRC
     W6  a bad entry otherwise                                                                torn tail
     W7  none                                                                                 clean
 
@@ -81,13 +82,33 @@ class Known:
     """The watermark's part of it, if it is of this journal."""
     mark_crc: int = 0
     sealed_exists: bool = False
+    other: Other | None = None
+
+
+class Other(NamedTuple):
+    """What stands beside the file and is of another journal. A new one is created over neither (R2)."""
+
+    what: str
+    its_id: bytes
+    journal_id: bytes
+    """Of the file itself."""
+    first_lsn: int
 
 
 def combine_known(
-    pages_lsn: int, mark: Mark | None, *, journal_id: bytes, first_lsn: int, sealed_exists: bool
+    pages_lsn: int, mark: Mark | None, *, journal_id: bytes, first_lsn: int, sealed_exists: bool, sealed_id: bytes
 ) -> Known:
-    """What the health pages and the watermark say of the journal `journal_id`; b"" if its first entry is unreadable."""
-    if mark is None or journal_id not in (b"", mark.journal_id):
+    """What the health pages and the watermark say of the journal `journal_id`; b"" if its first entry is unreadable.
+
+    sealed_id: of the newest sealed file, b"" if there is none or it cannot be told.
+    """
+    if mark is not None and journal_id not in (b"", mark.journal_id):
+        other = Other("the watermark", mark.journal_id, journal_id, first_lsn)
+        return Known(pages_lsn, sealed_exists=sealed_exists, other=other)
+    if sealed_id and journal_id not in (b"", sealed_id):
+        other = Other("the newest sealed file", sealed_id, journal_id, first_lsn)
+        return Known(pages_lsn, sealed_exists=sealed_exists, other=other)
+    if mark is None:
         return Known(pages_lsn, sealed_exists=sealed_exists)
     comparable = mark.lsn >= first_lsn - 1  # an older one speaks of a sealed file
     return Known(max(pages_lsn, mark.lsn), mark.lsn if comparable else 0, mark.crc, sealed_exists)
@@ -120,6 +141,10 @@ def decide(found: Found, known: Known) -> Verdict:
     if found.tail_lsn < known.lsn:
         expected = f"entries up to LSN {known.lsn}, which was acknowledged"
         return Verdict(Kind.CORRUPT, Row.TAIL_SHORT, found.end, bad_lsn, expected, "the end of the file")
+    if known.other:
+        what, other_id, journal_id, first_lsn = known.other
+        expected = f"an entry of journal {other_id.hex()}, as {what} is"
+        return Verdict(Kind.CORRUPT, Row.OTHER_HISTORY, 0, first_lsn, expected, f"journal {journal_id.hex()}")
     if known.mark_lsn and found.mark_crc != known.mark_crc:
         expected = f"crc32 {known.mark_crc:#010x}, as the watermark says"
         actual = "no such entry" if found.mark_crc is None else f"{found.mark_crc:#010x}: another history"

@@ -8,6 +8,7 @@ file stays beside the journal as it is. The rows of the recovery table, and what
     W2 W3 W5 W6  a bad entry                         CUT     the good prefix, in a new file
     W4 W5        none, but a tail too short, or      FORGET  the file stays; what is known of it goes
                  another history
+    W5           another journal's file              refused: the right one is to be put in its place
     W7           nothing bad                         refused
 
 The order of steps (R6): the new file is on disk and in place first, what is known is reset last. A crash at any step
@@ -69,6 +70,12 @@ def plan_repair(examination: Examination, names: Iterable[str]) -> Plan:
     verdict, found, path = examination.verdict, examination.found, examination.path
     if verdict.kind is Kind.CLEAN:
         raise NothingToRepairError(_why_not(examination))
+    if other := examination.known.other:
+        raise NothingToRepairError(
+            f"{path} is of journal {other.journal_id.hex()}, and {other.what} beside it of journal "
+            f"{other.its_id.hex()}: another engine's file, or one from before a new beginning. Put the right one in "
+            "its place; what belongs to another journal needs a run_dir of its own."
+        )
     taken = {path.with_name(name) for name in names}
     damaged = path.with_name(f"{DAMAGED_PREFIX}{verdict.lsn}")
     keep_as = free_path(damaged, taken.__contains__) if found.exists else None

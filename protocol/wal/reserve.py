@@ -66,6 +66,12 @@ class DiskReserve:
     def is_low(self) -> bool:
         return self.state is not DiskState.OK
 
+    @property
+    def wanted_bytes(self) -> int:
+        """Free beside the reserve (before it is made again, together with it), from which on the state is `ok`."""
+        r = self.reserve_bytes
+        return {DiskState.OK: r, DiskState.LOW: r + r // 2, DiskState.SPENT: 2 * r + r // 2}[self.state]
+
     def open(self, now_s: float, about_to_write: int = 0) -> None:
         """What an earlier life has left is taken over, made or removed, as the setting and the disk will have it."""
         self.state, self._tried_s = DiskState.OK, float("-inf")

@@ -17,7 +17,16 @@ from zlib import crc32
 
 from protocol.errors import WalCorruptError, WalTornTailError, WireError
 from protocol.records import Checkpoint, EngineRun, EntryType, Record, decode_record
-from protocol.wal.format import ENVELOPE, HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, BadEntry, Envelope
+from protocol.wal.format import (
+    ENVELOPE,
+    HEADER,
+    JOURNAL_HEAD,
+    LENGTH_MAX,
+    MAGIC,
+    MAGIC_BYTES,
+    BadEntry,
+    Envelope,
+)
 from protocol.wal.storage import RealStorage, Storage
 
 WINDOW_BYTES: Final = 128 * 1024
@@ -227,6 +236,24 @@ class JournalScan:
         assert isinstance(record, EngineRun)
         self.last_run, self.last_run_lsn = record, lsn
         self.journal_id = self.journal_id or record.journal_id
+
+
+def first_lsn_of(file: Readable) -> int:
+    """Of the first entry; 0 if it cannot be read, which the reader of the file then says."""
+    head = file.read(0, JOURNAL_HEAD.size)
+    if len(head) < JOURNAL_HEAD.size or not head.startswith(MAGIC_BYTES):
+        return 0
+    return JOURNAL_HEAD.unpack(head)[5]
+
+
+def journal_id_of(file: Readable) -> bytes:
+    """By the first entry alone; b"" if it cannot be read (R3)."""
+    head = file.read(0, HEADER.size)
+    if len(head) < HEADER.size:
+        return b""
+    magic, _, length, _ = HEADER.unpack(head)
+    readable = magic == MAGIC and length <= LENGTH_MAX
+    return JournalScan(file, HEADER.size + length).journal_id if readable else b""
 
 
 def read_journal(

@@ -110,19 +110,21 @@ def sealed_path(directory: Path, first_lsn: int) -> Path:
     return directory / f"journal-{first_lsn:020d}{PLAIN_SUFFIX}"
 
 
+def is_sealed_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def packed_path(plain: Path) -> Path:
     return plain.with_name(plain.name.removesuffix(PLAIN_SUFFIX) + PACKED_SUFFIX)
 
 
 def list_sealed(storage: Storage, directory: Path) -> list[SealedFile]:
     """All, oldest first; of a file that stands there plain and packed, the plain one."""
-    found: dict[int, SealedFile] = {}
-    for name in storage.list_names(directory):
+    names: dict[str, str] = {}  # by the digits; a Path is made only of what is listed
+    for name in storage.list_names(directory):  # sorted: the plain one comes first
         if match := _NAME.fullmatch(name):
-            file = SealedFile(int(match[1]), directory / name)
-            if not file.is_packed or file.first_lsn not in found:
-                found[file.first_lsn] = file
-    return [found[first_lsn] for first_lsn in sorted(found)]
+            names.setdefault(match[1], name)
+    return [SealedFile(int(digits), directory / name) for digits, name in names.items()]
 
 
 def open_sealed(storage: Storage, sealed: SealedFile) -> File | Content:

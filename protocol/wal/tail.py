@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from protocol.wal.storage import File, Storage
 
 LENGTH: Final = struct.Struct("<5xI")
 """The length field of a header, alone."""
+LSN_MAX: Final = 2**64 - 1
 STEP_BYTES: Final = 64 * 1024
 """Read at a time while stepping to an entry."""
 
@@ -126,15 +128,14 @@ class SealedEntries:
     def __init__(self, storage: Storage, directory: Path) -> None:
         self._storage = storage
         self._directory = directory
-        self._opened: tuple[SealedFile, File | Content, SparseIndex] | None = None
+        self._listed: list[SealedFile] | None = None
+        """As of the last look at the directory, with what the journal has sealed since; None: look before the next."""
+        self._opened: _OpenSealed | None = None
 
     def read(self, from_lsn: int, to_lsn: int, bytes_max: int) -> tuple[int, bytes] | None:
         """(count, entries) from `from_lsn`, verified; None if they are no longer there, or damaged."""
         try:
-            opened = self._open(from_lsn)
-            found = _read_sealed(*opened[1:], from_lsn, to_lsn, bytes_max) if opened else None
-        except FileNotFoundError:  # it has been packed or removed meanwhile
-            found = None
+            found = self._read(from_lsn, to_lsn, bytes_max)
         except (WalError, struct.error) as error:
             _log.warning("sealed_file_unreadable", lsn=from_lsn, error=str(error), advice="run `seawall wal verify`")
             found = None
@@ -142,22 +143,55 @@ class SealedEntries:
             self.close()
         return found
 
-    def close(self) -> None:
+    def add(self, sealed: SealedFile) -> None:
+        """journal.wal is called so now."""
+        if self._listed is not None:
+            self._listed.append(sealed)
         if self._opened is not None:
-            self._opened[1].close()
+            self._opened.end_lsn = min(self._opened.end_lsn, sealed.first_lsn)
+
+    def close(self) -> None:
+        """No file is open, and the directory is looked at anew."""
+        self._listed = None
+        if self._opened is not None:
+            self._opened.file.close()
             self._opened = None
 
-    def _open(self, lsn: int) -> tuple[SealedFile, File | Content, SparseIndex] | None:
-        """The file that has the entry, if there is one."""
-        files = list_sealed(self._storage, self._directory)
-        number = bisect_right([file.first_lsn for file in files], lsn) - 1
+    def _read(self, from_lsn: int, to_lsn: int, bytes_max: int) -> tuple[int, bytes] | None:
+        for _ in range(2):
+            try:
+                opened = self._open(from_lsn)
+                return opened and _read_sealed(opened.file, opened.index, from_lsn, to_lsn, bytes_max)
+            except FileNotFoundError:  # it has been packed or removed since the directory was looked at
+                self.close()
+        return None
+
+    def _open(self, lsn: int) -> _OpenSealed | None:
+        """The file that has the entry, if there is one. Whoever reads on stays on the open file: the directory may hold
+        thousands, and wal's loop waits meanwhile."""
+        if self._opened is not None and self._opened.first_lsn <= lsn < self._opened.end_lsn:
+            return self._opened
+        if self._listed is None:
+            self._listed = list_sealed(self._storage, self._directory)
+        number = bisect_right(self._listed, lsn, key=_first_lsn) - 1
         if number < 0:
             return None
-        sealed = files[number]
-        if self._opened is None or self._opened[0].first_lsn != sealed.first_lsn:
-            self.close()
-            self._opened = (sealed, open_sealed(self._storage, sealed), SparseIndex([sealed.first_lsn], [0]))
+        sealed, later = self._listed[number], self._listed[number + 1 : number + 2]
+        if self._opened is not None:
+            self._opened.file.close()
+            self._opened = None
+        file, index = open_sealed(self._storage, sealed), SparseIndex([sealed.first_lsn], [0])
+        self._opened = _OpenSealed(sealed.first_lsn, later[0].first_lsn if later else LSN_MAX, file, index)
         return self._opened
+
+
+@dataclass(slots=True)
+class _OpenSealed:
+    first_lsn: int
+    end_lsn: int
+    """Where the next file begins; LSN_MAX while there is none."""
+    file: File | Content
+    index: SparseIndex
 
 
 def _read_sealed(

@@ -6,15 +6,17 @@ is read first, the journal after it, and what it rolls away meanwhile is looked 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from protocol.errors import WalCorruptError
-from protocol.wal.format import HEADER, JOURNAL_HEAD, LENGTH_MAX, MAGIC, BadEntry
+from protocol.wal.beside import is_copy, is_in_the_way, sealed_journal_id
+from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry
 from protocol.wal.names import JOURNAL_NAME, KEPT_COPIES, WATERMARK_NAME
 from protocol.wal.recovery import Found, Kind, Known, Row, Verdict, combine_known, decide, find_later_entry
-from protocol.wal.scan import JournalScan
+from protocol.wal.scan import JournalScan, first_lsn_of, journal_id_of
 from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
 from protocol.wal.storage import File, Storage
 from protocol.wal.watermark import Mark, Watermark
@@ -116,15 +118,16 @@ def check_journal(
     file = _open_if_there(storage, path)
     files = list_sealed(storage, directory)
     unfinished = {one.first_lsn for one in files if storage.is_same_file(one.path, path)}  # R5
-    sealed_exists = len(files) > len(unfinished)
+    files = [one for one in files if one.first_lsn not in unfinished]
     names = storage.list_names(directory)
     copies = tuple(directory / name for name in names if name.startswith(KEPT_COPIES))
     if file is None:
         found = Found(False, 0, 0)
-        known = combine_known(pages_lsn, mark, journal_id=b"", first_lsn=0, sealed_exists=sealed_exists)
+        known = combine_known(pages_lsn, mark, journal_id=b"", first_lsn=0, sealed_exists=bool(files), sealed_id=b"")
         result = Examination(path, None, found, known, decide(found, known))
     else:
-        result = _check_current(file, path, mark, pages_lsn, sealed_exists, is_live, length_max)
+        sealed_id = sealed_journal_id(storage, files, first_lsn_of(file))
+        result = _check_current(file, path, mark, pages_lsn, bool(files), sealed_id, is_live, length_max)
     result = replace(result, kept_copies=copies, mark_is_damaged=watermark.is_damaged)
     if not with_sealed:
         return result
@@ -134,7 +137,7 @@ def check_journal(
 
 def check_file(file: File | Content, path: Path, *, is_sealed: bool, length_max: int = LENGTH_MAX) -> Examination:
     """One file alone, with nothing known from outside. A sealed file was whole when it was sealed: it is never torn."""
-    result = _check_current(file, path, None, 0, False, False, length_max)
+    result = _check_current(file, path, None, 0, False, b"", False, length_max)
     check = result.current
     if is_sealed and check and (check.bad or not check.entries):
         verdict = replace(result.verdict, kind=Kind.CORRUPT)
@@ -143,8 +146,8 @@ def check_file(file: File | Content, path: Path, *, is_sealed: bool, length_max:
 
 
 def _check_current(
-    file: File | Content, path: Path, mark: Mark | None, pages_lsn: int, sealed_exists: bool, is_live: bool,
-    length_max: int,
+    file: File | Content, path: Path, mark: Mark | None, pages_lsn: int, sealed_exists: bool, sealed_id: bytes,
+    is_live: bool, length_max: int,
 ) -> Examination:  # fmt: skip
     size = file.size()
     scan = JournalScan(file, size, length_max=length_max, mark_lsn=mark.lsn if mark else 0)
@@ -154,8 +157,9 @@ def _check_current(
     file.close()
     found = Found(True, scan.tail_lsn, scan.end, bad, later, scan.mark_crc)
     known = combine_known(
-        pages_lsn, mark, journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=sealed_exists
-    )
+        pages_lsn, mark, journal_id=scan.journal_id, first_lsn=scan.first_lsn, sealed_exists=sealed_exists,
+        sealed_id=sealed_id,
+    )  # fmt: skip
     verdict = decide(found, known)
     is_growing = is_live and verdict.row is Row.TORN_TAIL and bad is not None and bad.incomplete
     if is_growing:
@@ -186,12 +190,7 @@ def _journal_id(storage: Storage, path: Path) -> bytes:
     if file is None:
         return b""
     try:
-        head = file.read(0, HEADER.size)
-        if len(head) < HEADER.size:
-            return b""
-        magic, _, length, _ = HEADER.unpack(head)
-        readable = magic == MAGIC and length <= LENGTH_MAX
-        return JournalScan(file, min(HEADER.size + length, file.size())).journal_id if readable else b""
+        return journal_id_of(file)
     finally:
         file.close()
 
@@ -204,9 +203,13 @@ def _check_sealed(
 ) -> tuple[list[FileCheck], list[Damage]]:
     checks: list[FileCheck] = []
     damages: list[Damage] = []
+    in_the_way: list[Damage] = []
     limit = current.first_lsn if current else 0  # a roll that came since has sealed what was looked at as journal.wal
     for listed in list_sealed(storage, directory):
-        if listed.first_lsn in unfinished or (limit and listed.first_lsn >= limit):
+        if listed.first_lsn in unfinished:
+            continue
+        if limit and listed.first_lsn >= limit:
+            in_the_way += _in_the_way(storage, listed)
             continue
         check, damage = _check_one(storage, directory, listed, length_max)
         if check is None:  # kept no longer: nor is what was before it
@@ -218,7 +221,20 @@ def _check_sealed(
         damages += [damage] if damage else []
     if current and current.first_lsn and checks and (damage := _broken_link(checks[-1], current)):
         damages.append(damage)
-    return checks, damages
+    return checks, damages + in_the_way
+
+
+def _in_the_way(storage: Storage, sealed: SealedFile) -> list[Damage]:
+    """The next open removes a copy of the journal, and leaves everything else."""
+    current = _open_if_there(storage, sealed.path.with_name(JOURNAL_NAME))
+    if current is None:
+        return []
+    with contextlib.closing(current):
+        if not is_in_the_way(storage, sealed) or is_copy(storage, sealed, current):
+            return []
+    expected = f"no file that begins at LSN {sealed.first_lsn}, for {JOURNAL_NAME} does not begin behind it"
+    found = "one: until it is moved away no checkpoint can be written when it is its turn"
+    return [Damage(sealed.path, 0, sealed.first_lsn, expected, found)]
 
 
 def _check_one(

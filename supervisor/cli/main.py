@@ -22,6 +22,7 @@ OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "position
 VERBS: Final = {
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
+    "report": "supervisor.cli.report_verb",
     "wal": "supervisor.cli.wal_verbs",
 }
 """Verb -> the module that has the command of that name; imported when it is asked for. An engine starts sooner."""
@@ -49,7 +50,12 @@ def main() -> None:
 @click.argument("config")
 @click.option("--inproc", is_flag=True, help="All actors as threads of one process: for debugging and tests.")
 @click.option("--resume", is_flag=True, help="Go on with a replay that was interrupted.")
-def run(config: str, inproc: bool, resume: bool) -> None:
+@click.option(
+    "--forget-state", "forget_states", metavar="NAME", multiple=True,
+    help="Drop what the strategy NAME has saved: it begins as one without saved state.",
+)
+@click.option("--progress/--no-progress", default=True, help="How far a file has been run, on stderr.")
+def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...], progress: bool) -> None:
     """Start the engine that CONFIG describes, and stay until it has stopped."""
     if resume:
         raise click.UsageError("--resume comes with replay, which this version does not have")
@@ -57,7 +63,7 @@ def run(config: str, inproc: bool, resume: bool) -> None:
     from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
 
     try:
-        exit_code = run_engine(settings, inproc=inproc)
+        exit_code = run_engine(settings, inproc=inproc, forget_states=forget_states, progress=progress)
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
     except SeawallError as error:
@@ -71,8 +77,9 @@ def check(config: str) -> None:
     """Check CONFIG whole, as `run` does before it starts anything."""
     settings = _read_config(config)
     from supervisor.engine import check_children
+    from supervisor.run_dir import check_run_dir
 
-    if mistakes := check_children(settings):
+    if mistakes := [*check_run_dir(settings), *check_children(settings)]:
         raise Failure(ExitCode.USAGE, "\n".join(mistakes))
     click.echo("ok")
 

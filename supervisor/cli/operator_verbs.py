@@ -126,7 +126,10 @@ def _ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Ex
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Exit 150 if HALTED, 151 if REDUCING, 152 if a child is not ready.")
+@click.option(
+    "--check", is_flag=True,
+    help="Exit 150 if HALTED, 151 if REDUCING, 152 if degraded: a child is not ready, or the disk is nearly full.",
+)  # fmt: skip
 @engine_options()
 def status(target: Target, as_json: bool, timeout_s: float, check: bool) -> None:
     """Halted or not, and every position."""
@@ -136,6 +139,9 @@ def status(target: Target, as_json: bool, timeout_s: float, check: bool) -> None
         print_json(reply)
     elif state is not None:
         _print_positions(reply, f"{state['engine']}: {show_state(state['trading_state'])}")
+    if state is not None:
+        for reason in warnings(state):
+            note(f"Warning: {reason}")
     if check and state is not None:
         raise SystemExit(int(check_code(reply, state)))
 
@@ -147,7 +153,13 @@ def check_code(reply: dict[str, Any], health: dict[str, Any]) -> ExitCode:
         return ExitCode.HALTED
     if state == "REDUCING":
         return ExitCode.REDUCING
-    return ExitCode.OK if all(child["state"] == "ready" for child in health["children"]) else ExitCode.DEGRADED
+    return ExitCode.DEGRADED if warnings(health) else ExitCode.OK
+
+
+def warnings(health: dict[str, Any]) -> list[str]:
+    """Why the engine is degraded: which children are not ready, and what the engine itself warns of."""
+    states = [f"{child['name']} is {child['state']}" for child in health["children"] if child["state"] != "ready"]
+    return [*states, *health.get("warnings", ())]  # an engine of an older version knows none
 
 
 @click.command()
@@ -186,6 +198,8 @@ def health(target: Target, as_json: bool, timeout_s: float) -> None:
     ]
     columns = ("name", "state", "pid", "restarts", "cpu %", "MiB", "lsn", "journal_lag", "market_position")
     _print_rows(title, children, columns)
+    for reason in warnings(reply):
+        note(f"Warning: {reason}")
 
 
 def _print_rows(title: str, rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> None:

@@ -1,7 +1,8 @@
 """An entry of the journal as JSON-like values, and the names behind its numbers.
 
 Decoded schema-free, as an outsider would, with the field names of protocol/README.md where they are known: a field of a
-newer version is `field_N`, bytes that are no array are hex. Integers stay integers (micros, products, microseconds).
+newer version is `field_N`, bytes that are no array are hex. Integers stay integers (micros, products, microseconds);
+`exact_json` is what `-o json` prints of them.
 """
 
 from __future__ import annotations
@@ -25,11 +26,34 @@ STRATEGY_STATE: Final = "strategy."
 TEACHING: Final = frozenset({EntryType.ENGINE_RUN, EntryType.CHECKPOINT, EntryType.ORDER_PLACE})
 """The types from which Names learns."""
 
+TOKEN_FIELDS: Final = frozenset({"token", "halt_token", "cleared_token", "halt_tokens"})
+"""Random integers of 63 bits."""
+
 Described = dict[str, Any]
 _TYPE_NAMES: Final = {int(kind): kind.name for kind in EntryType}
 _PRODUCER_NAMES: Final = {int(producer): producer.name.lower() for producer in Producer}
 _SAID_AS_IT_IS: Final = frozenset({int, str, bool})
 _STRUCTS: Final[dict[int, type[msgspec.Struct]]] = {int(kind): record for kind, record in RECORD_TYPES.items()}
+
+
+class Product(int):
+    """A product, told apart from other integers."""
+
+
+def exact_json(value: Any, key: str = "") -> Any:
+    """What JSON's readers keep exact: products and tokens as strings of digits.
+
+    Many read a number as a double, exact up to 2^53 only: 9,007 units of money in 1e-12, and no token. Always, and not
+    from a size on, for a key must not change its type. The other integers stay numbers; of micros 2^53 is 9 billion.
+    """
+    if key == "saved":  # a strategy's own
+        return value
+    if isinstance(value, dict):
+        return {name: exact_json(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [exact_json(item, key) for item in value]
+    is_text = isinstance(value, Product) or (key in TOKEN_FIELDS and isinstance(value, int))
+    return str(int(value)) if is_text else value
 
 
 def describe_entry(envelope: Envelope, crc: int, data: bytes) -> Described:
@@ -92,7 +116,7 @@ def _by_name(struct: type[msgspec.Struct], values: Sequence[Any]) -> Described:
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
     if kind is bytes and isinstance(value, bytes) and name not in ID_FIELDS and len(value) == PRODUCT_BYTES:
-        return bytes_to_product(value)
+        return Product(bytes_to_product(value))
     if isinstance(value, list) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _named(kind, value)
     if isinstance(value, list) and get_origin(kind) is tuple:
@@ -195,6 +219,11 @@ class Names:
         for key in ("order_id", "stop_loss_order_id", "take_profit_order_id"):
             if place.get(key):
                 self._orders[place[key]] = owner
+
+    @property
+    def all_strategies(self) -> list[str]:
+        """Strategies, then the other producers: what a filter by strategy may name."""
+        return [*map(str, self.strategies), *_PRODUCER_NAMES.values()]
 
     def symbol(self, number: int) -> str:
         return str(self.symbols[number]) if 0 <= number < len(self.symbols) else f"#{number}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
@@ -26,18 +25,19 @@ from protocol.units import MICROS
 from protocol.wal.format import Envelope
 from supervisor.cli.output import Failure
 from supervisor.cli.wal_entries import Described, Names
-from supervisor.cli.wal_filters import Filter
+from supervisor.cli.wal_filters import Filter, refuse_unknown
 from supervisor.cli.wal_journal import Place, Records, is_plain
-from supervisor.cli.wal_select import describe_records, wanted_records
+from supervisor.cli.wal_select import last_of, select_entries, wanted_records
 from supervisor.cli.wal_show import ENUM_FIELDS, MICROS_FIELDS, PRODUCT_FIELDS, enum_name
-from supervisor.cli.wal_writers import STDOUT, Column, Kind, Row, refuse_journal_file, write_rows
+from supervisor.cli.wal_target import STDOUT, checked_target
+from supervisor.cli.wal_writers import Column, Kind, Row, write_rows
 
 LEFT_OUT: Final = frozenset({"run", "producers", "states"})
 """Of a CHECKPOINT: what it holds stands in the entries before it; `wal inspect -o json` shows it."""
 TIME_FIELDS: Final = frozenset({"venue_time"})
 
 
-def export_place(place: Place, wanted: Filter, target: str, form: str, table: str) -> int:
+def export_place(place: Place, wanted: Filter, target: str, form: str, table: str, last: int | None = None) -> int:
     """How many rows of `table` stand in `target`, as `form`. Raises: Failure."""
     if target == STDOUT and form == "parquet":
         raise Failure(ExitCode.USAGE, "Parquet goes to a file, not to stdout")
@@ -45,15 +45,13 @@ def export_place(place: Place, wanted: Filter, target: str, form: str, table: st
         raise Failure(ExitCode.USAGE, f"{place.file} is a plain log, of opaque data: there are no columns")
     if wanted.types and table != "entries":
         raise Failure(ExitCode.USAGE, f"--type chooses entries; --table {table} has none")
-    refuse_journal_file(Path(target))
-    records = wanted_records(place, wanted, None)
-    if table == "fills":
-        return write_rows(target, form, FILL_COLUMNS, fill_rows(records, wanted))
-    if table == "orders":
-        return write_rows(target, form, ORDER_COLUMNS, order_rows(records, wanted))
-    names = Names()
-    entries = describe_records(records, wanted, names)
-    return write_rows(target, form, ENTRY_COLUMNS, (entry_row(entry, names) for entry in entries))
+    target = checked_target(target)
+    if table == "entries":
+        entries = select_entries(place, wanted, last)
+        return write_rows(target, form, ENTRY_COLUMNS, (entry_row(entry, names) for entry, names in entries))
+    columns, rows_of = {"fills": (FILL_COLUMNS, fill_rows), "orders": (ORDER_COLUMNS, order_rows)}[table]
+    rows = rows_of(wanted_records(place, wanted, None), wanted)
+    return write_rows(target, form, columns, last_of(rows, last))
 
 
 def _columns_of_records() -> Iterator[Column]:
@@ -154,6 +152,7 @@ def fill_rows(records: Records, wanted: Filter) -> Iterator[Row]:
         for change in changes:
             if isinstance(change, FillBooked) and _takes(wanted, fold, envelope, change.order):
                 yield _fill_row(fold, envelope, change)
+    _refuse_unknown(wanted, fold)
 
 
 def _fill_row(fold: Fold, envelope: Envelope, fill: FillBooked) -> Fill:
@@ -181,6 +180,11 @@ def order_rows(records: Records, wanted: Filter) -> Iterator[Row]:
             yield _order_row(fold, order, begun and begun.time_us, None)
     if failure:
         raise failure
+    _refuse_unknown(wanted, fold)
+
+
+def _refuse_unknown(wanted: Filter, fold: Fold) -> None:
+    refuse_unknown(wanted, fold.symbols, fold.run.strategies if fold.run else ())
 
 
 def _row_if_ended(

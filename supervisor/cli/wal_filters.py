@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import click
 
+from protocol.errors import ExitCode
 from protocol.records import EntryType
 from protocol.wal.format import Envelope
+from supervisor.cli.output import Failure
 from supervisor.cli.wal_entries import Described, Names
 
 LSN_MAX: Final = 2**64 - 1
@@ -76,6 +78,14 @@ class Filter:
         return self.strategy in (None, names.strategy_of(record), names.producer(entry["producer"]))
 
 
+def refuse_unknown(wanted: Filter, symbols: Iterable[Any], strategies: Iterable[Any]) -> None:
+    """Raises: Failure if a name that is wanted stands in none of the journal's tables, so that nothing could match."""
+    for kind, name, known in (("symbol", wanted.symbol, symbols), ("strategy", wanted.strategy, strategies)):
+        names = [str(one) for one in known]
+        if name is not None and names and name not in names and not name.startswith("#"):
+            raise Failure(ExitCode.USAGE, f"--{kind} {name}: this journal knows {', '.join(names)}")
+
+
 class LsnRange(click.ParamType):
     """`12`, `12..40`, `12..`, `..40`."""
 
@@ -89,7 +99,10 @@ class LsnRange(click.ParamType):
             self.fail(f"{value!r} is no LSN and no range: A, A..B, A.. or ..B", param, ctx)
         if match[1]:
             return int(match[1]), int(match[1])
-        return int(match[2] or 1), int(match[3] or LSN_MAX)
+        first, last = int(match[2] or 1), int(match[3] or LSN_MAX)
+        if last < first:
+            self.fail(f"{value!r} is empty: A..B with A up to B", param, ctx)
+        return first, last
 
 
 class Moment(click.ParamType):

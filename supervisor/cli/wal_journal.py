@@ -6,6 +6,7 @@ exit code of what it is: torn or corrupt by the recovery table, as the next star
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,21 +14,21 @@ from pathlib import Path
 from typing import Final
 
 from protocol.client import engine_pid
-from protocol.errors import ExitCode, WalCorruptError, WalTornTailError
-from protocol.records import EntryType
-from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, iterate_entries
-from protocol.wal.history import first_lsn_since, read_history
-from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog
+from protocol.errors import ExitCode, WalCorruptError, WalError, WalTornTailError
+from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry, Entry, Envelope, is_journal_head, iterate_entries
+from protocol.wal.history import first_lsn_of, first_lsn_since, read_history
+from protocol.wal.log import LENGTH_FIELD_MAX, WriteAheadLog, is_foreign
 from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.scan import JournalScan, iterate_records
-from protocol.wal.sealed import Content, SealedFile, list_sealed, open_sealed
+from protocol.wal.sealed import Content, SealedFile, is_sealed_name, list_sealed, open_sealed
 from protocol.wal.storage import File, MemoryStorage, RealStorage
 from protocol.wal.verify import Examination, check_file, check_journal
 from supervisor.cli.output import Failure, note
 
 STORAGE: Final = RealStorage()
-SEALED_PREFIX: Final = "journal-"
+JUDGED_BYTES: Final = 4 * LENGTH_MAX
+"""Of a file that does not begin like a log: a whole entry among them shows that it was one."""
 Records = Iterator[tuple[Envelope, int, bytes]]
 
 
@@ -55,7 +56,11 @@ class Place:
 
 def find_place(path: Path, *, may_be_missing: bool = False) -> Place:
     """What PATH names. With may_be_missing a run_dir whose journal has gone is one too. Raises: Failure."""
+    if not path.exists():
+        raise Failure(ExitCode.USAGE, f"{path} does not exist")
     if path.is_file():
+        if not is_named_as_journal(path) and _is_no_log(path):
+            raise Failure(ExitCode.USAGE, f"{path} is no log")
         return Place(path.parent, path, _run_dir_of(path.parent))
     for directory in (path / "wal", path):
         if (directory / JOURNAL_NAME).is_file() or list_sealed(STORAGE, directory):
@@ -70,24 +75,33 @@ def _run_dir_of(directory: Path) -> Path | None:
     return absolute.parent if absolute.name == "wal" else None
 
 
+def is_named_as_journal(file: Path) -> bool:
+    """journal.wal, what was kept of it, a sealed file: whatever is in it, it is judged as that."""
+    return file.name.startswith(JOURNAL_NAME + ".") or file.name == JOURNAL_NAME or is_sealed_name(file.name)
+
+
 def is_plain(file: Path) -> bool:
     """Whether the file is no journal: a plain log's data are anybody's. By its name, else by how its data begin."""
-    if file.name == JOURNAL_NAME or file.name.startswith((SEALED_PREFIX, JOURNAL_NAME + ".")):
+    if is_named_as_journal(file):
         return False
     opened = STORAGE.open(file, read_only=True)
     head = opened.read(0, JOURNAL_HEAD.size)
     opened.close()
-    if len(head) < JOURNAL_HEAD.size:
-        return True
-    _, _, _, _, kind, lsn, durable_lsn, previous, _, _, _ = JOURNAL_HEAD.unpack(head)
-    begins = (kind, lsn, durable_lsn, previous) == (EntryType.ENGINE_RUN, 1, 0, 0)
-    goes_on = kind == EntryType.CHECKPOINT and lsn > 1 and durable_lsn == lsn - 1
-    return not begins and not goes_on
+    return not is_journal_head(head)
+
+
+def _is_no_log(file: Path) -> bool:
+    """By its beginning, and if that is no log's by what the first JUDGED_BYTES hold."""
+    opened = STORAGE.open(file, read_only=True)
+    head = opened.read(0, JOURNAL_HEAD.size)
+    content = opened.read(0, JUDGED_BYTES) if is_foreign(head) else b""
+    opened.close()
+    return is_foreign(content)
 
 
 def open_journal_file(path: Path) -> tuple[File | Content, bool]:
     """(the file, unpacked if it is packed, whether it is sealed)."""
-    is_sealed = path.name.startswith(SEALED_PREFIX)
+    is_sealed = is_sealed_name(path.name)
     return open_sealed(STORAGE, SealedFile(0, path)), is_sealed
 
 
@@ -138,18 +152,36 @@ def _ending(place: Place, read: Callable[[], Records]) -> Records:
     except (WalTornTailError, WalCorruptError) as error:
         result = examine(place)
         if result.kind is not Kind.CLEAN:
-            raise fail_at(error, result.kind) from error
+            raise fail_at(error, result.kind, _lsn_behind(place, lsn, error)) from error
         if isinstance(error, WalCorruptError):
             reason = f"it changed while it was read, and is whole now; read it again ({error})"
             raise Failure(ExitCode.FAILURE, reason) from error
         note(f"Read up to LSN {lsn}; the running engine is writing the next entry.")
 
 
-def fail_at(error: WalTornTailError | WalCorruptError, kind: Kind) -> Failure:
+def _lsn_behind(place: Place, lsn: int, error: WalError) -> int:
+    """The first LSN of the file behind the place where reading ended, after the entry `lsn`; 0 if there is none."""
+    if place.file is not None or not isinstance(error, WalCorruptError):
+        return 0
+    sealed = list_sealed(STORAGE, place.directory)
+    begins = [file.first_lsn for file in sealed]
+    bad_lsn = max([lsn + 1, *(file.first_lsn for file in sealed if str(file.path) == error.file)])
+    with contextlib.suppress(WalError, OSError):
+        current = STORAGE.open(place.directory / JOURNAL_NAME, read_only=True)
+        begins.append(first_lsn_of(current))
+        current.close()
+    return next((first for first in sorted(begins) if first > bad_lsn), 0)
+
+
+def fail_at(error: WalTornTailError | WalCorruptError, kind: Kind, lsn_behind: int = 0) -> Failure:
+    """lsn_behind: where what lies behind the place can be read from; 0: nowhere."""
     facts = {key: getattr(error, key) for key in ("file", "offset", "lsn", "expected", "found") if hasattr(error, key)}
     if kind is Kind.TORN:
         return Failure(ExitCode.TORN, f"torn tail: {error}", **facts)
-    return Failure(ExitCode.CORRUPT, f"corrupt: {error}", **facts)
+    behind = f" What lies behind it is read with `--lsn {lsn_behind}..`." if lsn_behind else ""
+    if lsn_behind:
+        facts["lsn_behind"] = lsn_behind
+    return Failure(ExitCode.CORRUPT, f"corrupt: {error}{behind}", **facts)
 
 
 def examine(place: Place, *, with_sealed: bool = True) -> Examination:

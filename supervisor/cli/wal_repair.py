@@ -23,7 +23,7 @@ from protocol.wal.recovery import Kind
 from protocol.wal.repair import Action, Plan, carry_out, lost_entries, plan_repair
 from protocol.wal.verify import Examination
 from supervisor.cli.output import Failure, note, print_json
-from supervisor.cli.wal_entries import Described, Names, describe_entry
+from supervisor.cli.wal_entries import Described, Names, describe_entry, exact_json
 from supervisor.cli.wal_journal import STORAGE, Place, examine, is_plain, read_records
 from supervisor.cli.wal_show import show_entry
 from supervisor.cli.wal_verify import print_files, print_lines
@@ -31,6 +31,8 @@ from supervisor.lock import RunDirLock
 
 SHOWN_MAX: Final = 200
 """Lost entries in the table; `-o json` has them all."""
+FILES_SHOWN: Final = 3
+"""The newest; `seawall wal verify` shows all."""
 
 
 def repair_place(place: Place, *, confirmed: bool, as_json: bool) -> None:
@@ -163,26 +165,41 @@ def _loss(plan: Plan, lost: list[tuple[Described, str]]) -> list[str]:
     if lost:
         lines.append("still readable: " + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
     if unreadable or counts[EntryType.ORDER_PLACE.name]:
-        lines.append("order ids of orders among them will be used again; compare with the venue before trading on")
+        placed = [entry["record"] for entry, _ in lost if entry["type"] == EntryType.ORDER_PLACE.name]
+        ids = sorted(record["order_id"] for record in placed if isinstance(record, dict))
+        among = f" (of those that can be read: {_ranges(ids)})" if ids else ""
+        lines.append(f"ids of orders among them{among} will be used again; compare with the venue before trading on")
     return lines
 
 
+def _ranges(numbers: list[int]) -> str:
+    """`3, 5..7` for 3, 5, 6, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number <= runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(f"{first}..{last}" if last > first else str(first) for first, last in runs)
+
+
 def _print_plan(result: Examination, plan: Plan, lost: list[tuple[Described, str]]) -> None:
+    """The summary of what is lost last, where the question follows; the list of it may be long."""
     verdict = result.verdict
-    print_files(result.files)
+    print_files(result.files, newest=FILES_SHOWN)
     where = f"{result.path} at byte {verdict.offset} (LSN {verdict.lsn})"
     lines = [
-        ("verdict", f"{verdict.kind.value} ({verdict.row})"),
+        ("verdict", verdict.kind.value),
         ("found", f"{where}: expected {verdict.expected}, found {verdict.found}"),
         *(("damage", f"{damage}; repair does not touch it") for damage in result.damages),
         *(("repair", step) for step in _steps(plan)),
-        *(("lost", line) for line in _loss(plan, lost)),
     ]
     print_lines(lines)
     for _, line in lost[:SHOWN_MAX]:
         click.echo(line)
     if len(lost) > SHOWN_MAX:
         note(f"… and {len(lost) - SHOWN_MAX} more: -o json has all")
+    print_lines([("lost", line) for line in _loss(plan, lost)])
 
 
 def _report(result: Examination, plan: Plan, lost: list[tuple[Described, str]], *, done: bool) -> dict[str, Any]:
@@ -203,7 +220,7 @@ def _report(result: Examination, plan: Plan, lost: list[tuple[Described, str]], 
             "first_lsn": first,
             "last_lsn": last if last >= first else None,
             "acknowledged_lsn": plan.known_lsn,
-            "readable": [entry for entry, _ in lost],
+            "readable": [exact_json(entry) for entry, _ in lost],
         },
     }
 

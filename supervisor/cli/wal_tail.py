@@ -20,15 +20,15 @@ from typing import Final
 from protocol.errors import ExitCode, WalCorruptError, WireError
 from protocol.records import Checkpoint, EngineRun, EntryType, decode_record
 from protocol.wal.format import JOURNAL_HEAD, BadEntry, Envelope
-from protocol.wal.history import first_lsn_of, first_lsn_since, open_next
+from protocol.wal.history import first_lsn_since, open_next
 from protocol.wal.names import JOURNAL_NAME
-from protocol.wal.scan import JournalScan, iterate_runs
+from protocol.wal.scan import JournalScan, first_lsn_of, iterate_runs
 from protocol.wal.sealed import Content
 from protocol.wal.storage import File, RealStorage
 from supervisor.cli.output import Failure, note
 from supervisor.cli.wal_entries import Described, Names
-from supervisor.cli.wal_filters import Filter
-from supervisor.cli.wal_journal import Place
+from supervisor.cli.wal_filters import Filter, refuse_unknown
+from supervisor.cli.wal_journal import Place, find_place
 from supervisor.cli.wal_select import describe_records, first_lsn_needed
 
 LOOK_EVERY_S: Final = 0.1
@@ -184,6 +184,22 @@ def wait_for_more() -> bool:
     return not poller.poll(LOOK_EVERY_S * 1000)
 
 
+def await_place(path: Path) -> Place | None:
+    """The journal, when there is one; None if nobody reads stdout any more. Raises: Failure for a file that is none."""
+    is_told = False
+    while True:
+        try:
+            return find_place(path)
+        except Failure as failure:
+            if path.exists() and not path.is_dir():
+                raise
+            if not is_told:
+                is_told = True
+                note(f"{failure.message}. Waiting.")
+        if not wait_for_more():
+            return None
+
+
 def follow_entries(place: Place, wanted: Filter, last: int) -> Iterator[tuple[Described, Names]]:
     """The last of those wanted, then each when it comes; ends when nobody reads stdout any more.
 
@@ -198,5 +214,9 @@ def follow_entries(place: Place, wanted: Filter, last: int) -> Iterator[tuple[De
     with contextlib.closing(Follower(place.directory, begin)) as follower:
         kept = deque(describe_records(follower.read(), wanted, names), maxlen=last)
         yield from ((entry, names) for entry in kept)
+        try:
+            refuse_unknown(wanted, names.symbols, names.all_strategies)
+        except Failure as failure:  # a later run may know it
+            note(f"{failure.message}. Waiting.")
         while wait_for_more():
             yield from ((entry, names) for entry in describe_records(follower.read(), wanted, names))

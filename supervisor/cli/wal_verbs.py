@@ -18,15 +18,16 @@ import click
 
 from protocol.errors import ExitCode, SeawallError, WalCorruptError
 from supervisor.cli.output import Failure, note, print_json, quiet_logs
-from supervisor.cli.wal_entries import Described, Names
+from supervisor.cli.wal_entries import Described, Names, exact_json
 from supervisor.cli.wal_filters import Filter, filter_options
 from supervisor.cli.wal_journal import find_place
 from supervisor.cli.wal_select import select_entries
 from supervisor.cli.wal_show import show_entry
-from supervisor.cli.wal_tail import follow_entries
+from supervisor.cli.wal_tail import await_place, follow_entries
 
 Verb = Callable[..., None]
-_PATH = click.argument("path", metavar="PATH", type=click.Path(exists=True, path_type=Path))
+_LAST = click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
+_PATH = click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -65,30 +66,34 @@ def wal_verb(verb: Verb) -> Verb:
 @wal.command()
 @wal_verb
 @filter_options
-@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
+@_LAST
 def inspect(path: Path, as_json: bool, wanted: Filter, last: int | None) -> None:
-    """Every entry, in order, over all files. Exit code 160 at a torn tail, 161 at a corrupt place."""
+    """Every entry, in order, over all files. Exit code 160 at a torn tail, 161 at a corrupt place.
+
+    The table is in units. JSON is as the journal has it: prices and quantities are integers in 1e-6, times in
+    microseconds; money and costs, in 1e-12, and halt tokens are strings of digits, for they outgrow 2^53.
+    """
     print_entries(select_entries(find_place(path), wanted, last), as_json)
 
 
 def print_entries(entries: Iterable[tuple[Described, Names]], as_json: bool) -> None:
     for entry, names in entries:
-        print_json(entry) if as_json else click.echo(show_entry(entry, names))
+        print_json(exact_json(entry)) if as_json else click.echo(show_entry(entry, names))
 
 
 @wal.command()
 @wal_verb
 @filter_options
 @click.option("-n", "--last", type=click.IntRange(0), default=10, show_default=True, metavar="N")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C, over rolls and restarts.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C; waits for a first start.")
 def tail(path: Path, as_json: bool, wanted: Filter, last: int, follow: bool) -> None:
-    """The last entries, and with -f those that come."""
-    place = find_place(path)
+    """The last entries, and with -f those that come. JSON has the units of `inspect`."""
     if not follow:
-        print_entries(select_entries(place, wanted, last), as_json)
+        print_entries(select_entries(find_place(path), wanted, last), as_json)
         return
     with contextlib.suppress(KeyboardInterrupt):
-        print_entries(follow_entries(place, wanted, last), as_json)
+        if (place := await_place(path)) is not None:
+            print_entries(follow_entries(place, wanted, last), as_json)
 
 
 @wal.command()
@@ -105,13 +110,16 @@ def verify(path: Path, as_json: bool, fold: bool) -> None:
 @wal.command()
 @wal_verb
 @filter_options
+@_LAST
 @click.argument("target", metavar="OUT")
 @click.option("--format", "form", type=click.Choice(["csv", "parquet"]), help="Default: by the name of OUT, else CSV.")
 @click.option(
     "--table", type=click.Choice(["entries", "fills", "orders"]), default="entries", show_default=True,
     help="Every entry, the trade list, or the orders and what became of them.",
 )  # fmt: skip
-def export(path: Path, as_json: bool, wanted: Filter, target: str, form: str | None, table: str) -> None:
+def export(
+    path: Path, as_json: bool, wanted: Filter, last: int | None, target: str, form: str | None, table: str
+) -> None:  # fmt: skip
     """The journal as a table, to OUT (`-`: CSV on stdout). Parquet needs the extra `parquet`.
 
     Numbers are exact: decimal strings in CSV, decimal128 in Parquet. A torn tail or damage ends the table, with the
@@ -120,7 +128,7 @@ def export(path: Path, as_json: bool, wanted: Filter, target: str, form: str | N
     from supervisor.cli.wal_export import export_place
 
     form = form or ("parquet" if target.endswith(".parquet") else "csv")
-    count = export_place(find_place(path), wanted, target, form, table)
+    count = export_place(find_place(path), wanted, target, form, table, last)
     if as_json and target != "-":
         print_json({"path": target, "format": form, "table": table, "rows": count})
     else:

@@ -10,6 +10,7 @@ import click
 from actors.fold import Fold
 from protocol.errors import ExitCode, FoldError, WireError
 from protocol.records import decode_record
+from protocol.wal.names import JOURNAL_NAME
 from protocol.wal.recovery import Kind
 from protocol.wal.sealed import PACKED_SUFFIX
 from protocol.wal.verify import Damage, Examination, FileCheck
@@ -70,7 +71,7 @@ def verify_place(place: Place, *, fold: bool, as_json: bool) -> ExitCode:
     folded = fold_place(place) if fold else None
     kind = Kind.CORRUPT if folded and folded.is_damage else result.kind
     report = _report(result, place, kind, folded)
-    print_json(report) if as_json else _print_report(report, result, folded)
+    print_json(report) if as_json else _print_report(report, result, folded, is_whole=_is_whole(place))
     return EXIT_CODES[kind]
 
 
@@ -120,13 +121,13 @@ def _fold_report(folded: Folded) -> dict[str, Any]:
     return {
         "lsn": fold.lsn,
         "error": folded.error or None,
-        "balance": fold.account.balance,
+        "balance": str(fold.account.balance),
         "trading_state": fold.trading.mode.name,
         "open_orders": len(fold.tracker.open_orders),
         "owed": len(fold.owed),
         "positions": [
             {"symbol": view.symbol, "net_quantity": view.quantity, "average_price": view.average_price_micros,
-             "realized": view.realized}
+             "realized": str(view.realized)}
             for view in positions
         ],
     }  # fmt: skip
@@ -145,10 +146,10 @@ def _next_step(result: Examination, folded: Folded | None) -> str:
 # The table.
 
 
-def _print_report(report: dict[str, Any], result: Examination, folded: Folded | None) -> None:
+def _print_report(report: dict[str, Any], result: Examination, folded: Folded | None, *, is_whole: bool) -> None:
     print_files(result.files)
     verdict = result.verdict
-    lines = [("verdict", f"{verdict.kind.value} ({verdict.row})" + _beyond_the_table(result, folded))]
+    lines = [("verdict", verdict.kind.value + _beyond_the_table(result, folded))]
     if bad := report["bad"]:
         place = f"{result.path.name} at byte {bad['offset']} (LSN {bad['lsn']})"
         lines.append(("found", f"{place}: expected {bad['expected']}, found {bad['found']}"))
@@ -164,7 +165,7 @@ def _print_report(report: dict[str, Any], result: Examination, folded: Folded | 
     lines.append(("next", report["next"]))
     print_lines(lines)
     if folded:
-        _print_fold(folded)
+        _print_fold(folded, is_whole=is_whole)
 
 
 def _beyond_the_table(result: Examination, folded: Folded | None) -> str:
@@ -173,12 +174,19 @@ def _beyond_the_table(result: Examination, folded: Folded | None) -> str:
     return what + ("; its records are corrupt" if folded and folded.is_damage else "")
 
 
-def print_files(files: tuple[FileCheck, ...]) -> None:
-    rows = [
-        (file.path.name, file.entries, f"{file.first_lsn}..{file.last_lsn}" if file.entries else "-", file.bytes)
-        for file in files
-    ]
+def print_files(files: tuple[FileCheck, ...], *, newest: int | None = None) -> None:
+    """All, or the `newest` of them and the others in one row."""
+    older = files[:-newest] if newest else ()
+    rows = [(f"{len(older)} older", *_sums(older))] if older else []
+    rows += [(file.path.name, *_sums((file,))) for file in files[len(older) :]]
     print_table("", ("file", "entries", "LSN", "bytes"), rows)
+
+
+def _sums(files: tuple[FileCheck, ...]) -> tuple[int, str, int]:
+    """(entries, LSNs, bytes)."""
+    begun = [file for file in files if file.entries]
+    lsns = f"{begun[0].first_lsn}..{begun[-1].last_lsn}" if begun else "-"
+    return sum(file.entries for file in files), lsns, sum(file.bytes for file in files)
 
 
 def print_lines(lines: list[tuple[str, str]]) -> None:
@@ -186,7 +194,12 @@ def print_lines(lines: list[tuple[str, str]]) -> None:
         click.echo(f"{key:<10} {text}")
 
 
-def _print_fold(folded: Folded) -> None:
+def _is_whole(place: Place) -> bool:
+    """What was looked at ends where the journal does."""
+    return place.file is None or place.file.name == JOURNAL_NAME
+
+
+def _print_fold(folded: Folded, *, is_whole: bool) -> None:
     fold = folded.fold
     if fold.run:
         rows = [
@@ -199,7 +212,8 @@ def _print_fold(folded: Folded) -> None:
             ("balance", f"{fold.account.balance / 1e12:.6f} {fold.run.currency}"),
         ]
         if fold.owed:
-            lines.append(("owed", f"{len(fold.owed)} derived records, which the next start appends"))
+            where = "which the next start appends" if is_whole else "which stand in what follows this file"
+            lines.append(("owed", f"{len(fold.owed)} derived records, {where}"))
         print_lines(lines)
     if folded.error:
         note(folded.error)

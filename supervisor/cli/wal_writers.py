@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,17 +17,16 @@ from decimal import Decimal
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Protocol
+from typing import IO, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from protocol.errors import ExitCode
-from protocol.wal.format import MAGIC_BYTES
 from supervisor.cli.output import Failure
 from supervisor.cli.wal_show import show_time
+from supervisor.cli.wal_target import STDOUT
 
 ROWS_AT_A_TIME: Final = 20_000
 """One row group of Parquet: some megabytes."""
 PART_SUFFIX: Final = ".part"
-STDOUT: Final = "-"
 MICROS_DIGITS, PRODUCT_DIGITS, DECIMAL_DIGITS = 6, 12, 38
 MICROS_PRECISION: Final = 19
 """Digits of 64 bits."""
@@ -64,21 +64,31 @@ def write_rows(target: str, form: str, columns: Sequence[Column], rows: Iterable
     else leaves no file. Raises: Failure also if the extra is missing or a number does not fit.
     """
     if target == STDOUT:
-        return _write_all(CsvWriter(sys.stdout, columns), rows, columns)[0]
-    part = Path(target + PART_SUFFIX)
-    try:
-        with _opened(part, form, columns) as writer:
-            count, failure = _write_all(writer, rows, columns)
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if failure:
-        raise failure
-    return count
+        count, failure = _write_all(CsvWriter(sys.stdout, columns), rows)
+        return _counted(count, failure)
+    # The process in its name, and made new: it is nobody else's file, and never one that is there already.
+    part = Path(f"{target}.{os.getpid()}{PART_SUFFIX}")
+    with _made(part, target) as file:
+        try:
+            with _opened(file, form, columns) as writer:
+                count, failure = _write_all(writer, rows)
+            file.close()
+            os.replace(part, target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    return _counted(count, failure)
 
 
-def _write_all(writer: Writer, rows: Iterable[Row], columns: Sequence[Column]) -> tuple[int, Failure | None]:
+def _counted(count: int, failure: Failure | None) -> int:
+    """Raises: the failure, if there was one, with the rows that were written before it."""
+    if failure is None:
+        return count
+    message = f"{failure.message} ({count} rows before it are written.)"
+    raise Failure(ExitCode(failure.exit_code), message, **failure.facts, rows=count) from failure
+
+
+def _write_all(writer: Writer, rows: Iterable[Row]) -> tuple[int, Failure | None]:
     iterator, count = _until_failure(rows, failures := []), 0
     while batch := list(islice(iterator, ROWS_AT_A_TIME)):
         writer.write(batch)
@@ -94,23 +104,29 @@ def _until_failure(rows: Iterable[Row], failures: list[Failure]) -> Iterator[Row
 
 
 @contextlib.contextmanager
-def _opened(part: Path, form: str, columns: Sequence[Column]) -> Iterator[Writer]:
+def _made(part: Path, target: str) -> Iterator[BinaryIO]:
+    """Raises: Failure that names the target, and not the part, if the part cannot be made or written."""
+    try:
+        with open(part, "xb") as file:
+            yield file
+    except OSError as error:
+        if error.filename not in (None, str(part)):  # another's, such as a file of the journal
+            raise
+        raise Failure(ExitCode.FAILURE, f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO, form: str, columns: Sequence[Column]) -> Iterator[Writer]:
     if form == "parquet":
-        writer: Writer = ParquetWriter(part, columns)
+        writer: Writer = ParquetWriter(file, columns)
         try:
             yield writer
         finally:
             writer.close()
         return
-    with open(part, "w", encoding="utf-8", newline="") as file:
-        yield CsvWriter(file, columns)
-
-
-def refuse_journal_file(target: Path) -> None:
-    """Raises: Failure if an export to `target` would overwrite a file of a journal."""
-    with contextlib.suppress(OSError), open(target, "rb") as file:
-        if file.read(len(MAGIC_BYTES)) == MAGIC_BYTES:
-            raise Failure(ExitCode.USAGE, f"{target} is a log's file: name another file for the export")
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    yield CsvWriter(text, columns)
+    text.detach()
 
 
 class CsvWriter:
@@ -145,7 +161,7 @@ def exact(value: int, digits: int) -> str:
 
 
 class ParquetWriter:
-    def __init__(self, path: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[Column]) -> None:
         self._arrow, parquet = _pyarrow()
         self._columns = columns
         arrow = self._arrow
@@ -158,7 +174,7 @@ class ParquetWriter:
             Kind.PRODUCT: arrow.decimal128(DECIMAL_DIGITS, PRODUCT_DIGITS),
         }
         self._schema = arrow.schema([(column.name, types[column.kind]) for column in columns])
-        self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
 
     def write(self, rows: list[Row]) -> None:
         try:

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -113,10 +114,11 @@ def parser(module_doc: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def bench_directory(parent: Path) -> Iterator[Path]:
-    """An empty directory on a real disk, gone afterwards. Exits with a word if it is no disk."""
+    """An empty directory on a real disk, gone afterwards, after SIGTERM too. Exits with a word if it is no disk."""
     kind = file_system(parent)
     if kind in NOT_A_DISK:
         sys.exit(f"{parent} is on {kind}: name a directory on a disk with --dir")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: every `with` is left in order
     with tempfile.TemporaryDirectory(prefix="seawall-bench-", dir=parent) as directory:
         yield Path(directory)
 

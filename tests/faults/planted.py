@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parents[1])]  # as pytest does for its tests
 
 from actors.wal import Wal  # noqa: E402
-from protocol.wal import format, replace, scan, sealed  # noqa: E402
+from protocol.wal import beside, format, replace, scan, sealed  # noqa: E402
 from protocol.wal.journal import Journal  # noqa: E402
 from protocol.wal.log import WriteAheadLog  # noqa: E402
 
@@ -64,7 +64,7 @@ FAULTS: Final = {
     # Recovery.
     "R1 not rewritten": Planted(Journal._rewrite_undurable, "range(start, self._end, COPY_BYTES)", "()"),
     "R1 not synced": Planted(Journal._rewrite_undurable, "    file.sync()\n", ""),
-    "R5 second name kept": Planted(Journal._remove_leftovers, " or self._storage.is_same_file(path, self.path)", ""),
+    "R5 second name kept": Planted(beside.remove_leftovers, " or storage.is_same_file(other, path)", ""),
     "tail not kept": Planted(Journal._cut_tail, "self._storage.sync_directory(self.path.parent)", "pass"),
     "tail cut before it is kept": Planted(Journal._cut_tail, "copy_path = ", "file.truncate(scan.end); copy_path = "),
     "failed file written again": Planted(Journal._recover, "if fresh_file:", "if False:"),

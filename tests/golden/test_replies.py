@@ -43,12 +43,13 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         commands.HealthReply(
             engine="demo", version="0.1.0", mode="paper", boot_id="00ff", time_us=3,
             trading_state=commands.TradingStateRow(state="ACTIVE", by="", reason="", since_us=0),
-            lsn=9, market_position=5, children=[_CHILD],
+            lsn=9, market_position=5, children=[_CHILD], disk_low=True, warnings=["make room"],
         ),
         b'{"status":"ok","engine":"demo","version":"0.1.0","mode":"paper","boot_id":"00ff","time_us":3,'
         b'"trading_state":{"state":"ACTIVE","by":"","reason":"","since_us":0},"lsn":9,"market_position":5,'
         b'"children":[{"name":"risk","state":"ready","pid":7,"incarnation":2,"restarts":1,"cpu_percent":1.5,'
-        b'"memory_bytes":1024,"lsn":9,"journal_lag":0,"market_position":5,"counters":{"signals":3}}]}',
+        b'"memory_bytes":1024,"lsn":9,"journal_lag":0,"market_position":5,"counters":{"signals":3}}],"disk_low":true,'
+        b'"warnings":["make room"]}',
     ),
     (
         "ORDERS",

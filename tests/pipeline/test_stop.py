@@ -164,6 +164,37 @@ def test_sigint_to_the_whole_group_is_one_ordered_stop(tmp_path: Path) -> None:
         assert engine.journal[-1].fields["by"] == "operator"
 
 
+HELD = """
+import os, sys, time
+if "actors" in sys.orig_argv:
+    open(f"begun-{os.getpid()}", "w").close()
+    while not os.path.exists("signalled"):
+        time.sleep(0.01)
+"""
+
+
+def test_sigint_to_the_group_before_the_childrens_own_code_runs_is_one_ordered_stop_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python imports sitecustomize before anything of theirs: here they are held when the signal comes."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    engine = EngineUnderTest(tmp_path, files={"sitecustomize.py": HELD})
+    children = 5 + len(engine.tree["strategies"])
+    try:
+        engine.start()
+        wait_for(lambda: len(list(tmp_path.glob("begun-*"))) == children, "all children")
+        os.killpg(engine.process.pid, signal.SIGINT)
+        (tmp_path / "signalled").touch()
+        assert engine.wait() == 0
+        (line,) = engine.log_events("start_given_up")
+        assert line["by"] == "operator"
+        assert "Traceback" not in engine.log_text()
+        assert "KeyboardInterrupt" not in engine.log_text()
+        assert_lock_is_free(engine.run_dir)
+    finally:
+        engine.close()
+
+
 def test_seawall_stop_stops_and_then_says_that_nothing_runs(tmp_path: Path) -> None:
     with EngineUnderTest(tmp_path) as engine:
         assert engine.cli("stop", "seawall.toml").returncode == 0

@@ -70,6 +70,7 @@ class House:
         self.actors: dict[str, Any] = {}
         self.lives: dict[str, int] = {}
         self.said: list[tuple[str, Message]] = []
+        self.forget_states: tuple[str, ...] = ()
         self.run: EngineRun = make_run(config, bytes(16), RunEvent.START, "operator")
 
     def __enter__(self) -> House:
@@ -87,7 +88,10 @@ class House:
     def spawn(self, name: str) -> Actor:
         """A new life, loaded and not yet told to go."""
         life = self.lives[name] = self.lives.get(name, 0) + 1
-        spec = make_spec(self.config, name, life, bytes(16), self.ipc, -1, inproc=False, is_restart=life > 1)
+        forget, boot_id = self.forget_states, self.run.boot_id
+        spec = make_spec(
+            self.config, name, life, boot_id, self.ipc, -1, inproc=False, is_restart=life > 1, forget_states=forget
+        )
         actor = actor_class(name)(Place(spec, self.context, False))
         actor.load()
         self.actors[name] = actor

@@ -12,11 +12,12 @@ import structlog
 from streams import DEADLINE_S, TRANSPORTS, Clock, Peer, WalUnderTest, Wire, note, notes_payload, open_wire, until
 from structlog.testing import capture_logs
 
-from actors.checkpoints import BARRIER_MAX_S, LATE_RECORDS_MAX, RETRY_S, STATE_BYTES_MAX, Checkpoints
+from actors.checkpoints import BARRIER_MAX_S, LATE_RECORDS_MAX, RETRY_S, Checkpoints
 from actors.stream import Consumer
 from protocol.codec import encode_append
 from protocol.messages import Barrier, Data, Reset, State, Welcome
 from protocol.records import Checkpoint, EntryType, Producer, decode_record, encode_record
+from protocol.state import STATE_BYTES_MAX
 from protocol.wal.format import iterate_payload
 from protocol.wal.history import read_history
 

@@ -35,7 +35,7 @@ ORDER = {
 }  # fmt: skip
 
 
-def _health(state: str = "ACTIVE", child: str = "ready") -> dict[str, Any]:
+def _health(state: str = "ACTIVE", child: str = "ready", *warnings: str) -> dict[str, Any]:
     return {
         "status": "ok", "engine": "demo", "version": "0.1.0", "mode": "paper", "boot_id": "00", "time_us": 1,
         "trading_state": {"state": state, "by": "operator", "reason": "lunch", "since_us": 1}, "lsn": 9,
@@ -44,6 +44,7 @@ def _health(state: str = "ACTIVE", child: str = "ready") -> dict[str, Any]:
             {"name": "risk", "state": child, "pid": 7, "incarnation": 1, "restarts": 0, "cpu_percent": 1.25,
              "memory_bytes": 3 * 2**20, "lsn": 9, "journal_lag": 0, "market_position": 5, "counters": {}},
         ],
+        "disk_low": bool(warnings), "warnings": list(warnings),
     }  # fmt: skip
 
 
@@ -183,6 +184,31 @@ def test_status_check_says_the_worst_by_its_exit_code(
             assert result.exit_code == code
             assert "AAPL[x]" in result.stdout
         assert seawall("status", "--run-dir", tmp_path / "run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "child", "warnings", "code"),
+    [
+        ("ACTIVE", "parked", [], 152),
+        ("ACTIVE", "ready", ["the disk is nearly full (1 MB free)"], 152),
+        ("REDUCING", "parked", ["the disk is nearly full (1 MB free)"], 151),
+        ("HALTED", "ready", ["the disk is nearly full (1 MB free)"], 150),
+    ],
+)
+def test_why_an_engine_is_degraded_is_said_line_by_line(
+    state: str, child: str, warnings: list[str], code: int, tmp_path: Path
+) -> None:
+    lines = ["Warning: risk is parked"] * (child == "parked") + [f"Warning: {warning}" for warning in warnings]
+    with engine(tmp_path / "run", HEALTH=_health(state, child, *warnings)):
+        for words, expected in ((["status"], 0), (["status", "--check"], code), (["health"], 0)):
+            result = seawall(*words, "--run-dir", tmp_path / "run")
+            assert (result.exit_code, result.stderr.splitlines()) == (expected, lines)
+
+
+def test_the_health_of_an_older_engine_without_warnings_is_read(tmp_path: Path) -> None:
+    older = {key: value for key, value in _health().items() if key not in ("disk_low", "warnings")}
+    with engine(tmp_path / "run", HEALTH=older):
+        assert seawall("status", "--check", "--run-dir", tmp_path / "run").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,13 @@ def test_json_lines_have_envelope_type_and_named_fields(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     run, place, balance, refused, odd = [json.loads(line) for line in result.stdout.splitlines()]
     assert [one["lsn"] for one in (run, place, balance, refused, odd)] == [1, 2, 3, 4, 5]
-    assert (run["type"], run["record"]["balance"], run["record"]["journal_id"]) == ("ENGINE_RUN", 10**16, "6a" * 16)
+    assert (run["type"], run["record"]["journal_id"]) == ("ENGINE_RUN", "6a" * 16)
+    assert run["record"]["balance"] == "10000000000000000", "a product"
     assert run["record"]["symbols"] == [["EURUSD", 1_000_000], ["BTC", 1_000_000]]
     names = ("order_id", "strategy_id", "signal", "symbol_id", "side", "order_type", "quantity", "limit_price")
     assert place["record"] == dict(zip(names, PLACE, strict=True))
     assert (place["producer"], place["time_us"], place["previous_crc"]) == (2, TIME_US, run["crc"])
-    assert balance["record"]["profit"] == -(10**12)
+    assert balance["record"]["profit"] == str(-(10**12))
     assert refused["record"]["field_5"] == "newer", "a field of a newer version is shown, not dropped"
     assert bytes.fromhex(odd["record"]) == msgpack.packb({"not": "an array"})
 
@@ -208,3 +209,15 @@ def test_a_pipe_that_nobody_reads_ends_it_quietly(verb: list[str], tmp_path: Pat
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("content", [b"buy", b"a text\n" * 1000, b"QHLT\1" + bytes(4091), b"# WTQH\n"])
+@pytest.mark.parametrize("verb", ["inspect", "tail", "verify", "export", "repair"])
+def test_a_file_that_is_no_log_is_a_usage_error_and_stays_as_it_is(verb: str, content: bytes, tmp_path: Path) -> None:
+    for name in ("notes.txt", "journal-notes.txt"):
+        (tmp_path / name).write_bytes(content)
+        words = [str(tmp_path / "out.csv")] if verb == "export" else []
+        result = CliRunner().invoke(main, ["wal", verb, str(tmp_path / name), *words])
+        assert (result.exit_code, f"{tmp_path / name} is no log" in result.stderr) == (2, True)
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, content)]
+        (tmp_path / name).unlink()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import json
+import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -91,6 +94,23 @@ def test_filters_choose_rows(run_dir: Path, tmp_path: Path) -> None:
     assert export(run_dir, target, "--table", "fills", "--type", "ORDER_UPDATE").exit_code == 2
 
 
+def test_the_last_n_rows_of_a_table_are_its_last(run_dir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    for table in ("entries", "fills", "orders"):
+        export(run_dir, target, "--table", table)
+        rows = read_csv(target)
+        for last in (1, 2, 100):
+            assert export(run_dir, target, "--table", table, "--last", str(last)).exit_code == 0
+            assert read_csv(target) == rows[-last:]
+
+
+@pytest.mark.parametrize("table", ["entries", "fills", "orders"])
+def test_an_unknown_name_is_a_usage_error_of_every_table(table: str, run_dir: Path, tmp_path: Path) -> None:
+    for words in (["--symbol", "btc"], ["--strategy", "sma2"]):
+        result = export(run_dir, tmp_path / "out.csv", "--table", table, *words)
+        assert (result.exit_code, "this journal knows" in result.stderr) == (2, True)
+
+
 def test_an_open_order_is_the_last_row_and_has_not_ended(run_dir: Path, tmp_path: Path) -> None:
     export(run_dir, tmp_path / "out.csv", "--table", "orders", "--lsn", "..10")
     assert [(row["order_id"], row["status"], row["ended"] > "") for row in read_csv(tmp_path / "out.csv")] == [
@@ -103,15 +123,28 @@ def test_an_open_order_is_the_last_row_and_has_not_ended(run_dir: Path, tmp_path
 def test_damage_ends_the_table_with_its_exit_code_and_what_comes_before_is_there(
     form: str, table: str, tmp_path: Path
 ) -> None:
-    journal = write_trades(tmp_path) / "journal.wal"
+    journal = write_trades(tmp_path / "run") / "journal.wal"
     content = bytearray(journal.read_bytes())
     content[content.index(b"3-1")] ^= 1  # in LSN 15
     journal.write_bytes(content)
     target = tmp_path / f"out.{form}"
-    result = export(tmp_path, target, "--table", table)
+    result = export(tmp_path / "run", target, "--table", table)
     assert (result.exit_code, "LSN 15" in result.stderr) == (161, True)
     count = len(read_csv(target)) if form == "csv" else parquet.read_table(target).num_rows
     assert count == {"entries": 14, "fills": 2, "orders": 3}[table]
+
+
+@pytest.mark.parametrize("table", ["entries", "fills", "orders"])
+def test_a_partial_table_says_how_many_rows_it_has_on_stdout_too(table: str, tmp_path: Path) -> None:
+    journal = write_trades(tmp_path / "run") / "journal.wal"
+    content = bytearray(journal.read_bytes())
+    content[content.index(b"3-1")] ^= 1  # in LSN 15
+    journal.write_bytes(content)
+    result = export(tmp_path / "run", "-", "--table", table)
+    rows = len(result.stdout.splitlines()) - 1
+    assert (result.exit_code, f"({rows} rows before it are written.)" in result.stderr) == (161, True)
+    facts = json.loads(export(tmp_path / "run", tmp_path / "out.csv", "--table", table, "-o", "json").stderr)
+    assert (facts["rows"], facts["lsn"]) == (rows, 15)
 
 
 def test_the_target_is_whole_or_not_there(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +156,7 @@ def test_the_target_is_whole_or_not_there(run_dir: Path, tmp_path: Path, monkeyp
         raise OSError("the disk is full")
 
     monkeypatch.setattr(wal_writers, "ROWS_AT_A_TIME", 1)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(Failure, match=r"out\.csv: cannot be written: the disk is full"):
         write_rows(str(target), "csv", [Column("lsn", Kind.INTEGER)], rows())
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert target.read_text() == "of yesterday"
@@ -185,10 +218,67 @@ def test_formats_and_targets(run_dir: Path, tmp_path: Path) -> None:
     assert told == {"path": str(tmp_path / "out.txt"), "format": "csv", "table": "entries", "rows": LAST_LSN}
     assert len(export(run_dir, "-").stdout.splitlines()) == LAST_LSN + 1
     assert export(run_dir, "-", "--format", "parquet").exit_code == 2
-    before = (run_dir / "wal" / "journal.wal").read_bytes()
-    assert export(run_dir, run_dir / "wal" / "journal.wal").exit_code == 2
-    assert (run_dir / "wal" / "journal.wal").read_bytes() == before
-    assert export(run_dir, tmp_path / "no such directory" / "out.csv").exit_code == 1
+    missing = export(run_dir, tmp_path / "no such directory" / "out.csv")
+    assert (missing.exit_code, f"there is no directory {tmp_path / 'no such directory'}" in missing.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["wal/journal.wal", "wal/new.csv", "wal/journal-00000000000000000001.wal.zst", "wal/watermark", "pages/latch",
+     "pages/notes/new.csv", "lock", "new.csv"],
+)  # fmt: skip
+def test_nothing_in_a_run_dir_is_written(name: str, tmp_path: Path) -> None:
+    run_dir, link = tmp_path / "run", tmp_path / "link.csv"
+    write_trades(run_dir)
+    for made in ("wal/watermark", "pages/latch", "lock"):
+        (run_dir / made).parent.mkdir(exist_ok=True)
+        (run_dir / made).write_bytes(b"the engine's")
+    link.symlink_to(run_dir / name)
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    for target in (run_dir / name, link):
+        result = export(run_dir, target)
+        assert (result.exit_code, "which is the engine's" in result.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    assert link.is_symlink()
+
+
+def test_a_run_dir_whose_journal_has_gone_and_a_wal_directory_of_another_name_are_the_engines_too(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    for made in ("bare/lock", "bare/pages/latch", "copy/journal-00000000000000000001.wal", "plain/lock"):
+        (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / made).touch()
+    codes = [export(run_dir, tmp_path / name / "out.csv").exit_code for name in ("bare", "bare/pages", "copy", "plain")]
+    assert codes == [2, 2, 2, 0]
+
+
+def test_what_is_no_regular_file_is_refused_and_not_opened(run_dir: Path, tmp_path: Path) -> None:
+    fifo, bound, directory, link = (tmp_path / name for name in ("fifo", "socket", "directory", "link"))
+    os.mkfifo(fifo)  # opened, it would wait for a writer: this test would not end
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as unix:
+        unix.bind(str(bound))
+        directory.mkdir()
+        link.symlink_to(fifo)
+        for target in (fifo, bound, directory, link):
+            result = export(run_dir, target)
+            assert (result.exit_code, "is no regular file" in result.stderr) == (2, True)
+        assert (fifo.is_fifo(), bound.is_socket(), link.is_symlink()) == (True, True, True)
+
+
+def test_a_symlink_is_followed_and_stays(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    link, real = tmp_path / "out.csv", tmp_path / "deep" / "real.csv"
+    link.symlink_to(real)
+    for _ in range(2):
+        assert export(run_dir, link, "--table", "fills").exit_code == 0
+        assert (link.is_symlink(), real.is_symlink(), len(read_csv(real))) == (True, False, 3)
+    assert [path.name for path in real.parent.iterdir()] == ["real.csv"]
+
+
+def test_somebodys_file_of_the_parts_name_stays(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.csv.part").write_text("somebody's")
+    assert export(run_dir, tmp_path / "out.csv").exit_code == 0
+    assert (tmp_path / "out.csv.part").read_text() == "somebody's"
 
 
 def test_times_are_those_of_the_journal(run_dir: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from protocol.wal.format import Envelope
 from protocol.wal.sealed import list_sealed, pack_sealed, sealed_path
 from protocol.wal.storage import RealStorage
 from supervisor.cli.main import main
-from supervisor.cli.wal_entries import Names
+from supervisor.cli.wal_entries import Names, Product, exact_json
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,28 @@ def lsns(path: Path, *words: str) -> list[int]:
 )
 def test_a_filter_shows_what_it_says(words: str, expected: list[int], run_dir: Path) -> None:
     assert lsns(run_dir, *words.split()) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("--symbol btc", "EURUSD, BTC"),
+        ("--symbol BTC --strategy break", "sma, breakout, wal, risk"),
+        ("--symbol EUR --last 3", "EURUSD, BTC"),
+        ("--symbol EUR --lsn 18..", "EURUSD, BTC"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["inspect", "tail"])
+def test_a_name_that_the_journal_does_not_know_is_said_with_those_it_knows(
+    verb: str, words: str, known: str, run_dir: Path
+) -> None:
+    result = CliRunner().invoke(main, ["wal", verb, str(run_dir), *words.split()])
+    assert (result.exit_code, result.stdout, f"this journal knows {known}" in result.stderr) == (2, "", True)
+
+
+@pytest.mark.parametrize("words", ["7..5", "2..1", "x", "..", "1..2..3"])
+def test_a_range_that_holds_nothing_is_a_usage_error(words: str, run_dir: Path) -> None:
+    assert run(run_dir, "--lsn", words).exit_code == 2
 
 
 def test_what_concerns_an_order_is_known_also_when_reading_begins_behind_its_placing(run_dir: Path) -> None:
@@ -133,7 +155,7 @@ def test_checkpoints_are_decoded_and_states_of_strangers_shown_as_they_are(run_d
     risk, sma = record["states"]["risk"], record["states"]["strategy.sma"]
     assert record["run"]["strategies"] == ["sma", "breakout"]
     assert risk["state"]["orders"][0]["place"]["limit_price"] == 50_000_000_000
-    assert risk["state"]["positions"][0]["cost"] == 11 * 10**12
+    assert risk["state"]["positions"][0]["cost"] == str(11 * 10**12)
     feed = {"epoch": "03" * 16, "chunk": 9, "tick": 9, "bar": 9}
     assert sma["state"] == {"feed": feed, "saved": {"bids": [1.1, 1.2]}}
 
@@ -155,3 +177,13 @@ def test_names_of_orders_are_forgotten_two_checkpoints_after_their_end() -> None
         )
     shown = {number: names.symbol_of({"order_id": number}) for number in (1, 2, 3, 4)}
     assert shown == {1: "", 2: "", 3: "EURUSD", 4: ""}
+
+
+def test_json_keeps_exact_what_a_double_would_not_and_no_key_changes_its_type() -> None:
+    entry = {"lsn": 2**40, "record": {"cost": Product(2**60 + 1), "token": 2**62 + 1, "halt_tokens": [0, 2**62 + 3]},
+             "saved": {"token": 7}, "realized": Product(0)}  # fmt: skip
+    told = json.loads(json.dumps(exact_json(entry)), parse_int=lambda digits: int(float(digits)))
+    assert told == {
+        "lsn": 2**40, "saved": {"token": 7}, "realized": "0",
+        "record": {"cost": str(2**60 + 1), "token": str(2**62 + 1), "halt_tokens": ["0", str(2**62 + 3)]},
+    }  # fmt: skip

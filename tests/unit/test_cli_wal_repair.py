@@ -13,6 +13,8 @@ from wal_trades import CHECKPOINT_LSN, JOURNAL_ID, LAST_LSN, write_trades
 
 from actors.base import page_path
 from actors.page import KNOWN_BY, HealthPage, known_lsn
+from protocol.orders import OrderType, Side
+from protocol.records import EntryType, OrderPlace, encode_record
 from protocol.wal import Journal, WriteAheadLog
 from protocol.wal.sealed import sealed_path
 from supervisor.cli import wal_repair
@@ -147,6 +149,32 @@ def test_what_needs_no_repair_or_cannot_be_repaired_is_refused_in_words(tmp_path
     with WriteAheadLog(tmp_path / "plain.wal"):
         pass
     assert repair(tmp_path / "plain.wal", "--yes").exit_code == 2
+
+
+def test_what_is_lost_is_summed_up_last_and_the_files_are_few(tmp_path: Path) -> None:
+    wal = write_trades(tmp_path)
+    journal = Journal(wal)
+    journal.open(lambda journal_id: 0)
+    for lsn in range(LAST_LSN + 1, LAST_LSN + 6):
+        assert journal.checkpoint(lsn, [("risk", lsn - 1, b"state")]) == lsn
+    tail = journal.tail_lsn
+    places = [OrderPlace(number, 16, number, 0, Side.BUY, OrderType.MARKET, 10) for number in (7, 8, 9, 11)]
+    journal.append_batch([(EntryType.RISK_VIOLATION, 1, 2, 900, b"damaged below")])
+    journal.append_batch([(EntryType.ORDER_PLACE, 1, 2, 901 + i, encode_record(one)) for i, one in enumerate(places)])
+    journal.sync()
+    journal.close()
+    damage(wal / "journal.wal", b"damaged below")
+    lines = repair(tmp_path).stdout.splitlines()
+    table = [line for line in lines if "journal" in line and "│" in line]
+    assert [line.split("│")[1].strip() for line in lines if "older" in line] == ["4 older"]
+    assert len(table) == 3
+    assert "1..21" in next(line for line in lines if "older" in line)
+    last = max(number for number, line in enumerate(lines) if not line.startswith("lost"))
+    assert "ORDER_PLACE" in lines[last], "the list comes first"
+    assert len(lines) - last - 1 >= 4
+    ids = "ids of orders among them (of those that can be read: 7..9, 11) will be used again"
+    assert ids in lines[-1]
+    assert f"LSN {tail + 1}.." in lines[last + 2]
 
 
 def test_a_wal_directory_alone_is_repaired_without_a_run_dir(wal: Path, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner
 from harness import ROOT, wait_for
 from test_wal_roll import opened, rolled
-from wal_journals import build, entry, first_entry, nobody_knows
+from wal_journals import entry, first_entry, nobody_knows
 
 from protocol.errors import WalCorruptError
 from protocol.wal.journal import Journal
 from protocol.wal.sealed import list_sealed, pack_sealed, sealed_path
 from protocol.wal.storage import RealStorage
+from supervisor.cli import wal_tail
 from supervisor.cli.main import main
 from supervisor.cli.wal_tail import Follower
 
@@ -97,6 +98,32 @@ def test_half_an_entry_is_waited_for_at_every_length(journal: Journal, tmp_path:
         assert lsns(follower) == [], size
     path.write_bytes(grown)
     assert lsns(follower) == [17]
+
+
+@pytest.mark.parametrize("begins", ["no run_dir", "a run_dir", "an empty wal directory"])
+def test_following_begins_before_the_first_start(
+    begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    if begins != "no run_dir":
+        (run_dir / "wal" if "empty" in begins else run_dir).mkdir(parents=True)
+    looks = iter((lambda: None, lambda: rolled(STORAGE, run_dir / "wal")._release()))
+
+    def look_again() -> bool:
+        next(looks)()
+        return True
+
+    monkeypatch.setattr(wal_tail, "wait_for_more", look_again)
+    place = wal_tail.await_place(run_dir)
+    assert place is not None
+    assert place.directory == run_dir / "wal"
+    assert capsys.readouterr().err.count("Waiting.") == 1, "said once"
+    assert CliRunner().invoke(main, ["wal", "tail", str(tmp_path / "other")]).exit_code == 2, "a mistake without -f"
+
+
+def test_nobody_is_waited_for_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal_tail, "wait_for_more", lambda: False)
+    assert wal_tail.await_place(tmp_path) is None
 
 
 def test_a_torn_tail_that_the_next_life_cuts_is_not_shown(journal: Journal, tmp_path: Path) -> None:
@@ -234,5 +261,3 @@ def test_follow_ends_when_nobody_reads_any_more_though_nothing_comes(journal: Jo
 def test_a_file_that_does_not_grow_cannot_be_followed(journal: Journal, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["wal", "tail", "-f", str(sealed_path(tmp_path / "wal", 1))])
     assert result.exit_code == 2
-    build(STORAGE, tmp_path / "other")
-    assert CliRunner().invoke(main, ["wal", "tail", "-f", str(tmp_path / "nowhere")]).exit_code == 2

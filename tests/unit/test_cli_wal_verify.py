@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -14,9 +16,10 @@ from wal_trades import LAST_LSN, write_trades
 
 from actors.base import page_path
 from actors.page import HealthPage
+from protocol.errors import MEND_JOURNAL, RESTORE_PLAIN, RESTORE_SEALED, WalCorruptError
 from protocol.records import EntryType
-from protocol.wal import WriteAheadLog
-from protocol.wal.format import ENVELOPE, HEADER, encode_entry
+from protocol.wal import Journal, WriteAheadLog
+from protocol.wal.format import ENVELOPE, HEADER, Entry, encode_entry, iterate_entries
 from protocol.wal.sealed import sealed_path
 from supervisor.cli.main import main
 
@@ -79,7 +82,7 @@ def test_damage_in_a_sealed_file_is_161_and_says_that_the_engine_can_start(wal: 
     assert (told["exit_code"], told["row"], told["damages"][0]["lsn"]) == (161, "W7", 9)
     assert told["next"].startswith("the engine starts all the same")
     table = verify(tmp_path).stdout
-    assert "verdict    clean (W7); what is sealed is corrupt" in table
+    assert "verdict    clean; what is sealed is corrupt" in table
     assert str(sealed) in table
     assert report(wal / "journal.wal")["exit_code"] == 0, "one file alone"
     assert report(sealed)["exit_code"] == 161, "a sealed file is never torn"
@@ -146,6 +149,62 @@ def test_a_run_dir_whose_journal_has_gone_is_judged_and_a_directory_without_any_
     assert verify(tmp_path / "nothing").exit_code == 2
     (tmp_path / "empty").mkdir()
     assert verify(tmp_path / "empty").exit_code == 2
+
+
+# The next step is that of the place.
+
+
+def next_step_of(path: Path, *words: str) -> str:
+    result = CliRunner().invoke(main, ["wal", "inspect", str(path), *words])
+    assert result.exit_code == 161
+    return result.stderr.partition("Nothing was changed. ")[2].strip()
+
+
+def test_repair_is_named_where_it_mends_and_what_reads_on_where_it_cannot(tmp_path: Path) -> None:
+    wal = write_trades(tmp_path)
+    sealed, journal = sealed_path(wal, 1), wal / "journal.wal"
+    whole = {path: path.read_bytes() for path in (sealed, journal)}
+    flipped = whole[sealed].replace(b"1-1", b"1-2")
+    behind = "What lies behind it is read with `--lsn 10..`."
+    sealed.write_bytes(flipped)
+    assert next_step_of(tmp_path) == f"{RESTORE_SEALED} {behind}"
+    assert next_step_of(sealed) == RESTORE_SEALED
+    result = CliRunner().invoke(main, ["wal", "inspect", str(tmp_path), "--lsn", "10..", "--last", "100"])
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, LAST_LSN - 9)
+    sealed.write_bytes(whole[sealed])
+    journal.write_bytes(whole[journal].replace(b"3-1", b"3-2"))
+    assert next_step_of(tmp_path) == MEND_JOURNAL
+
+
+def test_behind_a_hole_reading_goes_on_with_the_next_file(wal: Path, tmp_path: Path) -> None:
+    journal = Journal(wal)
+    journal.open(lambda journal_id: 0)
+    assert journal.checkpoint(1, [("risk", LAST_LSN, b"state")]) == LAST_LSN + 1
+    journal.close()
+    sealed_path(wal, 10).unlink()
+    assert next_step_of(tmp_path) == f"{RESTORE_SEALED} What lies behind it is read with `--lsn {LAST_LSN + 1}..`."
+
+
+def test_only_of_the_whole_journal_the_next_start_appends_what_is_owed(wal: Path, tmp_path: Path) -> None:
+    """LSN 4 is a fill whose derived records follow it."""
+    content = sealed_path(wal, 1).read_bytes()
+    head = len(b"".join(encode_entry(0, data) for data in _datas(content, 4)))
+    for name, words in ((sealed_path(wal, 1), "stand in what follows this file"), (wal / "journal.wal", "next start")):
+        for path in wal.iterdir():
+            path.unlink()
+        name.write_bytes(content[:head])
+        (owed,) = [line for line in verify(name, "--fold").stdout.splitlines() if line.startswith("owed")]
+        assert words in owed
+
+
+def _datas(content: bytes, count: int) -> list[bytes]:
+    return [entry.data for entry in islice(iterate_entries(content), count) if isinstance(entry, Entry)]
+
+
+def test_of_a_damaged_plain_log_no_repair_is_named(plain: Path) -> None:
+    plain.write_bytes(plain.read_bytes().replace(b"buy", b"bay"))
+    with pytest.raises(WalCorruptError, match=re.escape(RESTORE_PLAIN)):
+        WriteAheadLog(plain).open()
 
 
 # Plain logs.

@@ -15,7 +15,7 @@ from streams import Clock, Peer, WalUnderTest, Wire, notes_payload, open_wire, u
 from structlog.testing import capture_logs
 
 from actors.strategies import OrderInfo, Strategy
-from protocol.messages import Data, Welcome
+from protocol.messages import Children, ChildState, Data, Welcome
 from protocol.records import OrderPlace, Producer, SignalRefused
 from protocol.settings import WalSettings
 from protocol.wal.reserve import LOOK_EVERY_S, MAKE_EVERY_S, NEAR_BYTES, DiskReserve, DiskState
@@ -190,6 +190,10 @@ def test_wal_tells_every_consumer_at_once_and_says_each_change_in_one_line(
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("disk_nearly_full", "error"), ("disk_reserve_spent", "error"), ("disk_has_room_again", "info"),
     ]  # fmt: skip
+    # In MB, rounded against the operator: what is free down, what is wanted up.
+    assert [(line["free_mb"], line["wanted_mb"], line["reserve_mb"]) for line in logs] == [
+        (0, 2, 1), (1, 3, 1), (99, 1, 1),
+    ]  # fmt: skip
     wal.die()
 
 
@@ -290,6 +294,27 @@ def test_cancels_fills_and_reductions_pass_and_new_orders_are_refused_until_ther
     fill_disk(house, disk, 100 * R)
     strategy.buy("EURUSD", 10)
     house.until(lambda: strategy.position("EURUSD").quantity == 10, "an order like any other")
+
+
+def test_health_says_that_the_disk_is_low_and_what_is_refused_for_it(house: House, disk: Disk) -> None:
+    gateway, strategy = house.actors["gateway"], house.actors["strategy.one"].strategy
+    health = gateway.answers.health()
+    assert (health.disk_low, health.warnings) == (False, [])
+    fill_disk(house, disk)
+    house.until(lambda: gateway.journal.disk_low, "the alarm at the gateway")
+    strategy.buy("EURUSD", 10)
+    gateway.children = Children(tuple(told_of(house, name) for name in ("wal", "strategy.one")))
+    health = gateway.answers.health()
+    assert (health.disk_low, health.warnings) == (True, [
+        "the journal's disk is nearly full (0 MB free, 2 MB wanted): new orders are refused (1 so far); "
+        "cancels, reductions and fills go on"
+    ])  # fmt: skip
+
+
+def told_of(house: House, name: str) -> ChildState:
+    """As the supervisor says it, of a child that has just told its statistics."""
+    counters = house.actors[name].statistics().counters
+    return ChildState(name, "ready", 1, 1, 0, 0.0, 0, 0, 0, counters)
 
 
 def test_a_wal_that_comes_back_says_it_again(house: House, disk: Disk) -> None:

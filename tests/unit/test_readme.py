@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -29,29 +30,48 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def test_the_readmes_strategy_trades_over_the_readmes_csv_config(tmp_path: Path) -> None:
-    (tmp_path / "breakout.py").write_text(block("python", "class Breakout"))
-    (tmp_path / "breakout.toml").write_text(block("toml", "breakout:Breakout"))
+def run_breakout(tmp_path: Path, strategy: str, config: str, verb: str = "run") -> subprocess.CompletedProcess[str]:
+    """The verb over 2000 rows of waves."""
+    (tmp_path / "breakout.py").write_text(strategy)
+    (tmp_path / "breakout.toml").write_text(config)
     wave = [110_000 + abs(i % 160 - 80) for i in range(2000)]
     rows = [
         f"2024-01-01 00:{i // 60:02}:{i % 60:02}.000,{bid / 100_000:.5f},{(bid + 1) / 100_000:.5f}"
         for i, bid in enumerate(wave)
     ]
     (tmp_path / "ticks.csv").write_text("\n".join(["timestamp,bid,ask", *rows]) + "\n")
-    for verb in ("check", "run"):
-        done = subprocess.run(
-            [sys.executable, "-m", "supervisor.cli.main", verb, "breakout.toml"],
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.cli.main", verb, "breakout.toml"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_readmes_strategy_trades_over_the_readmes_csv_config(tmp_path: Path) -> None:
+    strategy, config = block("python", "class Breakout"), block("toml", "breakout:Breakout")
+    run_breakout(tmp_path, strategy, config, "check")
+    done = run_breakout(tmp_path, strategy, config)
     summary = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in done.stdout.splitlines())
     assert summary["rows"] == "2000"
     assert int(summary["fills"]) > 10
+
+
+def test_the_readmes_save_and_load_take_the_strategy_over_into_a_new_run(tmp_path: Path) -> None:
+    said = '    def on_start(self):\n        self.log.info("begun", bids=len(self.bids))\n'
+    strategy = "\n".join((block("python", "class Breakout"), block("python", "def load"), said))
+    config = block("toml", "breakout:Breakout") + "[wal]\ncheckpoint_records = 100\n"
+    begun = []
+    for _ in range(2):
+        done = run_breakout(tmp_path, strategy, config)
+        lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        begun += [line["bids"] for line in lines if line["event"] == "begun"]
+    assert begun == [0, 21], "window = 20, and the newest"
 
 
 @pytest.mark.parametrize("line", block("sh", "wal repair").splitlines())

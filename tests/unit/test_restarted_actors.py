@@ -251,3 +251,14 @@ def test_credit_that_was_lost_stops_no_stream_for_good(quiet: House, stream: str
     behind = client.tail_position
     quiet.until(lambda: client.position >= behind, "what was missing")
     assert client.counters["hellos"] > hellos
+
+
+def test_a_hello_to_risk_of_a_life_that_its_strategy_has_not_begun_shuts_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(house_config(tmp_path / "run", "actors.strategies.sma_cross:SmaCross"), monkeypatch) as house:
+        house.start("wal", "risk", "strategy.one")
+        risk = house.actors["risk"]
+        risk._take_hello(b"strategy.one#999999")
+        assert risk.counters["bad_messages"] == 1
+        assert risk.lives == {"strategy.one": 1}

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 import zmq
+from click.testing import CliRunner
 
 from actors.base import page_path
 from actors.latch import LATCH_NAME
 from actors.page import HealthPage
 from protocol.client import control_endpoint
+from protocol.errors import ConfigError
 from protocol.pipeline import PIPES, pipe_endpoint
-from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
+from protocol.settings import load_config, parse_config
+from supervisor.cli.main import main
+from supervisor.engine import Engine
+from supervisor.run_dir import begin_page, check_run_dir, next_incarnation, open_latch, prepare_ipc, remove_ipc
 
 BOOT_ID = bytes(range(16))
 
@@ -101,6 +106,46 @@ def test_a_latch_page_that_is_there_says_itself_whether_it_is_halted(tmp_path: P
     latch = open_latch(tmp_path, bytes(16))
     assert (latch.is_halted(), latch.reason(), (tmp_path / LATCH_NAME).exists()) == (True, "enough", True)
     latch.close()
+
+
+SMALL = """
+[engine]
+name = "small"
+run_dir = "{}"
+[[instruments]]
+symbol = "EURUSD"
+tick_size = 0.00001
+lot_size = 1.0
+[wal]
+enabled = {}
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["journal.wal", "journal-00000000000000000001.wal", "journal-00000000000000000001.wal.zst"]
+)
+def test_a_journal_forbids_a_start_without_one_and_nothing_is_touched(name: str, tmp_path: Path) -> None:
+    run_dir, config = tmp_path / "run", tmp_path / "small.toml"
+    (run_dir / "wal").mkdir(parents=True)
+    (run_dir / "wal" / name).write_bytes(b"records")
+    config.write_text(SMALL.format(run_dir, "false"))
+    for verb in ("check", "run"):
+        result = CliRunner().invoke(main, [verb, str(config)])
+        assert result.exit_code == 2
+        for word in ("wal.enabled = false", str(run_dir / "wal")):
+            assert word in result.stderr
+    with pytest.raises(ConfigError, match=r"wal\.enabled"):
+        Engine(load_config(config)).start()
+    assert [path.name for path in run_dir.rglob("*")] == ["wal", name]
+
+
+def test_without_a_journal_and_with_one_that_is_enabled_nothing_forbids_the_start(tmp_path: Path) -> None:
+    assert check_run_dir(parse_config(SMALL.format(tmp_path, "false"))) == []
+    (tmp_path / "wal").mkdir()
+    (tmp_path / "wal" / "journal.wal").touch()
+    assert check_run_dir(parse_config(SMALL.format(tmp_path, "false"))) == [], "it is empty"
+    (tmp_path / "wal" / "journal.wal").write_bytes(b"records")
+    assert check_run_dir(parse_config(SMALL.format(tmp_path, "true"))) == []
 
 
 def test_a_new_run_keeps_incarnations_growing_and_forgets_where_the_market_was(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog.testing
 from houses import House, house_config
 
 from actors.strategies import Fill, Strategy, Tick
-from protocol.messages import Parked
+from protocol.errors import SavedStateError
+from protocol.messages import Failed, Parked
 from protocol.records import Checkpoint, OrderPlace, RunEvent
 from protocol.settings import Config
-from protocol.state import decode_strategy_state
+from protocol.state import STATE_BYTES_MAX, decode_strategy_state
 from supervisor.handed import make_run
 from supervisor.run_dir import begin_page
 
@@ -150,6 +152,105 @@ def test_a_strategy_that_saves_nothing_is_warmed(tmp_path: Path, monkeypatch: py
         assert strategy_of(house).seen[0] <= first, "from the first tick that there still is"
 
 
+class TooMuch(Counting):
+    def save(self) -> Any:
+        return "x" * (STATE_BYTES_MAX + 1)
+
+
+def test_a_state_that_is_too_large_is_warned_of_where_it_is_made_and_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond 64 MiB no pipe would carry it, and nobody would hear of it."""
+    with House(config_of(tmp_path, "TooMuch"), monkeypatch) as house:
+        with structlog.testing.capture_logs() as logs:
+            house.start(*EVERYONE)
+            assert house.actors["strategy.one"]._take_state() == b""
+        told = [log for log in logs if log["event"] == "state_too_large" and log["child"] == "strategy.one"]
+        assert told[0]["bytes_max"] == STATE_BYTES_MAX < told[0]["bytes"]
+
+
+class NeverLoads(Counting):
+    def load(self, state: Any) -> None:
+        raise ValueError("not mine")
+
+
+def leave_a_state(house: House) -> int:
+    """A run has ended with a saved state in the journal, and a new one begins; returns what the state is as of."""
+    house.start(*EVERYONE)
+    house.until(lambda: len(strategy_of(house).seen) > 20, "ticks")
+    take_checkpoint(house)
+    found = last_checkpoint(house)
+    begin_new_run(house, b"1" * 16)
+    row = found and found.state_of("strategy.one")
+    assert row
+    return row[0]
+
+
+def begin_new_run(house: House, boot_id: bytes) -> None:
+    for name in EVERYONE:
+        house.kill(name)
+        begin_page(house.run_dir, name)
+    house.run = make_run(house.config, boot_id, RunEvent.START, "operator")
+    house.said.clear()
+
+
+def with_class(house: House, kind: str) -> None:
+    strategy = msgspec.structs.replace(house.config.strategies[0], class_path=f"{__name__}:{kind}")
+    house.config = msgspec.structs.replace(house.config, strategies=[strategy])
+
+
+def no_checkpoints(directory: Path) -> Config:
+    """But those that the test takes."""
+    config = config_of(directory, "Counting")
+    return msgspec.structs.replace(config, wal=msgspec.structs.replace(config.wal, checkpoint_records=0))
+
+
+def test_a_state_of_another_class_under_the_same_name_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(no_checkpoints(tmp_path), monkeypatch) as house:
+        leave_a_state(house)
+        with_class(house, "NeverLoads")
+        with structlog.testing.capture_logs() as logs:
+            house.start(*EVERYONE)
+        assert [log["saved_by"] for log in logs if log["event"] == "state_of_another_class"] == [f"{__name__}:Counting"]
+        house.until(lambda: strategy_of(house).seen, "ticks")
+        assert strategy_of(house).events[0] == "start"
+
+
+def test_a_load_that_raises_is_told_with_the_strategy_the_lsn_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(no_checkpoints(tmp_path), monkeypatch) as house:
+        lsn = leave_a_state(house)
+        monkeypatch.setattr(Counting, "load", NeverLoads.load)
+        with pytest.raises(SavedStateError) as told:
+            house.start(*EVERYONE)
+        for words in ("'one'", f"LSN {lsn}", "ValueError: not mine", "--forget-state one"):
+            assert words in str(told.value)
+        house.actors["strategy.one"]._report(told.value)
+        house.until(lambda: any(isinstance(m, Failed) and m.is_lasting for _, m in house.said), "its last word")
+
+
+def test_a_state_that_is_forgotten_is_not_loaded_and_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with House(no_checkpoints(tmp_path), monkeypatch) as house:
+        lsn = leave_a_state(house)
+        house.forget_states = ("one",)
+        house.start(*EVERYONE)
+        assert strategy_of(house).events[0] == "start"
+        house.until(lambda: is_gone(house, lsn), "a checkpoint without it")
+        house.until(lambda: len(strategy_of(house).seen) > 20, "ticks")
+        take_checkpoint(house)
+        house.kill("strategy.one")
+        house.start("strategy.one")
+        assert strategy_of(house).events[0] == "load", "what this run has saved counts"
+
+
+def is_gone(house: House, lsn: int) -> bool:
+    rows = [record.state_of("strategy.one") for record in house.records() if isinstance(record, Checkpoint)]
+    return len(rows) > 1 and (rows[-1] is None or rows[-1][0] > lsn)
 @pytest.mark.parametrize("kind", ["Counting", "NoState"])
 def test_only_a_strategy_without_saved_state_is_parked_where_the_config_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streams import TRANSPORTS, Clock, Peer, WalUnderTest, Wire, note, notes_payload, open_wire, run_record, until
@@ -12,7 +14,7 @@ from wal_journals import WatchedStorage
 from actors.stream import TAIL_EVERY_S
 from protocol.codec import encode_append
 from protocol.errors import WalSyncError
-from protocol.messages import Data, Reset, SayHello, Welcome
+from protocol.messages import Data, Reset, SayHello, Welcome, encode_message
 from protocol.orders import TradingMode
 from protocol.records import EntryType, Producer, RunEvent, TradingState, decode_record, encode_record
 from protocol.wal import Journal
@@ -344,9 +346,10 @@ REFUSED: list[tuple[str, int, bytes]] = [
 def test_what_no_producer_may_append_is_counted_and_harms_nobody(
     wire: Wire, wal: WalUnderTest, what: str, producer: int, payload: bytes
 ) -> None:
-    vandal, honest = Peer(wire, "vandal", producer=producer), risk(wire)
+    vandal, honest = Peer(wire, "risk", producer=producer), risk(wire, 2)
     vandal.hello()
-    welcome(vandal, wal)
+    if producer in (0, Producer.RISK):  # else the HELLO is refused already
+        welcome(vandal, wal)
     run = wal.actor.last_seq[Producer.SUPERVISOR]
     vandal.append(run + 1 if producer == Producer.SUPERVISOR else 1, payload)
     until(lambda: wal.actor.server.counters["bad_messages"], wal.turn, what=f"{what} to be counted")
@@ -356,6 +359,50 @@ def test_what_no_producer_may_append_is_counted_and_harms_nobody(
     until(lambda: tail_notes(honest) == [7], wal.turn)
     assert wal.notes() == [7]
     assert wal.actor.last_seq[Producer.SUPERVISOR] == run
+
+
+@pytest.mark.parametrize("count", [0, 2, 2**64 - 1])
+@pytest.mark.parametrize("first_seq", [1, 5])
+def test_an_append_that_counts_its_records_wrongly_is_refused_behind_a_gap_too(
+    wire: Wire, wal: WalUnderTest, count: int, first_seq: int
+) -> None:
+    peer = risk(wire)
+    peer.hello()
+    welcome(peer, wal)
+    peer.append(first_seq, notes_payload([1]), count=count)
+    until(lambda: wal.actor.server.counters["bad_messages"], wal.turn, what="the append to be counted")
+    assert wal.actor.counters["dropped_gap"] == 0
+    encode_message(wal.actor.statistics())
+    peer.append(1, notes_payload([1]))
+    until(lambda: tail_notes(peer) == [1], wal.turn)
+
+
+def test_a_hello_of_a_life_that_its_child_has_not_begun_shuts_nobody_out(wire: Wire, wal: WalUnderTest) -> None:
+    page = wire.page("risk")
+    page.begin_life(3, os.getpid())
+    for incarnation in (4, 2**63):
+        Peer(wire, "risk", incarnation, producer=Producer.RISK).hello()
+    until(lambda: wal.actor.server.counters["bad_messages"] == 2, wal.turn, what="both HELLOs to be refused")
+    peer = risk(wire, 3)
+    peer.hello()
+    welcome(peer, wal)
+    peer.append(1, notes_payload([7]))
+    until(lambda: tail_notes(peer) == [7], wal.turn)
+    page.close()
+
+
+def test_newest_lives_are_remembered_of_so_many_names_only(wire: Wire, wal: WalUnderTest, monkeypatch: Any) -> None:
+    monkeypatch.setattr("actors.stream.NAMES_MAX", 3)
+    peer = risk(wire)
+    peer.hello()
+    welcome(peer, wal)
+    for number in range(10):
+        passing = Peer(wire, f"reader{number}")
+        passing.hello()
+        welcome(passing, wal)
+        wal.actor.server.consumers.pop(f"reader{number}#1".encode())
+    assert len(wal.actor.server._newest) <= 4
+    assert "risk" in wal.actor.server._newest
 
 
 # The run's records, and the end.

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from test_wal_roll import opened_copy, rolled
-from wal_journals import DIRECTORY, WatchedStorage
+from wal_journals import DIRECTORY, JOURNAL_ID, WatchedStorage, first_entry, nobody_knows
 
 from protocol.errors import WalCorruptError, WalTornTailError
 from protocol.wal.history import first_lsn_since, read_history
+from protocol.wal.journal import Journal
 from protocol.wal.sealed import list_sealed, pack_sealed, sealed_path
 from protocol.wal.storage import File, MemoryStorage, RealStorage, Storage
 
@@ -103,3 +104,45 @@ def test_reading_begins_with_the_file_that_was_the_journal_then(tmp_path: Path) 
     begins = {0: 1, 1_000: 1, 12_999: 1, 13_000: 13, 16_999: 13, 99_999: 13}
     assert {since_us: first_lsn_since(tmp_path, since_us) for since_us in begins} == begins
     assert first_lsn_since(tmp_path / "nowhere", 5) == 1
+
+
+class ListedStorage(MemoryStorage):
+    """Counts how often the directory is listed."""
+
+    listed = 0
+
+    def list_names(self, directory: Path) -> list[str]:
+        self.listed += 1
+        return super().list_names(directory)
+
+
+def many_files(count: int) -> tuple[ListedStorage, Journal]:
+    """So many sealed files, each of one entry and a CHECKPOINT before it (but the first)."""
+    storage = ListedStorage()
+    journal = Journal(DIRECTORY, storage=storage, recent_bytes_max=0)
+    journal.open(nobody_knows)
+    journal.create(JOURNAL_ID, first_entry())
+    for _ in range(count):
+        journal.checkpoint(1_000, ())
+    storage.listed = 0
+    return storage, journal
+
+
+def test_the_directory_is_listed_once_for_a_pass_and_once_at_its_end_however_many_files_there_are() -> None:
+    storage, journal = many_files(50)
+    journal._release()
+    assert [envelope.lsn for envelope, _, _ in read_history(DIRECTORY, storage=storage)] == list(range(1, 52))
+    assert storage.listed == 2
+
+
+def test_a_consumer_that_is_served_from_sealed_files_lists_the_directory_once() -> None:
+    storage, journal = many_files(50)
+    for lsn in range(1, 30):
+        assert journal.read(lsn, 1 << 20)[1] == 1
+    journal.checkpoint(2_000, ())
+    for lsn in range(30, 53):
+        assert journal.read(lsn, 1 << 20)[1] == 1
+    assert storage.listed == 1
+    storage.unlink(sealed_path(DIRECTORY, 1))
+    assert journal.read(1, 1 << 20)[1] == 0
+    assert journal.read(2, 1 << 20)[1] == 1

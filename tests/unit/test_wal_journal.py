@@ -196,10 +196,15 @@ def test_the_watermark_counts_as_known() -> None:
         opened(storage)
 
 
-def test_the_watermark_of_another_journal_does_not_count() -> None:
-    storage = storage_with(journal_bytes()[:-7])
+@pytest.mark.parametrize("cut", [0, 7])
+def test_a_journal_beside_the_watermark_of_another_is_refused_torn_or_not(cut: int) -> None:
+    content = journal_bytes()
+    storage = storage_with(content[: len(content) - cut])
     storage.files[WATERMARK] = bytearray(encode_slot(1, Mark(b"another journal!", ENTRIES, 1)) + bytes(512))
-    assert opened(storage).tail_lsn == ENTRIES - 1
+    before = dict(storage.files)
+    with pytest.raises(WalCorruptError, match=r"as the watermark is, found journal 000102.*\[W5\]"):
+        opened(storage)
+    assert {path: bytes(file) for path, file in storage.files.items()} == {path: bytes(f) for path, f in before.items()}
 
 
 def test_the_watermark_finds_another_history_under_the_same_id() -> None:

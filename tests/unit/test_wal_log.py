@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from wal_journals import DIRECTORY, WatchedStorage
+from wal_trades import write_trades
 
-from protocol.errors import WalCorruptError, WalError, WalLockedError, WalSyncError
+import protocol.wal
+from protocol.errors import WalCorruptError, WalError, WalForeignError, WalLockedError, WalSyncError
 from protocol.records import EntryType
 from protocol.wal import WriteAheadLog
 from protocol.wal.format import HEADER, MAGIC_BYTES, encode_entry
 from protocol.wal.log import LENGTH_FIELD
+from protocol.wal.sealed import sealed_path
 from protocol.wal.storage import SECTOR_BYTES, MemoryStorage, RealStorage
 
 PATH = DIRECTORY / "plain.wal"
@@ -183,6 +186,31 @@ def test_a_type_that_is_none_is_refused_before_anything_is_written() -> None:
     assert log.entry_count == 0
 
 
+@pytest.mark.parametrize("data", ["buy 100", 5, None, [1, 2]])
+def test_data_that_are_no_bytes_are_refused_before_anything_is_written(data: object) -> None:
+    log = opened()
+    with pytest.raises(TypeError, match=f"not {type(data).__name__}"):
+        log.append(PLACE, data)  # type: ignore[arg-type]
+    assert log.read_all() == []
+    for good in (b"1", bytearray(b"2"), memoryview(b"3")):
+        log.append(PLACE, good)  # type: ignore[arg-type]
+    assert [data for _, data in log.read_all()] == [b"1", b"2", b"3"]
+
+
+def test_the_errors_stand_beside_the_log() -> None:
+    for kind in (WalError, WalCorruptError, WalForeignError, WalLockedError, WalSyncError):
+        assert getattr(protocol.wal, kind.__name__) is kind
+
+
+def test_what_was_kept_of_a_torn_tail_is_not_written_over() -> None:
+    torn = content_of(ENTRIES[:1])[:-1]
+    storage = storage_with(torn)
+    for name in ("plain.wal.torn", "plain.wal.torn.1", "plain.wal.torn.2"):
+        with WriteAheadLog(PATH, storage=storage):
+            assert bytes(storage.files[PATH.with_name(name)]) == torn
+        storage.files[PATH] = bytearray(torn)
+
+
 def test_a_closed_log_refuses_everything_but_open() -> None:
     log = WriteAheadLog(PATH, storage=MemoryStorage())
     for action in (log.read_all, log.read_uncommitted, log.truncate_to_checkpoint, log.clear, log.mark_checkpoint):
@@ -326,6 +354,44 @@ def test_zeros_are_no_excuse_for_damage_if_no_sector_is_all_zeros() -> None:
     content[13] ^= 1
     with pytest.raises(WalCorruptError):
         opened(bytes(content))
+
+
+FOREIGN = {
+    "a text": b"buy 100 EURUSD\n" * 100,
+    "three bytes": b"buy",
+    "a byte": b"b",
+    "a latch page": b"QHLT\1" + bytes(4091),
+    "a text that quotes the magic": b"# " + MAGIC_BYTES + b" is the magic",
+    "zeros with a byte among them": bytes(100) + b"1" + bytes(900),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_log_is_refused_and_not_changed(content: bytes) -> None:
+    storage = storage_with(content)
+    with pytest.raises(WalForeignError, match="no log"):
+        WriteAheadLog(PATH, storage=storage).open()
+    assert {path: bytes(data) for path, data in storage.files.items()} == {PATH: content}
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize("first", ["journal.wal", "sealed", "torn"])
+def test_an_engines_journal_is_refused_and_not_changed(first: str, truncate: bool, tmp_path: Path) -> None:
+    directory = write_trades(tmp_path)
+    content = (sealed_path(directory, 1) if first == "sealed" else directory / "journal.wal").read_bytes()
+    content = content[:-1] if first == "torn" else content
+    storage = storage_with(content)
+    with pytest.raises(WalForeignError, match="journal"):
+        WriteAheadLog(PATH, storage=storage).open(truncate)
+    assert {path: bytes(data) for path, data in storage.files.items()} == {PATH: content}
+
+
+@pytest.mark.parametrize("size", [1, 4, 13, 512, 5000])
+def test_zeros_are_what_a_lost_first_append_leaves(size: int) -> None:
+    storage = storage_with(bytes(size))
+    log = WriteAheadLog(PATH, storage=storage)
+    log.open()
+    assert (log.entry_count, storage.files[PATH.with_name("plain.wal.torn")]) == (0, bytes(size))
 
 
 def test_data_that_contains_the_magic_or_whole_entries_is_only_data() -> None:

@@ -344,6 +344,7 @@ lot_size = 1.0
         ("20", (20, None)),
         ('"30d"', (None, 30 * 86_400)),
         ('"12h"', (None, 12 * 3_600)),
+        ('"90m"', (None, 90 * 60)),
     ],
 )
 def test_keep_is_a_number_an_age_or_all(keep: str, rule: tuple[int | None, int | None]) -> None:
@@ -351,10 +352,12 @@ def test_keep_is_a_number_an_age_or_all(keep: str, rule: tuple[int | None, int |
     assert WalSettings().keep_rule == (None, None)
 
 
-@pytest.mark.parametrize("keep", ["-1", '"none"', '"12"', '"0d"', '"1.5h"', "1.5", '""', "true"])
+@pytest.mark.parametrize("keep", ["-1", '"none"', '"12"', '"0d"', '"1.5h"', '"90s"', "1.5", '""', "true"])
 def test_keep_is_nothing_else(keep: str) -> None:
-    with pytest.raises(ConfigError, match=r"wal\.keep"):
+    with pytest.raises(ConfigError, match=r"wal\.keep") as error:
         parse_config(f"{CONFIG}keep = {keep}\n")
+    assert "decimal" not in str(error.value)
+    assert keep in ("1.5", "true") or 'an age in d, h or m: "30d"' in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["checkpoint_records", "checkpoint_mb"])

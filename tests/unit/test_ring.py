@@ -1,0 +1,174 @@
+"""The replay ring under random schedules: no deadlock, the same journal, and the fills of a plain loop."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference_replay import Reference
+from ring_model import Case, Line, Ring
+
+from actors.strategies import Strategy
+from protocol.records import Adjust, OrderPlace, OrderUpdate, Record, SignalRefused
+from protocol.settings import parse_config
+
+CONFIG = """
+[engine]
+run_dir = "run/model"
+[account]
+balance = 10000.0
+{instruments}
+[market_data]
+source = "csv"
+path = "ticks.csv"
+symbol = "S0"
+[risk]
+max_position_per_symbol = 5.0
+max_drawdown = {drawdown}
+[order_routing]
+latency_us = {latency_us}
+"""
+INSTRUMENT = '[[instruments]]\nsymbol = "S{}"\ntick_size = 0.01\nlot_size = 1.0\n'
+
+
+class Busy(Strategy):
+    """Acts at random, and on what it sees: whatever it is told too early, too late or in another order changes it."""
+
+    rate = 0.3
+    timer = 0.0
+
+    def on_start(self) -> None:
+        self.heard: list[Any] = []
+        if self.timer:
+            self.every(self.timer, self.on_timer)
+        self.act("start")
+
+    def act(self, *what: Any) -> None:
+        seen = [(p.quantity, p.average_price, p.realized_pnl) for p in map(self.position, self.symbols)]
+        orders = [(o.id, o.signal, o.status, o.filled) for o in self.orders()]
+        self.heard.append((what, seen, orders))
+        if self.rng.random() >= self.rate:
+            return
+        symbol = self.rng.choice(self.symbols)
+        place = self.buy if self.rng.random() < 0.5 else self.sell
+        kind = self.rng.randrange(8)
+        price = round(100 + self.rng.randrange(-6, 7) / 100, 2)
+        if kind < 3:
+            place(symbol, float(self.rng.randrange(1, 4)))
+        elif kind < 5:
+            place(symbol, 1.0, limit=price)
+        elif kind == 5:
+            place(symbol, 1.0, stop=price)
+        elif kind == 6 and self.orders():
+            self.cancel(self.rng.choice(self.orders()))
+        else:
+            self.close(symbol)
+
+    def on_timer(self) -> None:
+        self.act("timer")
+
+    def on_tick(self, tick: Any) -> None:
+        self.act("tick", tick.symbol, tick.bid, tick.ask, tick.time)
+
+    def on_bar(self, bar: Any) -> None:
+        self.act("bar", bar.symbol, bar.close)
+
+    def on_order(self, order: Any) -> None:
+        self.act("order", order)
+
+    def on_fill(self, fill: Any) -> None:
+        self.act("fill", fill)
+
+    def on_halt(self, reason: str) -> None:
+        self.heard.append(("halt", reason))
+
+    def on_stop(self) -> None:
+        self.act("stop")
+
+
+class Vector(Busy):
+    def on_ticks(self, batch: Any) -> None:
+        self.act("ticks", batch["timestamp"].tolist(), batch["bid"].tolist())
+
+
+def make_case(seed: int, *, ticks_max: int = 60) -> Case:
+    """Small numbers, so that everything meets everything."""
+    random = Random(seed)
+    symbols, latency_us = random.randint(1, 3), random.choice((0, 0, 3, 10, 40))
+    drawdown = random.choice(("-0.05", "-0.5", "-1000.0"))
+    instruments = "".join(INSTRUMENT.format(number) for number in range(symbols))
+    config = parse_config(CONFIG.format(instruments=instruments, drawdown=drawdown, latency_us=latency_us))
+    ticks, time_us, mids = [], 1_000_000, [10_000] * symbols
+    for _ in range(random.randint(1, ticks_max)):
+        time_us += random.choice((0, 1, 2, 5, 20))
+        symbol_id = random.randrange(symbols)
+        mids[symbol_id] += random.randint(-2, 2)
+        mid = mids[symbol_id]
+        ticks.append((symbol_id, time_us, (mid - 1) * 10_000, (mid + 1) * 10_000))
+    bars: dict[int, list[tuple[int, ...]]] = {}
+    for tick in random.sample(range(2, len(ticks) + 1), min(3, max(0, len(ticks) - 1))):
+        price = random.randrange(99_000_000, 101_000_000)
+        bars[tick] = [(random.randrange(symbols), 1, time_us, price, price, price, price, 5)]
+
+    def strategy(number: int) -> Any:
+        def make() -> Strategy:
+            made = (Vector if number % 4 == 3 else Busy)()
+            made.rate = rates[number]
+            made.timer = timers[number]
+            return made
+
+        return make
+
+    count = random.randint(1, 3)
+    kinds = random.sample(range(4), count)
+    rates = [random.choice((0.02, 0.3, 0.7)) for _ in range(4)]
+    timers = [random.choice((0.0, 0.001)) for _ in range(4)]
+    return Case(
+        config, ticks, [strategy(kind) for kind in kinds], random.choice((3, 7, 16, 100)), latency_us, bars,
+        slice_ticks=random.choice((1, 4, 7)),
+    )  # fmt: skip
+
+
+def fills(records: list[Record]) -> list[Record]:
+    """What the venue said, and what risk decided, without what the reference does not know."""
+    kept = [r for r in records if isinstance(r, OrderUpdate | OrderPlace | SignalRefused | Adjust)]
+    return [msgspec.structs.replace(r, market_position=0) if isinstance(r, OrderPlace) else r for r in kept]
+
+
+def heard(strategies: list[Any]) -> list[Any]:
+    return [strategy.heard for strategy in strategies]
+
+
+def check(seed: int, schedules: int = 3) -> int:
+    """The number of fills, all schedules and the reference being of one mind."""
+    case = make_case(seed)
+    rings = [Ring(case, seed * 1000 + schedule) for schedule in range(schedules)]
+    journals: list[list[Line]] = [ring.run() for ring in rings]
+    assert all(journal == journals[0] for journal in journals)
+    reference = Reference(case)
+    records = reference.run()
+    said = [heard([core._strategy for core in ring.cores]) for ring in rings]
+    assert all(one == said[0] for one in said)
+    assert said[0] == heard([runner.strategy for runner in reference.runners])
+    found = [record for *_, record in journals[0]]
+    assert sorted(map(repr, fills(found))) == sorted(map(repr, fills(records)))
+    return sum(isinstance(record, OrderUpdate) and bool(record.quantity) for record in found)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_schedule_gives_the_journal_that_a_plain_loop_gives(seed: int) -> None:
+    check(seed)
+
+
+def test_the_cases_trade() -> None:
+    assert sum(check(seed, 1) for seed in range(20)) > 100
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32))
+def test_any_case_gives_what_a_plain_loop_gives(seed: int) -> None:
+    check(seed, 2)
