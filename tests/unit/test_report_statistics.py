@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from statistics import mean, stdev
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_a_curve_in_pieces_has_the_drawdown_that_every_pair_of_points_says(
 ) -> None:
     meter = DrawdownMeter(start, 0, relative=False)
     edges = [0, *sorted(cuts), len(equity)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         meter.add(times(len(equity))[first:last], np.array(equity[first:last]))
     expected, found = naive_drawdown(start, equity), meter.deepest
     assert found == expected
