@@ -270,13 +270,14 @@ def test_percent_times_and_durations_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "values"), [(0.0, 10.0, [0, 5, 10]), (9961.0, 10_002.0, [9980, 10_000]), (1.1212, 1.1226, None)]
+    ("low", "high", "values"),
+    [(0.0, 10.0, [0, 2, 4, 6, 8, 10]), (9961.0, 10_002.0, [9970, 9980, 9990, 10_000]), (1.1212, 1.1226, None)],
 )
 def test_axes_have_round_numbers(low: float, high: float, values: list[float] | None) -> None:
     found = nice_values(Span(low, high))
     assert values is None or found == values
     assert all(low <= value <= high + 1e-9 for value in found)
-    assert 2 <= len(found) <= 6
+    assert 3 <= len(found) <= 7
 
 
 @pytest.mark.parametrize("seconds", [1e-5, 0.5, 10, 3600, 86_400, 30 * 86_400, 400 * 86_400, 40 * 365 * 86_400])
