@@ -85,6 +85,3 @@ class ReplayRouting(ReplayActor):
     def _cancel(self, order_id: int, sent_us: int) -> Iterable[Answer]:
         self.counters["cancels"] += 1
         return self.venue.cancel(order_id, sent_us)
-
-
-
