@@ -367,4 +367,5 @@ class StrategyActor(FoldingActor):
         # former life: whoever waited for it there would wait for ever.
         if not self.is_file or self.feed.position < self.suppressed_to:
             return False
-        return bool(self.asked.unanswered or self.unacknowledged)
+        # With latency the venue's answer comes with later ticks, for which a feed that waits here would wait for ever.
+        return bool(self.asked.unanswered or (self.unacknowledged and not self.config.order_routing.latency_us))

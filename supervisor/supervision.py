@@ -75,7 +75,7 @@ class Supervisor:
         self.run_dir = Path(config.engine.run_dir).absolute()
         self.inproc = inproc
         self.log: Any = structlog.get_logger().bind(child="supervisor", pid=os.getpid())
-        self.boot_id = secrets.token_bytes(16)
+        self.boot_id = bytes(16) if config.is_replay else secrets.token_bytes(16)
         self.children: dict[str, Child] = {}
         self.run_record: EngineRun | None = None
         self.stop_by = ""
@@ -382,6 +382,10 @@ class Supervisor:
         self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
         if failure is not None and failure.exit_code in FINAL_CODES:
             self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
+            return
+        if self.config.is_replay:
+            words = failure.message if failure is not None else f"exit code {code}"
+            self._give_up(ExitCode.FAILURE, f"{child.name} died, and a replay with it: {words}")
             return
         pause = child.policy.pause_after_death(monotonic_s())
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
