@@ -44,7 +44,7 @@ WIRE: list[tuple[Message, list[Any]]] = [
         [18, 16, 4, 2, 99, b"e", 302, 0, 7, 1, 1, 1, 2, 3, 4, 5, 6, 4, 7, 8, 9],
     ),
     (messages.Loaded("risk", 3, 77), [32, "risk", 3, 77]),
-    (messages.Failed(2, "no"), [33, 2, "no", False]),
+    (messages.Failed(2, "no", True), [33, 2, "no", True]),
     (messages.Go(), [34, None]),
     (messages.Ready(9), [35, 9, None]),
     (messages.Stop(), [36, None]),
