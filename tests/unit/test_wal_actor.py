@@ -382,8 +382,9 @@ def test_an_append_that_counts_its_records_wrongly_is_refused_behind_a_gap_too(
 def test_a_hello_of_a_life_that_its_child_has_not_begun_shuts_nobody_out(wire: Wire, wal: WalUnderTest) -> None:
     page = wire.page("risk")
     page.begin_life(3, os.getpid())
-    for incarnation in (4, 2**63):
-        Peer(wire, "risk", incarnation, producer=Producer.RISK).hello()
+    strangers = [risk(wire, incarnation) for incarnation in (4, 2**63)]
+    for stranger in strangers:
+        stranger.hello()
     until(lambda: wal.actor.server.counters["bad_messages"] == 2, wal.turn, what="both HELLOs to be refused")
     peer = risk(wire, 3)
     peer.hello()
