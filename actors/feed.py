@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
 from actors.bars import BarBatch, BarBuilder
 from actors.sources import FileSource, LiveSource, TickBatch
 from actors.stream import Chunk
-from protocol.codec import MarketKind, decode_market, encode_market
+from protocol.codec import MarketKind, decode_market, encode_market, market_head
 from protocol.positions import PHASE_BAR, PHASE_TICK, tick_position
 from protocol.topics import TICK
 
@@ -40,21 +40,23 @@ class ChunkBuilder:
         pieces = self._bars.split(batch)
         first = tick_position(self.next_tick) if isinstance(pieces[0], TickBatch) else 3 * self.next_tick + PHASE_BAR
         self.next_tick += batch.count
-        payload = b"".join([_encode_piece(piece) for piece in pieces])
-        return Chunk(first, 3 * self.next_tick, batch.count, payload)
+        return Chunk(first, 3 * self.next_tick, batch.count, _encode_pieces(pieces))
 
     def end(self) -> Chunk:
         """The open bars and the end of the file."""
         bars = self._bars.flush()
         first = 3 * self.next_tick + PHASE_BAR
-        payload = _encode_piece(bars) if bars.count else b""
+        payload = _encode_pieces([bars]) if bars.count else b""
         return Chunk(first, first + PHASE_TICK, 1, payload + encode_market(MarketKind.END, 1, b""))
 
 
-def _encode_piece(piece: BarBatch | TickBatch) -> bytes:
-    if isinstance(piece, BarBatch):
-        return encode_market(MarketKind.BARS, piece.count, piece.records)
-    return encode_market(MarketKind.TICKS, piece.count, piece.records, piece.volumes)
+def _encode_pieces(pieces: Sequence[BarBatch | TickBatch]) -> bytes:
+    """Copies every record once, however large the batch."""
+    parts: list[bytes] = []
+    for piece in pieces:
+        volumes = piece.volumes if isinstance(piece, TickBatch) else b""
+        parts += (market_head(piece.kind, piece.count, volumes), piece.records, volumes)
+    return b"".join(parts)
 
 
 class FileFeed:

@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import NotRepresentableError
-from protocol.units import MICROS, decimal_to_micros
+from protocol.units import MICROS, decimal_to_micros, iso_to_us
 
 if TYPE_CHECKING:
-    from protocol.settings import Config
+    from protocol.settings import Config, MarketDataSettings
 
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
@@ -97,10 +97,8 @@ def _check_instruments(config: Config) -> list[str]:
 
 
 def _check_market_data(config: Config) -> list[str]:
-    market, mistakes = config.market_data, []
-    if market.source == "csv":
-        if bool(market.path) == bool(market.files):
-            mistakes.append("market_data: a csv source needs `path`, or `files = [{ path, symbol }, ...]`, not both")
+    market, mistakes = config.market_data, _check_files(config.market_data)
+    if market.is_file:
         known = {instrument.symbol for instrument in config.instruments}
         for file in market.all_files:
             if file.symbol is not None and file.symbol not in known:
@@ -121,6 +119,37 @@ def _check_market_data(config: Config) -> list[str]:
             mistakes.append(f"market_data.bars: {minutes} is no timeframe; 1 to {BARS_MAX_MINUTES} minutes")
     if len(set(market.bars)) != len(market.bars):
         mistakes.append(f"market_data.bars = {market.bars}: a timeframe is named twice")
+    return mistakes
+
+
+def _check_files(market: MarketDataSettings) -> list[str]:
+    """The keys that say which rows are read, and how."""
+    mistakes = []
+    if market.is_file and bool(market.path) == bool(market.files):
+        mistakes.append(
+            f"market_data: a {market.source} source needs `path`, or `files = [{{ path, symbol }}, ...]`, not both"
+        )
+    if market.source == "parquet" and market.format == "histdata":
+        mistakes.append("market_data.format = 'histdata': a parquet source reads 'bid_ask', 'trades' and 'ohlc'")
+    if market.source != "parquet":
+        given = [key for key in ("time_unit", "integer_prices") if getattr(market, key) is not None]
+        mistakes += [f"market_data.{key} = {getattr(market, key)!r}: for a parquet source only" for key in given]
+    return mistakes + _check_time_range(market)
+
+
+def _check_time_range(market: MarketDataSettings) -> list[str]:
+    mistakes, times_us = [], []
+    for key, text in (("start", market.start), ("end", market.end)):
+        if text is None:
+            continue
+        if not market.is_file:
+            mistakes.append(f"market_data.{key} = {text!r}: for sources that read files; {market.source!r} reads none")
+        try:
+            times_us.append(iso_to_us(text))
+        except ValueError:
+            mistakes.append(f"market_data.{key} = {text!r}: an ISO time or date, such as 2024-01-31T09:30:00Z")
+    if len(times_us) == 2 and times_us[0] >= times_us[1]:
+        mistakes.append(f"market_data.end = {market.end!r}: must be later than start ({market.start})")
     return mistakes
 
 
@@ -206,7 +235,7 @@ def _check_participation(config: Config) -> list[str]:
     mistakes = _check_exact("order_routing.max_participation", share)
     if not market.is_file:
         mistakes.append(f"{path}: market_data.source = {market.source!r} has no volumes")
-    elif market.format == "bid_ask":
+    elif market.source == "csv" and market.format == "bid_ask":
         mistakes.append(f"{path}: market_data.format = 'bid_ask' has no volumes")
     return mistakes
 
