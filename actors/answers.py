@@ -102,6 +102,7 @@ class Answers:
             average_price=order.average_price_float,
             strategy=self._fold.strategy(order.strategy_id),
             signal=order.signal,
+            stop_price=(order.stop_price or order.place.stop_price) / MICROS,
         )
 
     def symbols(self) -> SymbolsReply:

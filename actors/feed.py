@@ -25,6 +25,8 @@ from protocol.topics import TICK
 FILE_WINDOW_CHUNKS: Final = 2
 """How far consumers of a file may be apart: what an order meets is at most this much later than its cause."""
 FILE_CHUNK_TICKS: Final = 32
+REPLAY_CHUNK_TICKS: Final = 8192
+"""A replay is exact however its ticks are cut."""
 LIVE_WINDOW_TICKS: Final = 65_536
 """What a live feed keeps for consumers that lag or come back."""
 
@@ -67,10 +69,14 @@ class FileFeed:
     itself until it reaches the window.
     """
 
-    def __init__(self, source: FileSource, timeframes_minutes: list[int], chunk_ticks: int) -> None:
+    def __init__(
+        self, source: FileSource, timeframes_minutes: list[int], chunk_ticks: int,
+        window_chunks: int = FILE_WINDOW_CHUNKS,
+    ) -> None:  # fmt: skip
         self._source = source
         self._timeframes = timeframes_minutes
         self._chunk_ticks = chunk_ticks
+        self._window_chunks = window_chunks
         self.epoch = source.epoch
         self._chunks = self._from_start()
         self._window: deque[Chunk] = deque()
@@ -111,7 +117,7 @@ class FileFeed:
 
     @property
     def has_room(self) -> bool:
-        return len(self._window) < FILE_WINDOW_CHUNKS and not self.at_end
+        return len(self._window) < self._window_chunks and not self.at_end
 
     def ahead(self) -> Chunk:
         """The chunk that `advance` will bring; only while there is room."""

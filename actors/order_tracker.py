@@ -58,7 +58,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
     is_triggered: bool = False
     """The venue said TRIGGER. A stop order with fills has been triggered too."""
     accepted_us: int = 0
-    """The venue's time of its ACCEPT."""
+    """The venue's time of its ACCEPT; if that had none, of the RESTATE after it."""
 
     @classmethod
     def of(cls, place: OrderPlace) -> Order:
@@ -205,8 +205,6 @@ class OrderTracker:
                 return Impossible(update.order_id, "fill_without_execution_id")
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
-        elif report is Report.RESTATE and not update.price:
-            return Impossible(update.order_id, "restate_without_price")
         status = advance(order.status, report, order.quantity, order.filled, update.quantity)
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
@@ -235,12 +233,11 @@ class OrderTracker:
 
     def _remark(self, order: Order, update: OrderUpdate) -> None:
         """What the venue needs again when it is built anew from the fold."""
-        if update.report is Report.ACCEPT:
-            order.accepted_us = update.venue_time
-        elif update.report is Report.TRIGGER:
+        if update.report is Report.TRIGGER:
             order.is_triggered = True
-        else:
-            order.stop_price = update.price
+            return
+        order.accepted_us = order.accepted_us or update.venue_time
+        order.stop_price = update.price or order.stop_price
 
     def _protect(self, order: Order, quantity: int) -> list[Order]:
         """After a fill: exits are made or enlarged; what an exit has filled its sibling loses (P4)."""

@@ -95,6 +95,7 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
     average_price: float
     strategy: str
     signal: int
+    stop_price: float
 
 
 class OrdersReply(Reply, frozen=True, kw_only=True):

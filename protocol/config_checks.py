@@ -21,6 +21,8 @@ SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 TIME_PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d"
+QUANTUM_MAX: Final = 32_768
+"""Ticks: so many, and a chunk, are under way to every consumer (P12)."""
 COUNT_MAX: Final = 10**9
 """Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
 
@@ -35,7 +37,23 @@ def check_config(config: Config) -> list[str]:
         *_check_limits(config),
         *_check_paper_venue(config),
         *_check_endpoints(config),
+        *_check_replay(config),
     ]
+
+
+def _check_replay(config: Config) -> list[str]:
+    if not config.is_replay:
+        return []
+    mistakes = []
+    if not config.market_data.is_file:
+        mistakes.append(f"market_data.source = {config.market_data.source!r}: a replay needs files")
+    if config.market_data.speed != "max":
+        mistakes.append(f"market_data.speed = {config.market_data.speed}: a replay goes as fast as it can ('max')")
+    if not 1 <= config.replay.quantum <= QUANTUM_MAX:
+        mistakes.append(f"replay.quantum = {config.replay.quantum}: 1 to {QUANTUM_MAX} ticks")
+    if not config.strategies:
+        mistakes.append("strategies: a replay without [[strategies]] does nothing")
+    return mistakes
 
 
 def _check_engine(config: Config) -> list[str]:
@@ -44,10 +62,8 @@ def _check_engine(config: Config) -> list[str]:
         mistakes.append(f"engine.name = {config.engine.name!r}: letters, digits, - and _, 32 at most")
     if not config.engine.run_dir:
         mistakes.append("engine.run_dir = '': the directory for journal, pages and sockets")
-    if config.engine.mode != "paper":
-        mistakes.append(
-            f"engine.mode = {config.engine.mode!r}: this version runs 'paper'; 'live' and 'replay' come later"
-        )
+    if config.engine.mode == "live":
+        mistakes.append("engine.mode = 'live': this version runs 'paper' and 'replay'; 'live' comes later")
     if not 1 <= config.account.leverage <= 10_000:
         mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
     if not re.match(r"^[A-Z]{3,8}$", config.account.currency):

@@ -94,7 +94,8 @@ class Report(IntEnum):
     TRIGGER = 6
     """Its stop was reached, and it waits for its limit or for volume; a fill says so too."""
     RESTATE = 7
-    """Its stop stands at `price` now: a trailing stop has moved."""
+    """Its stop stands at `price` now: a trailing stop has moved. Without a price: a DAY order that was accepted before
+    the market's time was known has its day."""
 
 
 _S, _R = OrderStatus, Report

@@ -156,7 +156,7 @@ class OrderUpdate(Record, frozen=True):
     report: Report
     execution_id: str = ""
     price: int = 0
-    """Of this fill; RESTATE: where the stop stands now."""
+    """Of this fill; RESTATE: where the stop stands now, or 0."""
     quantity: int = 0
     """Of this fill."""
     commission: int = 0

@@ -202,6 +202,13 @@ class Keep(NamedTuple):
     age_max_s: int | None
 
 
+class ReplaySettings(Section, frozen=True, kw_only=True):
+    """engine.mode = "replay" (design section 5)."""
+
+    quantum: int = 8192
+    """Ticks; what crosses from one strategy to another is seen at its end, and the journal is synced there."""
+
+
 class WalSettings(Section, frozen=True, kw_only=True):
     enabled: bool = True
     sync: Literal["always", "interval", "off"] = "always"
@@ -258,6 +265,7 @@ class Config(Section, frozen=True, kw_only=True):
     strategies: list[StrategySettings] = []
     risk: RiskSettings = RiskSettings()
     order_routing: OrderRoutingSettings = OrderRoutingSettings()
+    replay: ReplaySettings = ReplaySettings()
     wal: WalSettings = WalSettings()
     gateway: GatewaySettings = GatewaySettings()
     supervisor: SupervisorSettings = SupervisorSettings()
@@ -266,6 +274,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def run_dir(self) -> Path:
         return Path(self.engine.run_dir)
+
+    @property
+    def is_replay(self) -> bool:
+        return self.engine.mode == "replay"
 
 
 _HASH_LEAVES_OUT: Final = ("wal", "gateway", "supervisor", "logging")

@@ -117,7 +117,6 @@ class Timer:
     due_us: int = 0
 
 
-
 class StrategyCore:
     """send(intent) to risk; reached(position) answers a GRANT. call(hook, *arguments) calls the author's code, and
     failed(hook, arguments) tells of what raised where `call` would cost too much. passed(): a chunk is done with.

@@ -53,20 +53,17 @@ class Book:
         self.expiries.pop(order_id, None)
         self.changed.add(symbol_id)
 
-    def date(self, first_us: int) -> None:
-        """The undated have learned their day: the market's time is `first_us`."""
-        for order_id in self.undated:
-            self._date(self.orders[order_id], first_us)
+    def date(self, first_us: int) -> list[int]:
+        """The undated have learned their day, the market's time being `first_us`; their ids."""
+        dated = sorted(self.undated)
         self.undated.clear()
+        for order_id in dated:
+            self._date(self.orders[order_id], first_us)
+        return dated
 
     def expired(self, time_us: int) -> list[Working]:
         """Those whose time has come, by id."""
         return [self.orders[key] for key in sorted(key for key, end_us in self.expiries.items() if end_us <= time_us)]
-
-    def expiry_times(self, first_us: int) -> list[int]:
-        """All of them, if the next tick is at `first_us`."""
-        undated = [expiry_of(self.orders[key].place, first_us, self._day_end_us) for key in self.undated]
-        return [*self.expiries.values(), *(end_us for end_us in undated if end_us is not None)]
 
     def _date(self, order: Working, accepted_us: int) -> None:
         expires_us = expiry_of(order.place, accepted_us, self._day_end_us)

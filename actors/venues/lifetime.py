@@ -1,8 +1,9 @@
 """How long an order lives: GTC, IOC, FOK, DAY and GTD.
 
 DAY ends at the first end of the UTC day after it was accepted, GTD at its own time: with the first tick of any symbol
-at or after it. IOC and FOK are decided at the first tick at which they can be (a stop among them: when it is
-triggered); what does not fill then is canceled.
+at or after it. A DAY order that was accepted before any tick gets its day with the first one, which is told (RESTATE).
+IOC and FOK are decided at the first tick at which they can be (a stop among them: when it is triggered); what does not
+fill then is canceled.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def day_end(time_us: int, day_end_us: int) -> int:
 
 
 def expiry_of(place: OrderPlace, accepted_us: int, day_end_us: int) -> int | None:
-    """When it ends by itself; None: never. A DAY order accepted before any tick gets its day with the first."""
+    """When it ends by itself; None: never, or not known yet."""
     if place.time_in_force is TimeInForce.GTD:
         return place.expire_us
     if place.time_in_force is TimeInForce.DAY and accepted_us:

@@ -26,7 +26,7 @@ from actors.brackets import exit_ids, exits_of, has_exits
 from actors.order_tracker import Order
 from actors.venues import Answer, Quotes
 from actors.venues.book import Book
-from actors.venues.horizon import SymbolBands, bands_of, first_at_or_after, first_reached
+from actors.venues.horizon import Horizon, bands_of, first_at_or_after, last_of_each
 from actors.venues.lifetime import expiry_of
 from actors.venues.participation import budget, least_volume
 from actors.venues.policies import Policies, Terms
@@ -69,8 +69,8 @@ class PaperVenue:
         """The symbol whose tick is being worked; None between ticks."""
         self._left = UNLIMITED
         """What that tick still lets fill."""
-        self._bands: Final[dict[int, SymbolBands]] = {}
-        """By symbol id, of those with working orders; not up to date in what the book has `changed`."""
+        self._horizon: Final = Horizon()
+        """Not up to date in what the book has `changed`."""
         self._records: list[Answer] = []
 
     # What order_routing calls.
@@ -138,7 +138,7 @@ class PaperVenue:
         if timestamp <= self._deaf_until_us:
             return []
         self._time_us = timestamp
-        bands = self._bands.get(symbol_id)
+        bands = self._horizon.get(symbol_id)
         if timestamp < self._wake_us and (bands is None or not bands.may_act(bid, ask)):
             return []
         return self._step(symbol_id, timestamp, bid, ask, volume)
@@ -158,7 +158,7 @@ class PaperVenue:
         """The index of the first of `ticks` (TICK_DTYPE) at which on_tick would say something; nothing changes (P6)."""
         if self._book.changed:
             self._compute_bands()
-        start = first_at_or_after(ticks["timestamp"], self._deaf_until_us + 1)
+        start = self._first_heard(ticks)
         if start is None:
             return None
         ticks = ticks[start:]
@@ -166,31 +166,32 @@ class PaperVenue:
         volumes = None if volumes is None else volumes[start:]
         due_us = self._next_due(int(times[0]))
         by_time = None if due_us is None else first_at_or_after(times, due_us)
-        by_price = first_reached(ticks, volumes, self._bands, len(ticks) if by_time is None else by_time)
+        by_price = self._horizon.first_reached(ticks, volumes, len(ticks) if by_time is None else by_time)
         found = by_time if by_price is None else by_price
         return None if found is None else start + found
 
     def skip(self, ticks: np.ndarray) -> None:
         """As if each had been given to on_tick: ticks at none of which anything acts (next_act has said so)."""
-        import numpy as np
-
-        if not len(ticks):
+        start = self._first_heard(ticks)
+        if start is not None and self._is_first_tick:
+            self.on_tick(*ticks[start].item()[1:])
+        for tick in last_of_each(ticks, len(self._policies.terms)):
+            _, symbol_id, *quote = tick.item()
+            self._quotes[symbol_id] = (quote[0], quote[1], quote[2])
+        if start is None:
             return
-        start = first_at_or_after(ticks["timestamp"], self._deaf_until_us + 1)
-        if start is not None:
-            self.on_tick(*(int(ticks[start][name]) for name in ("symbol_id", "timestamp", "bid", "ask")))
-        symbol_ids = ticks["symbol_id"]
-        last = np.full(int(symbol_ids.max()) + 1, -1)
-        last[symbol_ids] = np.arange(len(ticks))  # of a repeated index the last assignment stays
-        for index in last[last >= 0]:
-            tick = ticks[index]
-            self._quotes[int(tick["symbol_id"])] = (int(tick["timestamp"]), int(tick["bid"]), int(tick["ask"]))
         end_us = int(ticks["timestamp"][-1])
         if end_us > self._deaf_until_us:
             self._time_us = end_us
             if end_us >= self._wake_us:
                 self._pass_rollovers(end_us)
                 self._set_wake()
+
+    def _first_heard(self, ticks: np.ndarray) -> int | None:
+        """The index of the first tick on which no former life has acted."""
+        if self._deaf_until_us < 0:
+            return 0 if len(ticks) else None
+        return first_at_or_after(ticks["timestamp"], self._deaf_until_us + 1)
 
     # One tick.
 
@@ -247,8 +248,8 @@ class PaperVenue:
         return 0 if not quantity else terms.swap_long if quantity > 0 else terms.swap_short
 
     def _expire(self, timestamp: int) -> None:
-        if self._book.undated:
-            self._book.date(timestamp)
+        for order_id in self._book.date(timestamp) if self._book.undated else ():
+            self._say(order_id, Report.RESTATE)
         for order in self._book.expired(timestamp):
             self._end(order, Report.EXPIRE, "")
 
@@ -448,11 +449,8 @@ class PaperVenue:
         share = self._policies.max_participation
         for symbol_id in self._book.changed:
             orders = self._book.orders_in(symbol_id)
-            if not orders:
-                self._bands.pop(symbol_id, None)
-                continue
             least = least_volume(share, self._terms(symbol_id).lot_size) if share else 0
-            self._bands[symbol_id] = bands_of(orders, self._trail_step(symbol_id), least)
+            self._horizon.put(symbol_id, bands_of(orders, self._trail_step(symbol_id), least) if orders else None)
         self._book.changed.clear()
 
     def _set_wake(self) -> None:
@@ -465,7 +463,7 @@ class PaperVenue:
 
     def _next_due(self, first_us: int) -> int | None:
         """The earliest time at which something is said for its time alone, the next tick being at `first_us`."""
-        times = self._book.expiry_times(first_us)
+        times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
         times += (sent.due_us for sent in self._way if sent.place is not None or sent.order_id in self._book.orders)
         rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
         if rollover_us is not None and any(self._swap_rate(*held) for held in self._positions.items()):

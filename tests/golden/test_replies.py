@@ -58,12 +58,13 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
                 commands.OrderRow(
                     order_id=1, symbol="AAPL", side="Buy", order_type="limit", status="Accepted", quantity=3.0,
                     filled_quantity=0.0, limit_price=150.5, average_price=0.0, strategy="sma", signal=4,
+                    stop_price=0.0,
                 )
             ]
         ),
         b'{"status":"ok","orders":[{"order_id":1,"symbol":"AAPL","side":"Buy","order_type":"limit",'
         b'"status":"Accepted","quantity":3.0,"filled_quantity":0.0,"limit_price":150.5,"average_price":0.0,'
-        b'"strategy":"sma","signal":4}]}',
+        b'"strategy":"sma","signal":4,"stop_price":0.0}]}',
     ),
     (
         "SYMBOLS",

@@ -282,7 +282,7 @@ def test_a_state_with_signals_reads_as_the_readme_says() -> None:
     signal, cancel = SignalState(40, "EURUSD", "Buy", 0.0), SignalState(42, "EURUSD", "Buy", 0.0)
     asked = AskedState(intent, signal, cancel), AskedState(intent, signal, None)
     state = StrategyState(FeedState(b"e", 1, 2, 3), {}, asked, (UntoldState(signal, "why"),), "m:Of")
-    row, other = [40, "EURUSD", "Buy", 0.0], [42, "EURUSD", "Buy", 0.0]
+    row, other = [40, "EURUSD", "Buy", 0.0, 0], [42, "EURUSD", "Buy", 0.0, 0]
     data = encode_strategy_state(state)
     told = [[intent, row, other], [intent, row, None]], [[row, "why"]]
     assert msgpack.unpackb(data) == [[b"e", 1, 2, 3], {}, *told, "m:Of"]

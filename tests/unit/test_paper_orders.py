@@ -158,7 +158,7 @@ def test_a_day_order_ends_with_the_day_and_one_with_a_date_at_it() -> None:
 def test_a_day_order_from_before_the_first_tick_ends_with_the_first_ticks_day() -> None:
     made = PaperVenue(Policies({0: Terms(10)}))
     made.place(place(1, BUY, LIMIT, limit_price=90, time_in_force=DAY))
-    assert made.on_tick(0, 3 * DAY_US - 1, BID, ASK) == []
+    assert said(made.on_tick(0, 3 * DAY_US - 1, BID, ASK)) == [(1, RESTATE)]
     assert said(made.on_tick(0, 3 * DAY_US, BID, ASK)) == [(1, EXPIRE)]
 
 

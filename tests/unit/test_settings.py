@@ -52,6 +52,22 @@ APPENDED = [
     ("[wal]\ninterval_ms = 0", ["wal.interval_ms", "0", "at least 1"]),
     ("[order_routing]\nvenue = 'nyse'", ["order_routing.venue", "'nyse'", "'paper'"]),
     ("[order_routing]\ncommission_per_lot = -1", ["order_routing.commission_per_lot", "-1", "0 or more"]),
+    ("[order_routing]\ncommission_rate = -0.1", ["order_routing.commission_rate", "-0.1", "0 or more"]),
+    ("[order_routing]\ncommission_minimum = -1", ["order_routing.commission_minimum", "-1", "0 or more"]),
+    ("[order_routing]\ncommission_minimum = 0.0000001", ["order_routing.commission_minimum", "0.000001"]),
+    ("[order_routing]\ncommission_minimum_per = 'day'", ["order_routing.commission_minimum_per", "'order'", "'fill'"]),
+    ("[order_routing]\nlatency_us = -1", ["order_routing.latency_us", "-1", "0 to"]),
+    ("[order_routing]\nslippage_ticks = -1", ["order_routing.slippage_ticks", "-1", "0 to"]),
+    ("[order_routing]\ntrail_step_ticks = 0", ["order_routing.trail_step_ticks", "0", "1 to"]),
+    ("[order_routing]\nday_end = '24:00'", ["order_routing.day_end", "'24:00'", "22:00"]),
+    ("[order_routing]\nswap_rollover = '9:00'", ["order_routing.swap_rollover", "'9:00'", "22:00"]),
+    ("[order_routing]\nswap_triple = 'sunday'", ["order_routing.swap_triple", "'sunday'", "'wednesday'", "'none'"]),
+    ("[order_routing]\nmax_participation = 0", ["order_routing.max_participation", "0", "above 0, up to 1"]),
+    ("[order_routing]\nmax_participation = 1.1", ["order_routing.max_participation", "1.1", "above 0, up to 1"]),
+    ("[order_routing]\nmax_participation = 0.1", ["order_routing.max_participation", "0.1", "'synthetic'", "volumes"]),
+    ("[order_routing]\nmax_participation = 0.1\n[market_data]\nsource = 'csv'\npath = 'a'\nsymbol = 'EURUSD'\n"
+     "format = 'bid_ask'", ["order_routing.max_participation", "0.1", "'bid_ask'", "volumes"]),
+    ("[market_data]\nohlc_path = 'open'", ["market_data.ohlc_path", "'by_close'", "'high_first'", "'low_first'"]),
     ("[account]\nleverage = 0", ["account.leverage", "0", "1 to 10000"]),
     ("[account]\ncurrency = 'dollars'", ["account.currency", "'dollars'", "USD"]),
     ("[account]\nbalance = 0.00000001", ["account.balance", "0.000001"]),
@@ -99,7 +115,7 @@ REPLACED = [
     ('run_dir = "run"', 'run_dir = ""', ["engine.run_dir", "''", "directory"]),
     ('run_dir = "run"', 'run_dir = "run"\nname = "a b"', ["engine.name", "'a b'", "letters"]),
     ('run_dir = "run"', 'run_dir = "run"\nmode = "live"', ["engine.mode", "'live'", "'paper'"]),
-    ('run_dir = "run"', 'run_dir = "run"\nmode = "replay"', ["engine.mode", "'replay'", "'paper'"]),
+    ('run_dir = "run"', 'run_dir = "run"\nmode = "replay"', ["market_data.source", "'synthetic'", "a replay needs files"]),
     ('run_dir = "run"', 'run_dir = "run"\nmode = "turbo"', ["engine.mode", "'turbo'", "'paper'"]),
     ('"EURUSD"', '"EUR USD"', ["instruments[0].symbol", "'EUR USD'", "white space"]),
     ('symbol = "EURUSD"', "symbol = 5", ["instruments[0].symbol", "5", "str"]),
@@ -108,6 +124,8 @@ REPLACED = [
     ("tick_size = 0.00001", "tick_size = 0", ["instruments[0].tick_size", "0", "above 0"]),
     ("lot_size = 1.0", "lot_size = -1.0", ["instruments[0].lot_size", "-1.0", "above 0"]),
     ("lot_size = 1.0", "lot_size = 0.000001\nmultiplier = 0.5", ["instruments[0].multiplier", "0.5", "0.000001"]),
+    ("lot_size = 1.0", "lot_size = 1.0\nswap_long = 0.0000001", ["instruments[0].swap_long", "1E-7", "0.000001"]),
+    ("lot_size = 1.0", "lot_size = 1.0\nswap_short = 'much'", ["instruments[0].swap_short", "'much'"]),
     ("lot_size = 1.0", 'lot_size = 1.0\nquote_currency = "JPY"', ["instruments[0].quote_currency", "'JPY'", "'USD'"]),
     ('name = "sma"', 'name = "9"', ["strategies[0].name", "'9'", "letters"]),
     ('name = "sma"', 'name = "sma"\nslice = 0', ["strategies[0].slice", "0", "1 to 65536"]),
@@ -133,6 +151,16 @@ def _expect_one(mistakes: list[str], words: list[str]) -> None:
     assert len(mistakes) == 1, mistakes
     assert mistakes[0].startswith("c.toml: ")
     assert [word for word in words if word not in mistakes[0]] == [], mistakes[0]
+
+
+def test_times_of_the_day_and_the_triple_swap_are_read() -> None:
+    config = _config("[order_routing]\nday_end = '22:30'\nswap_rollover = '00:01'\nswap_triple = 'friday'")
+    routing, second = config.order_routing, 10**6
+    assert (routing.day_end_us, routing.swap_rollover_us) == (81_000 * second, 60 * second)
+    assert routing.swap_triple_weekday == 4
+    usual = _config().order_routing
+    assert (usual.day_end_us, usual.swap_rollover_us, usual.swap_triple_weekday) == (0, 79_200 * 10**6, 2)
+    assert _config("[order_routing]\nswap_triple = 'none'").order_routing.swap_triple_weekday is None
 
 
 TWICE = [
