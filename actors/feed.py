@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Final
 
 from actors.bars import BarBatch, BarBuilder
+from actors.market import data_time_us
 from actors.sources import FileSource, LiveSource, TickBatch
 from actors.stream import Chunk
 from protocol.codec import MarketKind, decode_market, encode_market, market_head
@@ -96,6 +97,11 @@ class FileFeed:
     def tail_position(self) -> int:
         return self._next_position - 1
 
+    @property
+    def data_time_us(self) -> int:
+        """About where the feed is by the data's clock: the first tick or bar of its newest chunk; 0 before any."""
+        return _newest_time_us(self._window)
+
     def seek(self, position: int) -> None:
         """The next chunk is the one of `position`, or the end if all have read it; for a feed that comes back."""
         for chunk in self._chunks:
@@ -165,6 +171,11 @@ class LiveFeed:
     def tail_position(self) -> int:
         return self._next_position - 1
 
+    @property
+    def data_time_us(self) -> int:
+        """As FileFeed's."""
+        return _newest_time_us(self._window)
+
     def add(self, batch: TickBatch) -> None:
         chunk = self._builder.add(batch)
         self._window.append(chunk)
@@ -191,6 +202,11 @@ class LiveFeed:
 
 def is_end(chunk: Chunk) -> bool:
     return any(piece.kind is MarketKind.END for piece in decode_market(chunk.payload))
+
+
+def _newest_time_us(window: deque[Chunk]) -> int:
+    """A bare end has no time."""
+    return next((time_us for chunk in reversed(window) if (time_us := data_time_us(chunk.payload))), 0)
 
 
 def latest_ticks(window: deque[Chunk], symbols: int) -> bytes:

@@ -74,6 +74,7 @@ class MarketData(Actor):
     def statistics(self) -> Statistics:
         counters = {
             **self.source.counts.counters(),
+            "data_time_us": self.feed.data_time_us,
             "consumers": len(self.server.consumers),
             **self.server.counters,
         }

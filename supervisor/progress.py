@@ -43,8 +43,9 @@ class ProgressMeter:
     """Rate and time left, from what market_data said and when."""
 
     def __init__(self, now_s: float) -> None:
-        self._seen: deque[tuple[float, int, float]] = deque([(now_s, 0, 0.0)])
-        """(when, ticks, share), of the last RATE_OVER_S."""
+        self._began_s = now_s
+        self._seen: deque[tuple[float, int]] = deque([(now_s, 0)])
+        """(when, ticks), of the last RATE_OVER_S."""
 
     def look(self, said: Statistics, now_s: float) -> Progress:
         ticks = max(said.market_position // 3 - said.at_end, 0)
@@ -54,14 +55,12 @@ class ProgressMeter:
         seen = self._seen
         while len(seen) > 1 and now_s - seen[0][0] > RATE_OVER_S:
             seen.popleft()
-        before_s, before_ticks, before_share = seen[0]
-        seconds = max(now_s - before_s, 1e-9)
-        done = (share or 0.0) - before_share
-        left_s = seconds * (1 - share) / done if share is not None and done > 0 else None
-        seen.append((now_s, ticks, share or 0.0))
-        return Progress(
-            ticks, counters.get("data_time_us", 0), max(ticks - before_ticks, 0) / seconds, share, left_s
-        )
+        before_s, before_ticks = seen[0]
+        per_s = max(ticks - before_ticks, 0) / max(now_s - before_s, 1e-9)
+        # By the whole run: a source reads in large pieces, so there may be none of them in the last seconds.
+        left_s = (now_s - self._began_s) * (1 - share) / share if share else None
+        seen.append((now_s, ticks))
+        return Progress(ticks, counters.get("data_time_us", 0), per_s, share, left_s)
 
 
 class Display(Protocol):

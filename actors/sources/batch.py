@@ -55,7 +55,17 @@ class SourceCounts:
     """Skipped because their symbol is no [[instruments]], or not the one that the file was given."""
     first_bad: str = ""
     """Where and why the first bad row was skipped, for the report."""
+    work_done: int = 0
+    """How far the pass has read, in a unit of the source's own (bytes, rows) …"""
+    work_total: int = 0
+    """… and how far it may go. 0: nobody knows."""
 
     def counters(self) -> dict[str, int]:
         """The numbers by name, for statistics."""
-        return {"rows": self.rows, "rows_bad": self.rows_bad, "rows_unknown": self.rows_unknown}
+        return {
+            "rows": self.rows,
+            "rows_bad": self.rows_bad,
+            "rows_unknown": self.rows_unknown,
+            "work_done": self.work_done,
+            "work_total": self.work_total,
+        }

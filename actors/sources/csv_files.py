@@ -21,6 +21,7 @@ carries TICK_VOLUME, which is what bars count it as anyhow.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
@@ -69,7 +70,7 @@ def inspect_files(settings: MarketDataSettings) -> list[CsvFile]:
 
 def _inspect(path: str, symbol: str | None, settings: MarketDataSettings) -> CsvFile:
     # Two pieces: a last line without an end comes as one of its own.
-    pieces = [data.decode("latin-1") for _, data in islice(_blocks(path, BLOCK_BYTES_MIN), 2)]
+    pieces = [data.decode("latin-1") for _, data in islice(_blocks(path, BLOCK_BYTES_MIN, SourceCounts()), 2)]
     lines = [line for piece in pieces for line in piece.split("\n")]
     at = next((index for index, line in enumerate(lines) if line.strip()), None)
     if at is None:
@@ -164,7 +165,7 @@ class CsvSource:
 
     def batches(self, ticks_max: int) -> Iterator[TickBatch]:
         """See FileSource.batches. Memory: a batch, and one block of each file, however long the files are."""
-        counts = SourceCounts()
+        counts = SourceCounts(work_total=sum(_size(file.path) for file in self._files))
         streams = [(0, self._read(file, counts)) for file in self._files]
         blocks = streams[0][1] if len(streams) == 1 else merge(streams)
         yield from cut(self._counted(blocks, counts), ticks_max)
@@ -179,7 +180,7 @@ class CsvSource:
         """The file's ticks, a block at a time."""
         offset_us = naive_offset_us(file.format, self._settings)
         share = max(BLOCK_BYTES_MIN, BLOCKS_BYTES // len(self._files))
-        blocks = _blocks(file.path, min(BLOCK_BYTES, share))
+        blocks = _blocks(file.path, min(BLOCK_BYTES, share), counts)
         if self._settings.time_range != WHOLE_RANGE:
             blocks = _within(blocks, time_parser(file.format, offset_us), self._settings.time_range)
         checks = RowChecks(file.path, counts, self._settings.on_bad_row == "skip", 1 if file.format == "ohlc" else 0)
@@ -226,12 +227,21 @@ def _time(line: bytes, time_of: Callable[[str], int]) -> int | None:
         return None
 
 
-def _blocks(path: str, block_bytes: int) -> Iterator[Numbered]:
-    """Lines without their ends, quotes and byte order mark, about `block_bytes` each."""
+def _size(path: str) -> int:
+    """0 if it has gone: whoever reads it says so."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _blocks(path: str, block_bytes: int, counts: SourceCounts) -> Iterator[Numbered]:
+    """Lines without their ends, quotes and byte order mark, about `block_bytes` each; work_done is in bytes."""
     number, rest = 1, b""
     try:
         with open(path, "rb", buffering=0) as file:
             while block := file.read(block_bytes):
+                counts.work_done += len(block)
                 data, newline, rest = (rest + block).rpartition(b"\n")
                 if len(rest) > LINE_BYTES_MAX:
                     line = number + data.count(b"\n") + bool(newline)

@@ -63,6 +63,7 @@ class RowGroup:
     index: int
     first_row: int
     """Counted from 1."""
+    rows: int
     times_us: tuple[int, int] | None
     """The least and the greatest, if the file says them."""
 
@@ -141,7 +142,7 @@ def _row_groups(opened: Any, columns: Columns, offset_us: int) -> list[RowGroup]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         times_us = _times_us(group.column(place), unit, offset_us) if unit else None
-        groups.append(RowGroup(index=index, first_row=first_row, times_us=times_us))
+        groups.append(RowGroup(index=index, first_row=first_row, rows=group.num_rows, times_us=times_us))
         first_row += group.num_rows
     return groups
 
@@ -262,7 +263,7 @@ class ParquetSource:
 
     def batches(self, ticks_max: int) -> Iterator[TickBatch]:
         """See FileSource.batches. Memory: a block and some pages of each file that is read at the time."""
-        counts = SourceCounts()
+        counts = SourceCounts(work_total=sum(group.rows for file in self._files for group in file.groups))
         streams = [(file.times_us[0], self._read(file, counts)) for file in self._files]
         blocks = streams[0][1] if len(streams) == 1 else merge(streams)
         yield from cut(self._counted(blocks, counts), ticks_max)
@@ -278,12 +279,12 @@ class ParquetSource:
         columns = file.columns
         offset_us = _offset_us(file.schema, columns, self._settings)
         reader = RowReader(file.path, columns, self._settings, self._symbol_ids, file.symbol, offset_us, counts)
-        rows = (reader.read(first_row, batch) for first_row, batch in _record_batches(file, self._block_rows))
+        rows = (reader.read(first_row, batch) for first_row, batch in _record_batches(file, self._block_rows, counts))
         return to_ticks(rows, file.step_us, self._settings.ohlc_path, self._has_volume)
 
 
-def _record_batches(file: ParquetFile, rows_max: int) -> Iterator[tuple[int, Any]]:
-    """(number of the first row, record batch) of the row groups that may have rows in the range.
+def _record_batches(file: ParquetFile, rows_max: int, counts: SourceCounts) -> Iterator[tuple[int, Any]]:
+    """(number of the first row, record batch) of the row groups that may have rows in the range; work_done is in rows.
 
     Raises: DataError where the file cannot be read on, or is not the one that was inspected.
     """
@@ -298,6 +299,7 @@ def _record_batches(file: ParquetFile, rows_max: int) -> Iterator[tuple[int, Any
                 for batch in opened.iter_batches(
                     rows_max, row_groups=[group.index], columns=file.columns.names, use_threads=False
                 ):
+                    counts.work_done += batch.num_rows
                     yield row, batch
                     row += batch.num_rows
     except (OSError, arrow.ArrowException) as error:

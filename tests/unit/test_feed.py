@@ -77,6 +77,17 @@ def test_the_window_moves_only_with_what_all_have_done_with(tmp_path: Path) -> N
     assert feed.tail_position == 3 * (4 * (FILE_WINDOW_CHUNKS + 1) + 1) - 1
 
 
+def test_a_feed_tells_where_it_is_by_the_datas_clock(tmp_path: Path) -> None:
+    feed = file_feed(tmp_path, rows=10)
+    times = [batch.first_time_us for batch in feed._source.batches(4)]
+    told = [feed.data_time_us]
+    while feed.has_room:
+        feed.advance()
+        told.append(feed.data_time_us)
+        feed.drop(feed.tail_position - 5)
+    assert told == [0, *times, times[-1]], "the end has no time of its own"
+
+
 def test_who_asks_for_what_has_left_the_window_reads_the_file_again_until_it_is_there(tmp_path: Path) -> None:
     feed = file_feed(tmp_path, rows=40)
     for position in (15, 27, 39, 51):

@@ -150,9 +150,9 @@ def test_of_files_that_follow_each_other_one_is_open_at_a_time(
     events: list[str] = []
     actual = parquet_files._record_batches
 
-    def watched(file: Any, rows_max: int) -> Any:
+    def watched(file: Any, rows_max: int, counts: Any) -> Any:
         events.append("open")
-        yield from actual(file, rows_max)
+        yield from actual(file, rows_max, counts)
         events.append("done")
 
     monkeypatch.setattr(parquet_files, "_record_batches", watched)

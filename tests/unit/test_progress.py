@@ -36,7 +36,7 @@ def said(ticks: int, *, done: int = 0, total: int = 0, at_end: bool = False) -> 
     return Statistics(0, position, at_end, 0, counters if total else {})
 
 
-def test_the_share_is_of_the_work_and_the_time_left_at_the_present_rate() -> None:
+def test_the_share_is_of_the_work_and_the_time_left_as_the_run_has_gone_so_far() -> None:
     meter = ProgressMeter(100.0)
     assert meter.look(said(1000, done=10, total=100), 102.0) == (1000, TIME_US, 500.0, 0.1, 18.0)
     assert meter.look(said(3000, done=30, total=100), 104.0) == (3000, TIME_US, 750.0, 0.3, 4.0 * 0.7 / 0.3)

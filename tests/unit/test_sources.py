@@ -173,8 +173,21 @@ def test_rows_are_counted(settings: Config) -> None:
     ticks = sum(batch.count for batch in take(source))
     files = len(settings.market_data.all_files)
     assert source.counts.rows == (ROWS * files if files else ticks)
-    assert source.counts.counters() == {"rows": source.counts.rows, "rows_bad": 0, "rows_unknown": 0}
+    counters = source.counts.counters()
+    assert [counters[name] for name in ("rows", "rows_bad", "rows_unknown")] == [source.counts.rows, 0, 0]
     assert source.counts.first_bad == ""
+
+
+def test_the_work_done_grows_to_the_whole_that_was_known_from_the_start(settings: Config) -> None:
+    source = make_source(settings, IDS, 1)
+    if source.is_file is not True:
+        assert source.counts.work_total == 0, "a live source has no end"
+        return
+    seen = [(source.counts.work_done, source.counts.work_total) for _ in source.batches(7)]
+    seen.append((source.counts.work_done, source.counts.work_total))
+    assert seen == sorted(seen)
+    assert {total for _, total in seen} == {seen[-1][0]}, "at the end all is done"
+    assert seen[0][0] > 0
 
 
 def test_a_slice_is_the_batch_of_its_ticks(settings: Config) -> None:
