@@ -28,16 +28,24 @@ ACTORS: Final = {
     "market_data": "actors.market_data:MarketData",
 }
 """Child name, up to its first dot -> the class that it runs."""
+REPLAY_ACTORS: Final = {
+    **ACTORS,
+    "risk": "actors.replay_risk:ReplayRisk",
+    "strategy": "actors.replay_strategy:ReplayStrategy",
+    "order_routing": "actors.replay_routing:ReplayRouting",
+}
+"""The same in a replay: those who stand in the ring."""
 
 
-def actor_class(name: str) -> type[Actor]:
-    module, _, attribute = ACTORS[name.partition(".")[0]].partition(":")
+def actor_class(name: str, *, is_replay: bool = False) -> type[Actor]:
+    actors = REPLAY_ACTORS if is_replay else ACTORS
+    module, _, attribute = actors[name.partition(".")[0]].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def run_child(spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]], *, is_process: bool) -> ExitCode:
     """The whole life of one child, in a process or in a thread."""
-    actor = actor_class(spec.name)(Place(spec, context, is_process))
+    actor = actor_class(spec.name, is_replay=spec.config.is_replay)(Place(spec, context, is_process))
     return actor.live()
 
 

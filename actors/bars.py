@@ -7,8 +7,8 @@ tick has no bar. Bars that one tick finishes are in order of timeframe; those at
 symbol and timeframe.
 
 Ticks are gathered into a *piece* that lies within one interval of every timeframe, and pieces are added to the
-bars: the work for a tick does not grow with the number of timeframes. A tick older than its symbol's last one
-(a live feed's clock may err) counts in the bar that is open.
+bars: the work for a tick does not grow with the number of timeframes. Large batches are gathered by columns
+(bar_columns.py). A tick older than its symbol's last one (a live feed's clock may err) counts in the bar that is open.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from actors.sources.batch import TICK_VOLUME, TickBatch
 from protocol.codec import VOLUME, MarketKind
 from protocol.topics import BAR, TICK, Topic
 from protocol.units import MICROS_MAX
 
+if TYPE_CHECKING:
+    from actors.bar_columns import Group
+
 MINUTE_US: Final = 60_000_000
+COLUMNS_TICKS_MIN: Final = 256
+"""From so many ticks on a batch is gathered by columns (from there on it is faster); before, NumPy is not imported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class BarBatch:
 class BarBuilder:
     def __init__(self, timeframes_minutes: Sequence[int]) -> None:
         self._timeframes: Final = tuple(sorted(timeframes_minutes))
+        self._spans_us: Final = _boundaries_us(self._timeframes)
         self._pieces: dict[int, _Piece] = {}
         self._bars: dict[int, list[_Bar]] = {}
 
@@ -46,6 +52,29 @@ class BarBuilder:
         """The batch, cut where bars finish, with those bars between; without timeframes the batch as it is."""
         if not self._timeframes:
             return [batch]
+        if batch.count >= COLUMNS_TICKS_MIN:
+            from actors.bar_columns import group_ticks
+
+            groups = group_ticks(batch, self._spans_us)
+            if groups is not None:
+                return self._split_by_groups(batch, groups)
+        return self._split_by_ticks(batch)
+
+    def _split_by_groups(self, batch: TickBatch, groups: list[Group]) -> list[BarBatch | TickBatch]:
+        parts: list[BarBatch | TickBatch] = []
+        pieces, start = self._pieces, 0
+        for index, symbol_id, time_us, opened, high, low, close, volume in groups:
+            piece = pieces.get(symbol_id)
+            if piece is not None and time_us < piece.until_us:
+                piece.volume += volume
+            else:
+                start = self._finish(parts, batch, start, index, symbol_id, time_us)
+                piece = pieces[symbol_id] = self._open_piece(symbol_id, time_us, opened, volume)
+            piece.high, piece.low, piece.close = max(piece.high, high), min(piece.low, low), close
+        parts.append(batch.slice(start, batch.count))
+        return parts
+
+    def _split_by_ticks(self, batch: TickBatch) -> list[BarBatch | TickBatch]:
         parts: list[BarBatch | TickBatch] = []
         pieces, start = self._pieces, 0
         ticks = zip(TICK.iter_unpack(batch.records), _volumes(batch), strict=False)
@@ -54,15 +83,28 @@ class BarBuilder:
             if piece is not None and time_us < piece.until_us:
                 piece.add(bid, volume)
                 continue
-            finished = self._close_piece(symbol_id, time_us)
-            if finished:
-                if index > start:
-                    parts.append(batch.slice(start, index))
-                parts.append(BarBatch(records=b"".join(finished), count=len(finished), before_tick=index))
-                start = index
+            start = self._finish(parts, batch, start, index, symbol_id, time_us)
             pieces[symbol_id] = self._open_piece(symbol_id, time_us, bid, volume)
         parts.append(batch.slice(start, batch.count))
         return parts
+
+    def _finish(
+        self,
+        parts: list[BarBatch | TickBatch],
+        batch: TickBatch,
+        start: int,
+        index: int,
+        symbol_id: int,
+        time_us: int,
+    ) -> int:
+        """The ticks from `start` on and the bars that tick `index` closes join `parts`; where the next ticks begin."""
+        finished = self._close_piece(symbol_id, time_us)
+        if not finished:
+            return start
+        if index > start:
+            parts.append(batch.slice(start, index))
+        parts.append(BarBatch(records=b"".join(finished), count=len(finished), before_tick=index))
+        return index
 
     def flush(self) -> BarBatch:
         """The bars still open, at the end of the feed (perhaps none); the builder is empty afterwards."""
@@ -140,6 +182,15 @@ class _Bar:
         return BAR.pack(
             Topic.BAR, symbol_id, self.minutes, self.open_us, self.open, self.high, self.low, self.close, volume
         )
+
+
+def _boundaries_us(timeframes: Sequence[int]) -> list[int]:
+    """The timeframes whose intervals' ends are all there are: a multiple of another one adds none."""
+    return [
+        minutes * MINUTE_US
+        for minutes in timeframes
+        if not any(minutes % other == 0 for other in timeframes if other < minutes)
+    ]
 
 
 def _volumes(batch: TickBatch) -> Iterable[int]:

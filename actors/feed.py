@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
 from actors.bars import BarBatch, BarBuilder
 from actors.sources import FileSource, LiveSource, TickBatch
 from actors.stream import Chunk
-from protocol.codec import MarketKind, decode_market, encode_market
+from protocol.codec import MarketKind, decode_market, encode_market, market_head
 from protocol.positions import PHASE_BAR, PHASE_TICK, tick_position
 from protocol.topics import TICK
 
 FILE_WINDOW_CHUNKS: Final = 2
 """How far consumers of a file may be apart: what an order meets is at most this much later than its cause."""
 FILE_CHUNK_TICKS: Final = 32
+REPLAY_CHUNK_TICKS: Final = 8192
+"""A replay is exact however its ticks are cut."""
 LIVE_WINDOW_TICKS: Final = 65_536
 """What a live feed keeps for consumers that lag or come back."""
 
@@ -40,21 +42,23 @@ class ChunkBuilder:
         pieces = self._bars.split(batch)
         first = tick_position(self.next_tick) if isinstance(pieces[0], TickBatch) else 3 * self.next_tick + PHASE_BAR
         self.next_tick += batch.count
-        payload = b"".join([_encode_piece(piece) for piece in pieces])
-        return Chunk(first, 3 * self.next_tick, batch.count, payload)
+        return Chunk(first, 3 * self.next_tick, batch.count, _encode_pieces(pieces))
 
     def end(self) -> Chunk:
         """The open bars and the end of the file."""
         bars = self._bars.flush()
         first = 3 * self.next_tick + PHASE_BAR
-        payload = _encode_piece(bars) if bars.count else b""
+        payload = _encode_pieces([bars]) if bars.count else b""
         return Chunk(first, first + PHASE_TICK, 1, payload + encode_market(MarketKind.END, 1, b""))
 
 
-def _encode_piece(piece: BarBatch | TickBatch) -> bytes:
-    if isinstance(piece, BarBatch):
-        return encode_market(MarketKind.BARS, piece.count, piece.records)
-    return encode_market(MarketKind.TICKS, piece.count, piece.records, piece.volumes)
+def _encode_pieces(pieces: Sequence[BarBatch | TickBatch]) -> bytes:
+    """Copies every record once, however large the batch."""
+    parts: list[bytes] = []
+    for piece in pieces:
+        volumes = piece.volumes if isinstance(piece, TickBatch) else b""
+        parts += (market_head(piece.kind, piece.count, volumes), piece.records, volumes)
+    return b"".join(parts)
 
 
 class FileFeed:
@@ -64,10 +68,14 @@ class FileFeed:
     itself until it reaches the window.
     """
 
-    def __init__(self, source: FileSource, timeframes_minutes: list[int], chunk_ticks: int) -> None:
+    def __init__(
+        self, source: FileSource, timeframes_minutes: list[int], chunk_ticks: int,
+        window_chunks: int = FILE_WINDOW_CHUNKS,
+    ) -> None:  # fmt: skip
         self._source = source
         self._timeframes = timeframes_minutes
         self._chunk_ticks = chunk_ticks
+        self._window_chunks = window_chunks
         self.epoch = source.epoch
         self._chunks = self._from_start()
         self._window: deque[Chunk] = deque()
@@ -103,7 +111,7 @@ class FileFeed:
 
     @property
     def has_room(self) -> bool:
-        return len(self._window) < FILE_WINDOW_CHUNKS and not self.at_end
+        return len(self._window) < self._window_chunks and not self.at_end
 
     def ahead(self) -> Chunk:
         """The chunk that `advance` will bring; only while there is room."""

@@ -14,7 +14,7 @@ from actors.fold import Fold
 from actors.journal import JournalClient
 from actors.market import MarketClient
 from protocol.codec import MarketPayload
-from protocol.messages import Statistics
+from protocol.messages import Done, Grant, Statistics
 from protocol.pipeline import JOURNAL
 from protocol.records import EngineRun, Record
 from protocol.wal.format import Envelope
@@ -35,6 +35,7 @@ class FoldingActor(Actor):
         producer: int = 0,
         on_batch: Callable[[], None] | None = None,
         take_state: Callable[[], bytes | None] | None = None,
+        on_token: Callable[[Grant | Done], None] | None = None,
     ) -> None:
         super().__init__(place)
         self.fold = Fold()
@@ -49,6 +50,7 @@ class FoldingActor(Actor):
             producer=producer,
             on_batch=on_batch,
             take_state=take_state,
+            on_token=on_token,
         )
         self.counters: dict[str, int] = {}
 

@@ -20,7 +20,7 @@ from actors.page import HealthPage
 from actors.stream import SILENCE_S, StreamClient
 from protocol.codec import encode_append
 from protocol.errors import FoldError, SeawallError, WireError
-from protocol.messages import Append, Barrier, Data, State, Welcome
+from protocol.messages import Append, Barrier, Data, Done, Grant, State, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.records import EntryType, Record, decode_record, encode_record, entry_type_of
 from protocol.wal.format import Envelope, iterate_payload
@@ -68,6 +68,7 @@ class JournalClient:
         producer: int = 0,
         on_batch: Callable[[], None] | None = None,
         take_state: Callable[[], bytes | None] | None = None,
+        on_token: Callable[[Grant | Done], None] | None = None,
     ) -> None:
         self._loop = loop
         self._page = page
@@ -77,6 +78,11 @@ class JournalClient:
         self._on_caught_up = on_caught_up
         self._on_batch = on_batch
         self._take_state = take_state
+        self._on_token = on_token
+        self._tokens: deque[Grant | Done] = deque()
+        """Heard, and behind records that have not come yet."""
+        self._own_token: Grant | Done | None = None
+        """Said, and not sent yet: it goes behind all that was appended before it."""
         self._barrier: Barrier | None = None
         self._pending: deque[Pending] = deque()
         self._unsent = 0
@@ -97,13 +103,14 @@ class JournalClient:
             on_welcome=self._take_welcome,
             on_reset=self._take_reset,
             on_barrier=self._take_barrier,
+            on_token=self._take_token,
             producer=producer,
         )
 
     def start(self) -> None:
         self.stream.start()
         self._loop.every(SILENCE_S / 4, self._check_pending)
-        self._loop.after_turn(self.flush)
+        self._loop.after_turn(self._flush_token)
 
     @property
     def lsn(self) -> int:
@@ -164,6 +171,26 @@ class JournalClient:
             start += len(batch)
         self._unsent = len(pending) - start
 
+    def say_token(self, token: Grant | Done) -> None:
+        """Replay: `token` goes to wal behind all that was appended so far."""
+        assert self._own_token is None, "one at a time: it is the pen"
+        self._own_token = token
+        self._flush_token()
+
+    def _flush_token(self) -> None:
+        self.flush()
+        if self._own_token is not None and not self._unsent and self.stream.send(self._own_token):
+            self._own_token = None
+
+    def _take_token(self, token: Grant | Done) -> None:
+        self._tokens.append(token)
+        self._hear_tokens()
+
+    def _hear_tokens(self) -> None:
+        """on_token: when every record before it has been."""
+        while self._tokens and self._on_token is not None and self._tokens[0].lsn <= self.stream.position:
+            self._on_token(self._tokens.popleft())
+
     def _take_welcome(self, welcome: Welcome) -> None:
         stream = self.stream
         if stream.epoch and stream.epoch != welcome.epoch:
@@ -211,6 +238,7 @@ class JournalClient:
             self._on_batch()
         self._check_caught_up()
         self._answer_barrier(lsn)
+        self._hear_tokens()
         return lsn
 
     def _take_barrier(self, barrier: Barrier) -> None:

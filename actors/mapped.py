@@ -7,6 +7,11 @@ nothing of what stands in a page: latch.py and page.py do.
 Words are aligned and 8 bytes long, stored only through `memoryview(page).cast("Q")[i] = n` (H4: struct.pack_into
 zeroes the field first, and other processes see the zero). They are in the machine's byte order: a page never
 leaves its machine.
+
+Whoever truncates a page under a running engine ends it: the next process that looks there gets SIGBUS, which no code of
+ours can answer. That is left so. A process without its page could not see a HALT; the children of a supervisor that
+died of it end in the stop order with every record on disk, and the next start refuses a latch that is no page, and
+makes a health page anew (H5).
 """
 
 from __future__ import annotations

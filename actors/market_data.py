@@ -11,7 +11,7 @@ from typing import Final
 
 from actors.base import Actor, Place
 from actors.clock import monotonic_s, now_us
-from actors.feed import FILE_CHUNK_TICKS, FileFeed, LiveFeed
+from actors.feed import FILE_CHUNK_TICKS, REPLAY_CHUNK_TICKS, FileFeed, LiveFeed
 from actors.market import data_time_us
 from actors.peers import Peers
 from actors.sources import LiveSource, Source, check_source, make_source
@@ -46,7 +46,11 @@ class MarketData(Actor):
         socket = self.bind(MARKET)
         if self.source.is_file is True:
             paced = self.settings.speed != "max"
-            self.feed = FileFeed(self.source, self.settings.bars, 1 if paced else FILE_CHUNK_TICKS)
+            if self.config.is_replay:  # P12: a quantum and a chunk, and what the slowest has not given back
+                window = self.config.replay.quantum // REPLAY_CHUNK_TICKS + 3
+                self.feed = FileFeed(self.source, self.settings.bars, REPLAY_CHUNK_TICKS, window)
+            else:
+                self.feed = FileFeed(self.source, self.settings.bars, 1 if paced else FILE_CHUNK_TICKS)
             self.loop.after_turn(self._file_turn)
         else:
             self.feed = LiveFeed(self.source, self.settings.bars)

@@ -37,6 +37,7 @@ from protocol.orders import TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.records import EngineRun, Producer, Record, TradingState
 from protocol.state import encode_state
+from protocol.units import MICROS
 from protocol.wal.format import Envelope
 
 LATCH_LOOK_S: Final = 0.05
@@ -125,7 +126,27 @@ class Risk(FoldingActor):
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
         if self.is_halted():
             self.book.cancel_halted()
+        self._look_for_removed()
         self.loop.after_turn(self._ready_when_drained)
+
+    def _look_for_removed(self) -> None:
+        """What the journal holds and the config no longer names: nobody would manage it, or say so."""
+        fold, tracker = self.fold, self.fold.tracker
+        symbols = {instrument.symbol for instrument in self.config.instruments}
+        for symbol_id, symbol in enumerate(fold.symbols):
+            quantity = fold.account.position(symbol_id).quantity
+            orders = [order.order_id for order in tracker.open_orders.values() if order.symbol_id == symbol_id]
+            if symbol not in symbols and (quantity or orders):
+                hint = "it gets no ticks and takes no orders: put its [[instruments]] back to close it"
+                held = {"quantity": quantity / MICROS, "open_orders": orders}
+                self.log.warning("symbol_not_configured", symbol=symbol, **held, hint=hint)
+        strategies = {strategy.name for strategy in self.config.strategies}
+        for name in fold.run.strategies if fold.run else ():
+            orders = [order.order_id for order in tracker.open_of_strategy(fold.strategy_id(name))]
+            if name not in strategies and orders:
+                hint = "its open orders are cancelled, as those of a parked strategy"
+                self.log.warning("strategy_not_configured", strategy=name, open_orders=orders, hint=hint)
+                self.book.cancel_orders_of(name, "removed")
 
     def _ready_when_drained(self) -> None:
         if self.is_ready or self.journal.pending_count:

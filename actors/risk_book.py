@@ -181,10 +181,10 @@ class RiskBook:
             if not place.reduce_only and place.order_id not in self.pending_cancels:
                 self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, "halt"))
 
-    def cancel_orders_of(self, strategy: str) -> None:
-        """The open orders of a strategy that is parked."""
+    def cancel_orders_of(self, strategy: str, by: str = "parked") -> None:
+        """The open orders of a strategy that is parked, or is not configured any more."""
         for order in list(self.fold.tracker.open_of_strategy(self.fold.strategy_id(strategy))):
-            self._cancel(order.order_id, "parked")
+            self._cancel(order.order_id, by)
 
     def _cancel(self, order_id: int, by: str) -> None:
         order = self.fold.tracker.orders[order_id]

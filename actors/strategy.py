@@ -153,7 +153,7 @@ class StrategyActor(FoldingActor):
     def _load_state(self, lsn: int, record: Checkpoint) -> None:
         """The checkpoint from which this fold begins may hold this strategy's state as of then."""
         found = record.state_of(self.name)
-        if found is None or found[0] != lsn - 1 or self._is_forgotten(found[0]):
+        if found is None or found[0] != lsn - 1 or self._is_forgotten():
             return
         try:
             state = decode_strategy_state(found[1])
@@ -181,13 +181,10 @@ class StrategyActor(FoldingActor):
             raise self._unloadable(found[0], f"load() raised {type(error).__name__}: {error}") from error
         self._start()
 
-    def _is_forgotten(self, lsn: int) -> bool:
-        """The operator wanted it so, and this run has written no checkpoint before it."""
+    def _is_forgotten(self) -> bool:
+        """The operator wanted it so, and the checkpoint is of an earlier run."""
         run = self.fold.run
-        if self.settings.name not in self.spec.forget_states or (run and run.boot_id == self.spec.boot_id):
-            return False
-        self.log.warning("state_forgotten", lsn=lsn, hint="--forget-state: the strategy begins as one without it")
-        return True
+        return self.settings.name in self.spec.forget_states and run is not None and run.boot_id != self.spec.boot_id
 
     def _unloadable(self, lsn: int, reason: str) -> SavedStateError:
         name = self.settings.name

@@ -31,6 +31,8 @@ from protocol.messages import (
     Barrier,
     Credit,
     Data,
+    Done,
+    Grant,
     Hello,
     Message,
     Reset,
@@ -110,12 +112,14 @@ class StreamServer:
         on_append: Callable[[Consumer, Append, bytes], None] | None = None,
         on_state: Callable[[Consumer, State, bytes], None] | None = None,
         may_speak: Callable[[str, int, int], bool] = lambda name, incarnation, producer: True,
+        on_token: Callable[[Consumer, Grant | Done], None] | None = None,
     ) -> None:
         self._socket = socket
         self._backlog = backlog
         self._on_hello = on_hello
         self._on_append = on_append
         self._on_state = on_state
+        self._on_token = on_token
         self._may_speak = may_speak
         self._newest: dict[str, int] = {}
         # Random, so that a CREDIT for what a former life of the producer sent is known for one.
@@ -154,6 +158,8 @@ class StreamServer:
             self._on_append(consumer, message, frames[2])
         elif isinstance(message, State) and self._on_state is not None and len(frames) == 3:
             self._on_state(consumer, message, frames[2])
+        elif isinstance(message, Grant | Done) and self._on_token is not None:
+            self._on_token(consumer, message)
         else:
             raise WireError(f"{type(message).__name__} does not belong here")
 
@@ -283,6 +289,7 @@ class StreamClient:
         on_welcome: Callable[[Welcome], None],
         on_reset: Callable[[str], None],
         on_barrier: Callable[[Barrier], None] | None = None,
+        on_token: Callable[[Grant | Done], None] | None = None,
         producer: int = 0,
     ) -> None:
         self._loop = loop
@@ -295,6 +302,7 @@ class StreamClient:
         self._on_welcome = on_welcome
         self._on_reset = on_reset
         self._on_barrier = on_barrier
+        self._on_token = on_token
         self.epoch = b""
         self.position = 0
         """The last item consumed."""
@@ -361,6 +369,8 @@ class StreamClient:
             self._on_reset(message.reason)
         elif isinstance(message, Barrier) and self._on_barrier is not None:
             self._on_barrier(message)
+        elif isinstance(message, Grant | Done) and self._on_token is not None:
+            self._on_token(message)
         else:
             raise WireError(f"{type(message).__name__} does not belong here")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from hashlib import blake2b
 from operator import itemgetter
 from typing import Final, NoReturn
 
@@ -27,10 +28,12 @@ from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
-from protocol.errors import ExitCode, WalError, WalSyncError, WireError
-from protocol.messages import Append, Hello, Ready, Statistics, Welcome
+from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
+from protocol.messages import Append, Done, Grant, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
+from protocol.positions import PHASE_TICK
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
+from protocol.settings import Config, config_hash
 from protocol.wal import Journal
 from protocol.wal.format import ENVELOPE, JOURNAL_HEAD
 from protocol.wal.reserve import DiskReserve, DiskState
@@ -65,6 +68,14 @@ SEALING_WAIT_S: Final = 2.0
 _entry_type = itemgetter(0)
 
 
+def replay_id(config: Config) -> bytes:
+    """The journal's id in a replay: of the config and the data, so that the same run has the same bytes."""
+    from actors.sources import make_source
+
+    ids = {instrument.symbol: number for number, instrument in enumerate(config.instruments)}
+    return blake2b(config_hash(config) + make_source(config, ids, 1).epoch, digest_size=16).digest()
+
+
 @dataclass(slots=True)
 class JournalBacklog:
     """The released part of the journal, as chunks for the stream."""
@@ -94,12 +105,16 @@ class Wal(Actor):
         directory = self.run_dir / "wal"
         self.reserve = DiskReserve(directory, settings.reserve_mb * MIB if settings.enabled else 0)
         if settings.enabled:
-            self.journal = Journal(directory, sync=settings.sync)
+            self.journal = Journal(directory, sync="interval" if self.config.is_replay else settings.sync)
         else:
             self.journal = Journal(directory, sync="off", storage=MemoryStorage())
-        self.always = settings.enabled and settings.sync == "always"
+        self.is_replay = self.config.is_replay
+        # A resumed replay rolls back anyway: there records leave at once, and quantum ends are synced.
+        self.always = settings.enabled and settings.sync == "always" and not self.is_replay
         self.boot = os.urandom(8)
         self.batch: list[tuple[int, int, int, int, bytes]] = []
+        self.event_us = 0
+        """The time of the newest record that was appended."""
         self.last_seq: dict[int, int] = {}
         self.hellos: list[tuple[Consumer, Hello]] = []
         self.synced_s = self.watermark_s = 0.0
@@ -121,6 +136,8 @@ class Wal(Actor):
             self._open_journal(run)
         except WalSyncError as error:
             self._journal_failed(error)
+        except WalNotAFileError as error:  # every life would find the same
+            raise ConfigError([str(error)]) from error
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
         run = self._append_start(run)
@@ -130,7 +147,9 @@ class Wal(Actor):
         socket = self.bind(JOURNAL)
         may_speak = Peers(self.run_dir, self.config).may_speak
         take_state = self.checkpoints.take
-        self.server = StreamServer(socket, self.backlog, self._on_hello, self._on_append, take_state, may_speak)
+        self.server = StreamServer(
+            socket, self.backlog, self._on_hello, self._on_append, take_state, may_speak, self._on_token
+        )
         self._tell_disk()
         self.loop.on_readable(socket, self._receive)
         self.loop.after_turn(self._commit)
@@ -156,7 +175,8 @@ class Wal(Actor):
             reserve = self.reserve
             counters |= {"disk_low": int(reserve.is_low), "disk_free_mb": reserve.free_bytes // MIB}
             counters |= {"disk_wanted_mb": -(-reserve.wanted_bytes // MIB)}
-        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
+        lsn = self.journal.tail_lsn if self.is_replay else self.journal.durable_lsn
+        return Statistics(lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:
         try:
@@ -184,9 +204,9 @@ class Wal(Actor):
         except OSError as error:
             raise WalSyncError(f"{self.run_dir}: a page could not be synced: {error.strerror}") from error
         if self.journal.is_new:
-            journal_id = os.urandom(16)
+            journal_id = replay_id(self.config) if self.is_replay else os.urandom(16)
             record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
-            self.journal.create(journal_id, (EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, 1, record))
+            self.journal.create(journal_id, (EntryType.ENGINE_RUN, self._time_us(), Producer.SUPERVISOR, 1, record))
             self.log.info("journal_created", journal_id=journal_id.hex())
         else:
             self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
@@ -208,6 +228,11 @@ class Wal(Actor):
         last = self._last_run
         if last.boot_id == run.boot_id:
             return last
+        if last.currency != run.currency:  # amounts, limits and positions would be taken for others
+            raise ConfigError([
+                f"account.currency = {run.currency!r}: the journal in {self.run_dir} counts in {last.currency!r}. Put "
+                "that back, or begin with a new run_dir"
+            ])  # fmt: skip
         if last.balance != run.balance:
             self.log.warning("account_balance_ignored", hint="the journal's opening balance stays in force")
         if last.config_hash != run.config_hash:
@@ -224,7 +249,7 @@ class Wal(Actor):
         states, start_lsn = self.journal.checkpoint_states, self.journal.last_run_lsn
         for name in (f"strategy.{strategy}" for strategy in self.spec.forget_states):
             if name in states and states[name][0] < start_lsn:
-                del states[name]
+                self.log.warning("state_forgotten", name=name, lsn=states.pop(name)[0], hint="--forget-state said so")
                 self.checkpoints.is_wanted = True
 
     def _with_tables(self, run: EngineRun) -> EngineRun:
@@ -237,7 +262,33 @@ class Wal(Actor):
         self.run = run
         seq = self.last_seq.get(Producer.SUPERVISOR, 0) + 1
         self.last_seq[Producer.SUPERVISOR] = seq
-        self.batch.append((EntryType.ENGINE_RUN, now_us(), Producer.SUPERVISOR, seq, encode_record(run)))
+        self.batch.append((EntryType.ENGINE_RUN, self._time_us(), Producer.SUPERVISOR, seq, encode_record(run)))
+
+    def _time_us(self) -> int:
+        """Of wal's own records; in a replay of what came before them."""
+        return self.event_us if self.is_replay else now_us()
+
+    # The ring (replay).
+
+    def _on_token(self, consumer: Consumer, token: Grant | Done) -> None:
+        """It goes on to whom it is for, behind the records that came before it."""
+        lsn = self.journal.tail_lsn + len(self.batch)
+        if isinstance(token, Grant):
+            hearers = [c for c in self.server.consumers.values() if c.name == "risk" or c.name.startswith("strategy.")]
+            tick, phase = divmod(token.venue, 3)
+            if phase == PHASE_TICK and tick and tick % self.config.replay.quantum == 0:
+                self._write_and_sync()
+        else:
+            hearers = [c for c in self.server.consumers.values() if c.name == "order_routing"]
+        for hearer in hearers:
+            if not self.server.tell(hearer, msgspec.structs.replace(token, lsn=lsn)):
+                raise WalError(f"the ring is broken: {hearer.name} cannot be told {type(token).__name__}")
+
+    def _write_and_sync(self) -> None:
+        if self.batch:
+            self._write()
+            self.backlog.released = self.journal.tail_lsn
+        self._sync()
 
     # The stream.
 
@@ -276,6 +327,7 @@ class Wal(Actor):
             del records[:known]
         numbered = enumerate(records, last + 1)
         self.batch += [(kind, time_us, producer, seq, data) for seq, (kind, time_us, data) in numbered]
+        self.event_us = self.batch[-1][1] if records else self.event_us
         self.last_seq[producer] = last + len(records)
 
     def _commit(self) -> None:
@@ -299,7 +351,8 @@ class Wal(Actor):
         self.server.pump()
         self._write_watermark()
         journal = self.journal
-        if self.checkpoints.is_due(journal.tail_lsn - journal.first_lsn, journal.grown_bytes, monotonic_s()):
+        records = 0 if self.is_replay else journal.tail_lsn - journal.first_lsn
+        if self.checkpoints.is_due(records, journal.grown_bytes, monotonic_s()):
             self._begin_checkpoint()
 
     def _write(self) -> None:
@@ -313,7 +366,7 @@ class Wal(Actor):
             self._sync()
 
     def _sync_is_due(self) -> bool:
-        if self.config.wal.sync == "off" or self.journal.durable_lsn == self.journal.tail_lsn:
+        if self.is_replay or self.config.wal.sync == "off" or self.journal.durable_lsn == self.journal.tail_lsn:
             return False
         return monotonic_s() - self.synced_s >= self.config.wal.interval_ms / 1000
 

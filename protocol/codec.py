@@ -64,7 +64,12 @@ def decode_append(payload: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def encode_market(kind: MarketKind, count: int, records: bytes, volumes: bytes = b"") -> bytes:
-    return MARKET_HEAD.pack(kind, HAS_VOLUMES if volumes else 0, count) + records + volumes
+    return b"".join((market_head(kind, count, volumes), records, volumes))
+
+
+def market_head(kind: MarketKind, count: int, volumes: bytes = b"") -> bytes:
+    """What stands before the records and volumes of a piece, for those who join many."""
+    return MARKET_HEAD.pack(kind, HAS_VOLUMES if volumes else 0, count)
 
 
 def decode_market(payload: bytes | memoryview) -> Iterator[MarketPayload]:

@@ -11,16 +11,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import NotRepresentableError
-from protocol.units import MICROS, decimal_to_micros
+from protocol.units import MICROS, decimal_to_micros, iso_to_us
 
 if TYPE_CHECKING:
-    from protocol.settings import Config
+    from protocol.settings import Config, MarketDataSettings
 
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 TIME_PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d"
+QUANTUM_MAX: Final = 32_768
+"""Ticks: so many, and a chunk, are under way to every consumer (P12)."""
 COUNT_MAX: Final = 10**9
 """Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
 
@@ -35,7 +37,23 @@ def check_config(config: Config) -> list[str]:
         *_check_limits(config),
         *_check_paper_venue(config),
         *_check_endpoints(config),
+        *_check_replay(config),
     ]
+
+
+def _check_replay(config: Config) -> list[str]:
+    if not config.is_replay:
+        return []
+    mistakes = []
+    if not config.market_data.is_file:
+        mistakes.append(f"market_data.source = {config.market_data.source!r}: a replay needs files")
+    if config.market_data.speed != "max":
+        mistakes.append(f"market_data.speed = {config.market_data.speed}: a replay goes as fast as it can ('max')")
+    if not 1 <= config.replay.quantum <= QUANTUM_MAX:
+        mistakes.append(f"replay.quantum = {config.replay.quantum}: 1 to {QUANTUM_MAX} ticks")
+    if not config.strategies:
+        mistakes.append("strategies: a replay without [[strategies]] does nothing")
+    return mistakes
 
 
 def _check_engine(config: Config) -> list[str]:
@@ -44,10 +62,8 @@ def _check_engine(config: Config) -> list[str]:
         mistakes.append(f"engine.name = {config.engine.name!r}: letters, digits, - and _, 32 at most")
     if not config.engine.run_dir:
         mistakes.append("engine.run_dir = '': the directory for journal, pages and sockets")
-    if config.engine.mode != "paper":
-        mistakes.append(
-            f"engine.mode = {config.engine.mode!r}: this version runs 'paper'; 'live' and 'replay' come later"
-        )
+    if config.engine.mode == "live":
+        mistakes.append("engine.mode = 'live': this version runs 'paper' and 'replay'; 'live' comes later")
     if not 1 <= config.account.leverage <= 10_000:
         mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
     if not re.match(r"^[A-Z]{3,8}$", config.account.currency):
@@ -97,10 +113,8 @@ def _check_instruments(config: Config) -> list[str]:
 
 
 def _check_market_data(config: Config) -> list[str]:
-    market, mistakes = config.market_data, []
-    if market.source == "csv":
-        if bool(market.path) == bool(market.files):
-            mistakes.append("market_data: a csv source needs `path`, or `files = [{ path, symbol }, ...]`, not both")
+    market, mistakes = config.market_data, _check_files(config.market_data)
+    if market.is_file:
         known = {instrument.symbol for instrument in config.instruments}
         for file in market.all_files:
             if file.symbol is not None and file.symbol not in known:
@@ -121,6 +135,37 @@ def _check_market_data(config: Config) -> list[str]:
             mistakes.append(f"market_data.bars: {minutes} is no timeframe; 1 to {BARS_MAX_MINUTES} minutes")
     if len(set(market.bars)) != len(market.bars):
         mistakes.append(f"market_data.bars = {market.bars}: a timeframe is named twice")
+    return mistakes
+
+
+def _check_files(market: MarketDataSettings) -> list[str]:
+    """The keys that say which rows are read, and how."""
+    mistakes = []
+    if market.is_file and bool(market.path) == bool(market.files):
+        mistakes.append(
+            f"market_data: a {market.source} source needs `path`, or `files = [{{ path, symbol }}, ...]`, not both"
+        )
+    if market.source == "parquet" and market.format == "histdata":
+        mistakes.append("market_data.format = 'histdata': a parquet source reads 'bid_ask', 'trades' and 'ohlc'")
+    if market.source != "parquet":
+        given = [key for key in ("time_unit", "integer_prices") if getattr(market, key) is not None]
+        mistakes += [f"market_data.{key} = {getattr(market, key)!r}: for a parquet source only" for key in given]
+    return mistakes + _check_time_range(market)
+
+
+def _check_time_range(market: MarketDataSettings) -> list[str]:
+    mistakes, times_us = [], []
+    for key, text in (("start", market.start), ("end", market.end)):
+        if text is None:
+            continue
+        if not market.is_file:
+            mistakes.append(f"market_data.{key} = {text!r}: for sources that read files; {market.source!r} reads none")
+        try:
+            times_us.append(iso_to_us(text))
+        except ValueError:
+            mistakes.append(f"market_data.{key} = {text!r}: an ISO time or date, such as 2024-01-31T09:30:00Z")
+    if len(times_us) == 2 and times_us[0] >= times_us[1]:
+        mistakes.append(f"market_data.end = {market.end!r}: must be later than start ({market.start})")
     return mistakes
 
 
@@ -206,7 +251,7 @@ def _check_participation(config: Config) -> list[str]:
     mistakes = _check_exact("order_routing.max_participation", share)
     if not market.is_file:
         mistakes.append(f"{path}: market_data.source = {market.source!r} has no volumes")
-    elif market.format == "bid_ask":
+    elif market.source == "csv" and market.format == "bid_ask":
         mistakes.append(f"{path}: market_data.format = 'bid_ask' has no volumes")
     return mistakes
 

@@ -65,6 +65,14 @@ class WalTornTailError(WalError):
     """An incomplete last entry, met where it must not be repaired (a read-only reader)."""
 
 
+class WalNotAFileError(WalError):
+    """A directory, a FIFO or a device stands where a file of the log belongs. Nothing of it was read."""
+
+    def __init__(self, path: str, found: str) -> None:
+        self.found = found
+        super().__init__(f"{path}: expected a file, found {found}: it is none of the log's; move it away")
+
+
 class WalLockedError(WalError):
     """Another writer has the log open."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
@@ -18,7 +19,7 @@ import msgspec
 
 from protocol.config_checks import check_config
 from protocol.errors import ConfigError
-from protocol.units import decimal_to_micros
+from protocol.units import decimal_to_micros, iso_to_us
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -75,11 +76,22 @@ class InstrumentSettings(Section, frozen=True, kw_only=True):
 class FileSettings(Section, frozen=True, kw_only=True):
     path: str
     symbol: str | None = None
-    """May be left out only where the file names its symbols (format "trades")."""
+    """May be left out only where the file names its symbols (CSV: format "trades"; Parquet: a column `symbol`)."""
+
+
+class TimeRange(NamedTuple):
+    """Microseconds since the epoch."""
+
+    start_us: int
+    end_us: int
+    """Not included."""
+
+
+WHOLE_RANGE: Final = TimeRange(-(2**63), 2**63 - 1)
 
 
 class MarketDataSettings(Section, frozen=True, kw_only=True):
-    source: Literal["synthetic", "csv"] = "synthetic"
+    source: Literal["synthetic", "csv", "parquet"] = "synthetic"
     seed: int = 1
     rate: float = 100.0
     """synthetic: ticks a second, all symbols together."""
@@ -92,6 +104,14 @@ class MarketDataSettings(Section, frozen=True, kw_only=True):
     speed: Literal["max"] | float = "max"
     utc_offset_hours: float | None = None
     """Of naive times; default 0, for histdata -5."""
+    start: str | None = None
+    """Files: rows from this ISO time or date on …"""
+    end: str | None = None
+    """… up to this one, not included. UTC if naive."""
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None
+    """parquet: of a time column of integers whose name does not end in its unit (`timestamp_ms` does)."""
+    integer_prices: Literal["units", "micros", "nanos"] | None = None
+    """parquet: what one of a price column of integers is worth: 1, 1e-6 or 1e-9."""
     ohlc_path: Literal["by_close", "high_first", "low_first"] = "by_close"
     """ohlc: in which order a bar is taken to have met its high and its low."""
     on_bad_row: Literal["error", "skip"] = "error"
@@ -100,7 +120,16 @@ class MarketDataSettings(Section, frozen=True, kw_only=True):
 
     @property
     def is_file(self) -> bool:
-        return self.source == "csv"
+        return self.source != "synthetic"
+
+    @property
+    def time_range(self) -> TimeRange:
+        """Raises: ValueError if `start` or `end` is no ISO time."""
+        start, end = self.start, self.end
+        return TimeRange(
+            WHOLE_RANGE.start_us if start is None else iso_to_us(start),
+            WHOLE_RANGE.end_us if end is None else iso_to_us(end),
+        )
 
     @property
     def all_files(self) -> list[FileSettings]:
@@ -173,6 +202,13 @@ class Keep(NamedTuple):
     age_max_s: int | None
 
 
+class ReplaySettings(Section, frozen=True, kw_only=True):
+    """engine.mode = "replay" (design section 5)."""
+
+    quantum: int = 8192
+    """Ticks; what crosses from one strategy to another is seen at its end, and the journal is synced there."""
+
+
 class WalSettings(Section, frozen=True, kw_only=True):
     enabled: bool = True
     sync: Literal["always", "interval", "off"] = "always"
@@ -229,6 +265,7 @@ class Config(Section, frozen=True, kw_only=True):
     strategies: list[StrategySettings] = []
     risk: RiskSettings = RiskSettings()
     order_routing: OrderRoutingSettings = OrderRoutingSettings()
+    replay: ReplaySettings = ReplaySettings()
     wal: WalSettings = WalSettings()
     gateway: GatewaySettings = GatewaySettings()
     supervisor: SupervisorSettings = SupervisorSettings()
@@ -237,6 +274,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def run_dir(self) -> Path:
         return Path(self.engine.run_dir)
+
+    @property
+    def is_replay(self) -> bool:
+        return self.engine.mode == "replay"
 
 
 _HASH_LEAVES_OUT: Final = ("wal", "gateway", "supervisor", "logging")
@@ -271,6 +312,10 @@ def parse_config(text: str, name: str = "config") -> Config:
     for strategy in tree.get("strategies", []) if isinstance(tree.get("strategies"), list) else []:
         if isinstance(strategy, dict) and "params" in strategy:
             strategy["params"] = _floats(strategy["params"])
+    if isinstance(market := tree.get("market_data"), dict):
+        for key in ("start", "end"):
+            if isinstance(market.get(key), date):  # TOML has times and dates of its own; a datetime is a date, too
+                market[key] = market[key].isoformat()
     config = _convert(tree, mistakes)
     if config is not None:
         mistakes += check_config(config)

@@ -9,6 +9,7 @@ Floats appear only at the edges (JSON, config, what a strategy's author reads).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 from protocol.errors import NotRepresentableError
@@ -22,6 +23,8 @@ PRODUCT_BYTES = 16
 _ZERO_PRODUCT = bytes(PRODUCT_BYTES)
 
 _SIX_DIGITS = Decimal(MICROS)
+_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def decimal_to_micros(value: Decimal | int | str | float) -> int:
@@ -39,6 +42,13 @@ def decimal_to_micros(value: Decimal | int | str | float) -> int:
     if not -MICROS_MAX <= micros <= MICROS_MAX:
         raise NotRepresentableError(f"{value} is larger than 64 bits of millionths hold")
     return micros
+
+
+def iso_to_us(text: str) -> int:
+    """Microseconds since the epoch of an ISO time or date; UTC if it is naive. Raises: ValueError if it is neither."""
+    moment = datetime.fromisoformat(text)
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (aware - _EPOCH_UTC) // _MICROSECOND
 
 
 def micros_to_float(micros: int) -> float:

@@ -133,6 +133,8 @@ class Child:
         self.stays_down = False
         """By its own word, of its present life."""
         self.stopped = False
+        self.is_overdue = False
+        """Its present life has let the deadline of a step of the stop pass."""
         self.meter: Any = None
 
     @property
@@ -153,7 +155,7 @@ class Child:
         self.failure = None
         self.statistics = None
         self.detached = set()
-        self.stopped = self.stays_down = False
+        self.stopped = self.stays_down = self.is_overdue = False
         self.meter = None
 
     @property

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-import structlog
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging, configure_logging_once
@@ -173,6 +172,8 @@ def check_promises(config: Config) -> None:
     """What does not hold with these settings is said, in one line. Raises: ConfigError if the run_dir forbids them."""
     if mistakes := check_run_dir(config):
         raise ConfigError(mistakes)
+    import structlog  # late: it imports rich, unless `actors` has come first
+
     log, wal = structlog.get_logger().bind(child="supervisor"), config.wal
     if not wal.enabled:
         lost = "positions, orders and ids are in memory only: gone with this engine, or with its wal process"

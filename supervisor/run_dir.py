@@ -73,6 +73,8 @@ def journal_exists(run_dir: Path) -> bool:
 def check_run_dir(config: Config) -> list[str]:
     """What is wrong with the config in the face of what lies in its run_dir."""
     wal = config.run_dir / "wal"
+    if config.is_replay and journal_exists(config.run_dir):
+        return [f"engine.run_dir = {config.engine.run_dir!r} has a journal, and a replay begins without: name another"]
     if config.wal.enabled or not (journal_exists(config.run_dir) or any(wal.glob("journal-*.wal*"))):
         return []
     return [

@@ -52,7 +52,10 @@ from supervisor.saved_config import save_config
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
+TERM_WAIT_S: Final = 1.0
 KILL_WAIT_S: Final = 5.0
+OVERDUE_STOP_S: Final = 1.0
+"""For each later step of a child that has let a step's deadline pass."""
 FINAL_STOP_S: Final = 1.0
 """For each step of a stop after the journal has failed for good."""
 STOP_WAL_TRIES: Final = 3
@@ -72,7 +75,7 @@ class Supervisor:
         self.run_dir = Path(config.engine.run_dir).absolute()
         self.inproc = inproc
         self.log: Any = structlog.get_logger().bind(child="supervisor", pid=os.getpid())
-        self.boot_id = secrets.token_bytes(16)
+        self.boot_id = bytes(16) if config.is_replay else secrets.token_bytes(16)
         self.children: dict[str, Child] = {}
         self.run_record: EngineRun | None = None
         self.stop_by = ""
@@ -189,7 +192,12 @@ class Supervisor:
                 self._control.ask_all()
 
     def _stop(self) -> None:
-        """The ten documented steps; a child that is gone has done its step."""
+        """The ten documented steps; a child that is gone has done its step.
+
+        One that hangs is waited for `stop_timeout_s` in its first step, all of a step together, and OVERDUE_STOP_S in
+        each that follows. So a stop takes at most `stop_timeout_s` for each of the six roles, once more for each life
+        of a wal that must be brought back, and some 2 s a step.
+        """
         self._stopping = True
         if not self.children or not any(child.is_alive for child in self.children.values()):
             return
@@ -210,8 +218,7 @@ class Supervisor:
             asked = [child for child in children if child.phase is ChildPhase.READY and child.is_alive]
             for child in asked:
                 self._control.tell(child, Detach(step.part))
-            for child in asked:
-                self._wait_quietly(lambda child=child: step.part in child.detached or not child.is_alive, deadline)
+            self._wait_for(asked, lambda child: step.part in child.detached or not child.is_alive, deadline)
         elif step.role == "wal":
             self._stop_wal(children[0], deadline)
         else:
@@ -219,21 +226,22 @@ class Supervisor:
                 self._control.tell(child, Stop())
                 if child.phase is ChildPhase.SPAWNED:
                     child.kill()  # it cannot hear yet, and has begun nothing
-            for child in children:
-                self._end(child, deadline)
+            self._end(children, deadline)
 
     def _stop_wal(self, wal: Child, deadline: float) -> None:
         """H3: the stop is what is durable; a wal that dies before it is brought back to write it."""
         run = make_run(self.config, self.boot_id, RunEvent.STOP, self.stop_by or FAILURE, self.latch.halt_token)
         for _ in range(STOP_WAL_TRIES):
-            if not wal.is_alive and not self._revive(wal, deadline):
-                return
+            if not wal.is_alive:
+                deadline = monotonic_s() + self.config.supervisor.stop_timeout_s
+                if not self._revive(wal, deadline):
+                    return
             if "wal" in self._released:  # a new life hears STOP only when it has come so far
                 self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
             else:
                 wal.kill()  # it has begun nothing, and may not hear yet
             self._control.tell(wal, Stop(run))
-            self._end(wal, deadline)
+            self._end([wal], deadline)
             if wal.stopped:
                 return
         self.log.error("stop_not_recorded", hint="the next start takes this run for a crash")
@@ -252,18 +260,27 @@ class Supervisor:
         self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
         return wal.is_alive
 
-    def _end(self, child: Child, deadline: float) -> None:
-        """The child's process has ended: by itself, else by SIGTERM, else by SIGKILL."""
-        self._wait_quietly(lambda: not child.is_alive, deadline)
-        if child.is_alive and child.life is not None:
-            self.log.warning("stop_deadline_passed", name=child.name, action="SIGTERM")
-            child.life.send_signal(signal.SIGTERM)
-            self._wait_quietly(lambda: not child.is_alive, monotonic_s() + 1.0)
-            if child.is_alive and not self.inproc:
-                self.log.warning("stop_deadline_passed", name=child.name, action="SIGKILL")
-                child.kill()
-                self._wait_quietly(lambda: not child.is_alive, monotonic_s() + 5.0)
-        self._bury(child, ChildPhase.STOPPED)
+    def _end(self, children: list[Child], deadline: float) -> None:
+        """Their processes have ended: by themselves, else by SIGTERM, else by SIGKILL."""
+        self._wait_for(children, lambda child: not child.is_alive, deadline)
+        for number, wait_s in ((signal.SIGTERM, TERM_WAIT_S), (signal.SIGKILL, KILL_WAIT_S)):
+            late = [child for child in children if child.is_alive]
+            if self.inproc and number is signal.SIGKILL:
+                break
+            for child in late:
+                self.log.warning("stop_deadline_passed", name=child.name, action=number.name)
+                assert child.life is not None, "it is alive"
+                child.life.send_signal(number)
+            self._wait_quietly(lambda late=late: not any(child.is_alive for child in late), monotonic_s() + wait_s)
+        for child in children:
+            self._bury(child, ChildPhase.STOPPED)
+
+    def _wait_for(self, children: list[Child], is_done: Callable[[Child], bool], deadline: float) -> None:
+        """Until it is done for each, or their deadline has passed: a child that let one pass gets no other."""
+        overdue_by = min(deadline, monotonic_s() + OVERDUE_STOP_S)
+        for child in children:
+            self._wait_quietly(lambda child=child: is_done(child), overdue_by if child.is_overdue else deadline)
+            child.is_overdue = not is_done(child)
 
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()
@@ -365,6 +382,10 @@ class Supervisor:
         self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
         if failure is not None and failure.exit_code in FINAL_CODES:
             self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
+            return
+        if self.config.is_replay:
+            words = failure.message if failure is not None else f"exit code {code}"
+            self._give_up(ExitCode.FAILURE, f"{child.name} died, and a replay with it: {words}")
             return
         pause = child.policy.pause_after_death(monotonic_s())
         words, child.last_words = child.last_words, failure.message if failure is not None else ""

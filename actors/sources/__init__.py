@@ -4,8 +4,8 @@ A **file** source is read from the first row to the last, and again whenever ask
 settings give the same bytes and the same epoch, so positions outlive a restart (design section 2). A
 **live** source makes or receives ticks as time goes by; each life of it is a history of its own.
 
-Sources number nothing, pace nothing and open no sockets: that is market_data's. They import nothing
-heavy, for market_data is restarted in a hurry.
+Sources number nothing, pace nothing and open no sockets: that is market_data's. NumPy and pyarrow are imported only
+with the source that uses them, for market_data is restarted in a hurry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol
 
 from actors.sources.batch import SourceCounts, TickBatch
-from actors.sources.csv_files import CsvSource, inspect_files
 from actors.sources.synthetic import SyntheticSource
 from protocol.errors import ConfigError
 from protocol.settings import Config
@@ -71,20 +70,39 @@ Source = FileSource | LiveSource
 
 
 def make_source(config: Config, symbol_ids: Mapping[str, int], incarnation: int) -> Source:
-    """The source that `config` names. Raises: ConfigError if its files cannot be used."""
-    if config.market_data.source == "csv":
-        return CsvSource(config.market_data, symbol_ids)
-    return SyntheticSource(config.market_data, config.instruments, symbol_ids, incarnation)
+    """The source that `config` names. Raises: ConfigError if its files, or what reads them, cannot be used."""
+    match config.market_data.source:
+        case "csv":
+            from actors.sources.csv_files import CsvSource
+
+            return CsvSource(config.market_data, symbol_ids)
+        case "parquet":
+            from actors.sources.parquet_files import ParquetSource
+
+            return ParquetSource(config.market_data, symbol_ids)
+        case "synthetic":
+            return SyntheticSource(config.market_data, config.instruments, symbol_ids, incarnation)
 
 
 def check_source(config: Config) -> None:
     """What can be known of the source before anything starts. Raises: ConfigError with every mistake found."""
-    if config.market_data.source == "csv":
-        files = inspect_files(config.market_data)
-        share = config.order_routing.max_participation
-        without = [f"{file.path} has no volumes" for file in files if share is not None and not file.has_volume]
-        if without:
-            raise ConfigError([f"order_routing.max_participation = {share}: {one}" for one in without])
-        return
-    ids = {instrument.symbol: index for index, instrument in enumerate(config.instruments, 1)}
-    SyntheticSource(config.market_data, config.instruments, ids, incarnation=1)
+    match config.market_data.source:
+        case "csv":
+            from actors.sources import csv_files
+
+            files = csv_files.inspect_files(config.market_data)
+            _check_volumes(config, [file.path for file in files if not file.has_volume])
+        case "parquet":
+            from actors.sources import parquet_files
+
+            files = parquet_files.inspect_files(config.market_data)
+            _check_volumes(config, [file.path for file in files if not file.columns.volume])
+        case "synthetic":
+            ids = {instrument.symbol: index for index, instrument in enumerate(config.instruments, 1)}
+            SyntheticSource(config.market_data, config.instruments, ids, incarnation=1)
+
+
+def _check_volumes(config: Config, without: list[str]) -> None:
+    share = config.order_routing.max_participation
+    if share is not None and without:
+        raise ConfigError([f"order_routing.max_participation = {share}: {path} has no volumes" for path in without])

@@ -19,16 +19,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
-from protocol.topics import TICK, Topic
 from protocol.units import MICROS_MAX, divide_half_even
 
-Tick = tuple[int, bytes, int]
-"""time_us, TICK record, volume in micros."""
-OhlcPath = Literal["by_close", "high_first", "low_first"]
-Bar = tuple[int, int, int, int, int, int]
-"""time_us, open, high, low, close, volume, in micros."""
+Row = tuple[int, ...]
+"""time_us, symbol id, prices as the format has them, volume (0 where it has none); in micros."""
 
 COLUMNS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "bid_ask": (("timestamp", "bid", "ask"),),
@@ -65,63 +61,55 @@ def describe(error: ValueError, line: str, format_name: str) -> str:
 # ---- formats --------------------------------------------------------------------------------------------------
 
 
-def bid_ask_parser(symbol_id: int, offset_us: int) -> Callable[[str], Tick]:
-    prices, pack = Prices(), TICK.pack
-    topic = int(Topic.TICK)
+def bid_ask_parser(symbol_id: int, offset_us: int) -> Callable[[str], Row]:
+    prices = Prices()
 
-    def parse(line: str) -> Tick:
+    def parse(line: str) -> Row:
         time_text, bid_text, ask_text = line.split(",")
         time_us = iso_time_us(time_text, offset_us)
         bid, ask = prices[bid_text], prices[ask_text]
         if bid > ask:
             raise BadRowError(f"bid {bid_text} is above ask {ask_text}")
-        return time_us, pack(topic, symbol_id, time_us, bid, ask), 0
+        return time_us, symbol_id, bid, ask, 0
 
     return parse
 
 
-def histdata_parser(symbol_id: int, offset_us: int) -> Callable[[str], Tick]:
-    prices, minutes, pack = Prices(), _HistdataMinutes(offset_us), TICK.pack
-    topic = int(Topic.TICK)
+def histdata_parser(symbol_id: int, offset_us: int) -> Callable[[str], Row]:
+    prices, minutes = Prices(), _HistdataMinutes(offset_us)
 
-    def parse(line: str) -> Tick:
+    def parse(line: str) -> Row:
         time_text, bid_text, ask_text, volume_text = line.split(",")
-        rest = time_text[13:]
-        if len(rest) != 5 or not rest.isdecimal() or rest >= "60000":
-            raise BadRowError(f"{time_text!r} is no time written YYYYMMDD HHMMSSmmm")
-        time_us = minutes[time_text[:13]] + int(rest) * 1000
+        time_us = minutes[time_text[:13]] + _second_us(time_text)
         bid, ask = prices[bid_text], prices[ask_text]
         if bid > ask:
             raise BadRowError(f"bid {bid_text} is above ask {ask_text}")
         volume = 0 if volume_text == "0" else volume_micros(volume_text)
-        return time_us, pack(topic, symbol_id, time_us, bid, ask), volume
+        return time_us, symbol_id, bid, ask, volume
 
     return parse
 
 
-def trades_parser(symbol_ids: Mapping[str, int]) -> Callable[[str], Tick | None]:
+def trades_parser(symbol_ids: Mapping[str, int]) -> Callable[[str], Row | None]:
     """`symbol_ids` by the symbol's bytes read as Latin-1. None: the row's symbol is not among them."""
-    prices, pack, symbol_id_of = Prices(), TICK.pack, symbol_ids.get
-    topic = int(Topic.TICK)
+    prices, symbol_id_of = Prices(), symbol_ids.get
 
-    def parse(line: str) -> Tick | None:
+    def parse(line: str) -> Row | None:
         time_text, symbol, price_text, volume_text = line.split(",")
         symbol_id = symbol_id_of(symbol.strip())
         if symbol_id is None:
             return None
-        if not time_text.isdecimal() or int(time_text) > _TIME_MS_MAX:
-            raise BadRowError(f"{time_text!r} is no time in milliseconds since 1970")
-        time_us = int(time_text) * 1000
+        time_us = _milliseconds_us(time_text)
         price = prices[price_text]
-        return time_us, pack(topic, symbol_id, time_us, price, price), volume_micros(volume_text)
+        return time_us, symbol_id, price, volume_micros(volume_text)
 
     return parse
 
 
-def ohlc_parser(offset_us: int, has_volume: bool) -> Callable[[str], Bar]:
+def ohlc_parser(symbol_id: int, offset_us: int, has_volume: bool) -> Callable[[str], Row]:
     prices, columns = Prices(), 6 if has_volume else 5
 
-    def parse(line: str) -> Bar:
+    def parse(line: str) -> Row:
         fields = line.split(",")
         if len(fields) != columns:
             raise BadRowError(f"{len(fields)} columns where the header has {columns}")
@@ -129,33 +117,22 @@ def ohlc_parser(offset_us: int, has_volume: bool) -> Callable[[str], Bar]:
         opened, high, low, close = prices[fields[1]], prices[fields[2]], prices[fields[3]], prices[fields[4]]
         if not low <= opened <= high or not low <= close <= high:
             raise BadRowError(f"open {fields[1]}, close {fields[4]}: not within low {fields[3]} and high {fields[2]}")
-        return time_us, opened, high, low, close, volume_micros(fields[5]) if has_volume else 0
+        return time_us, symbol_id, opened, high, low, close, volume_micros(fields[5]) if has_volume else 0
 
     return parse
 
 
-def bar_ticks(symbol_id: int, bar: Bar, interval_us: int, path: OhlcPath = "by_close") -> tuple[Tick, Tick, Tick, Tick]:
-    """Open, then low and high in the order that `path` assumes, then close: a bar does not say which came first.
+def time_parser(format_name: str, offset_us: int) -> Callable[[str], int]:
+    """The time of a row alone, for rows that may lie outside the range. Raises: ValueError if it has none."""
+    minutes = _HistdataMinutes(offset_us)
 
-    by_close: low first if the bar closes at its open or above, else high first, as if it had gone the shorter way.
-    high_first, low_first: always so. What hangs on it is which of two orders inside one bar is reached first (a stop
-    loss or a take profit), so try both when a result depends on bars alone.
+    def parse(line: str) -> int:
+        text = line.partition(",")[0]
+        if format_name == "histdata":
+            return minutes[text[:13]] + _second_us(text)
+        return _milliseconds_us(text) if format_name == "trades" else iso_time_us(text, offset_us)
 
-    At 0, 1/4, 1/2 and 3/4 of the interval. The volume is shared out equally, to the last micro: what four do
-    not divide goes to the first ticks.
-    """
-    time_us, opened, high, low, close, volume = bar
-    is_low_first = close >= opened if path == "by_close" else path == "low_first"
-    second, third = (low, high) if is_low_first else (high, low)
-    share, rest = divmod(volume, 4)
-    topic, pack = int(Topic.TICK), TICK.pack
-    t1, t2, t3 = time_us + interval_us // 4, time_us + interval_us // 2, time_us + interval_us * 3 // 4
-    return (
-        (time_us, pack(topic, symbol_id, time_us, opened, opened), share + (rest > 0)),
-        (t1, pack(topic, symbol_id, t1, second, second), share + (rest > 1)),
-        (t2, pack(topic, symbol_id, t2, third, third), share + (rest > 2)),
-        (t3, pack(topic, symbol_id, t3, close, close), share),
-    )
+    return parse
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------
@@ -230,6 +207,20 @@ def iso_time_us(text: str, offset_us: int) -> int:
     if time_us < 0:
         raise BadRowError(f"{text} lies before 1970")
     return time_us
+
+
+def _milliseconds_us(text: str) -> int:
+    if not text.isdecimal() or int(text) > _TIME_MS_MAX:
+        raise BadRowError(f"{text!r} is no time in milliseconds since 1970")
+    return int(text) * 1000
+
+
+def _second_us(text: str) -> int:
+    """What follows `YYYYMMDD HHMM`."""
+    rest = text[13:]
+    if len(rest) != 5 or not rest.isdecimal() or rest >= "60000":
+        raise BadRowError(f"{text!r} is no time written YYYYMMDD HHMMSSmmm")
+    return int(rest) * 1000
 
 
 class _HistdataMinutes(dict[str, int]):

@@ -424,6 +424,11 @@ class Journal:
             raise WalSyncError(self._failure)
         if self._file is None:
             raise WalError(f"{self.path}: not open, or not yet created")
+        if self._file.size() != self._end:  # 0.5 us; unseen, a hole would be acknowledged and sealed
+            found = f"{self._file.size()} bytes long, and was left at {self._end}"
+            error = WalSyncError(f"{self.path} is {found}: somebody else has changed it, and entries may be lost")
+            self._fail(error)
+            raise error
         return self._file
 
     def _fail(self, error: WalSyncError) -> None:

@@ -10,6 +10,7 @@ back, and only then removes the plain one, so that a crash leaves at least one o
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +27,14 @@ from protocol.wal.storage import File, Storage
 PLAIN_SUFFIX: Final = ".wal"
 PACKED_SUFFIX: Final = ".wal.zst"
 PACK_LEVEL: Final = 3
-UNPACK_BYTES: Final = 64 * 1024
-"""Of a packed file, unpacked at a time: some 300 KB of journal."""
+ZSTD_MAGIC: Final = bytes.fromhex("28b52ffd")
+"""Source: RFC 8878, 3.1.1."""
+UNPACK_BYTES: Final = 1024
+"""Of a packed file, unpacked at a time: some 5 KB of journal. Whatever stands there, it is at most 32 MB: a block of
+four bytes may stand for 128 KB (RFC 8878, 3.1.1.2). By 64 KiB 8 MB packed took 9 ms, so 24."""
+UNPACKED_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""Of what a packed file holds. A journal is sealed at `wal.checkpoint_mb` (64), or later if checkpoints came to nothing
+meanwhile: one that grew beyond this is not packed."""
 BEHIND_BYTES: Final = 1024 * 1024
 """Of what was unpacked, kept behind the last read: whoever looks for an entry steps back no further than that."""
 _NAME: Final = re.compile(r"journal-(\d{20})(\.wal|\.wal\.zst)")
@@ -86,13 +93,21 @@ class Content:
         self._window = bytearray()
 
     def parts(self) -> Iterator[bytes]:
-        """All of it, from the beginning. Raises: WalCorruptError."""
+        """All of it, from the beginning: one zstd frame, and nothing else. Raises: WalCorruptError."""
         unpacker, end = self._zstandard.ZstdDecompressor().decompressobj(), self._packed.size()
+        magic, taken, unpacked = self._packed.read(0, len(ZSTD_MAGIC)), 0, 0
+        if magic != ZSTD_MAGIC:
+            raise self._damaged(0, f"a zstd frame: {ZSTD_MAGIC.hex(' ')}", magic.hex(" ") or "an empty file")
         for packed in read_parts(self._packed, 0, end, UNPACK_BYTES):
             try:
                 part = unpacker.decompress(packed)
             except self._zstandard.ZstdError as error:
                 raise self._damaged(0, "a zstd frame", str(error)) from error
+            taken, unpacked = taken + len(packed), unpacked + len(part)
+            if unpacked > UNPACKED_BYTES_MAX:
+                raise self._damaged(taken, f"at most {UNPACKED_BYTES_MAX} bytes, unpacked", "more")
+            if unpacker.eof and (more := end - taken + len(unpacker.unused_data)):
+                raise self._damaged(end - more, "the end of the file, behind its one zstd frame", f"{more} bytes more")
             if part:
                 yield part
             if unpacker.eof:
@@ -165,8 +180,14 @@ def tidy_sealed(
                 storage.unlink(path)
         gone += 1
     for file in sealed[gone:-1]:
-        if not file.is_packed and can_pack() and has_room(file.path):
+        if not file.is_packed and can_pack() and has_room(file.path) and _may_be_packed(storage, file):
             pack_sealed(storage, file)
+
+
+def _may_be_packed(storage: Storage, sealed: SealedFile) -> bool:
+    """One that grew beyond the limit, for no checkpoint succeeded, stays plain."""
+    with contextlib.closing(storage.open(sealed.path, read_only=True)) as file:
+        return file.size() <= UNPACKED_BYTES_MAX
 
 
 def _sealed_at_us(storage: Storage, directory: Path, sealed: list[SealedFile], file: SealedFile) -> int:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
-from protocol.errors import WalError, WalLockedError, WalSyncError
+from protocol.errors import WalError, WalLockedError, WalNotAFileError, WalSyncError
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -173,15 +174,23 @@ class RealStorage:
     """The file system of this machine."""
 
     def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> RealFile:
-        flags = os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_CREAT if create else 0)
+        # O_NONBLOCK: a FIFO would hold the opener until somebody writes to it; to a file it means nothing.
+        flags = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_CREAT if create else 0)
         try:
-            return RealFile(path, os.open(path, flags, FILE_MODE))
+            descriptor = os.open(path, flags, FILE_MODE)
+        except IsADirectoryError as error:
+            raise WalNotAFileError(str(path), "a directory") from error
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not create:
                 raise
             if create and error.errno in DISK_FAILURES:
                 raise disk_failure(path, "could not be made", error) from error
             raise WalError(f"{path}: cannot be opened: {error.strerror}") from error
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise WalNotAFileError(str(path), "a directory" if stat.S_ISDIR(mode) else "a FIFO, a socket or a device")
+        return RealFile(path, descriptor)
 
     def exists(self, path: Path) -> bool:
         return path.exists()
@@ -201,6 +210,8 @@ class RealStorage:
     def unlink(self, path: Path) -> None:
         try:
             os.unlink(path)
+        except IsADirectoryError as error:
+            raise WalNotAFileError(str(path), "a directory") from error
         except OSError as error:
             raise disk_failure(path, "could not be removed", error) from error
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from protocol.errors import WalCorruptError
+from protocol.errors import WalCorruptError, WalNotAFileError
 from protocol.wal.beside import is_copy, is_in_the_way, sealed_journal_id
 from protocol.wal.format import JOURNAL_HEAD, LENGTH_MAX, BadEntry
 from protocol.wal.names import JOURNAL_NAME, KEPT_COPIES, WATERMARK_NAME
@@ -249,6 +249,8 @@ def _check_one(
     except FileNotFoundError:
         again = [one for one in list_sealed(storage, directory) if one.first_lsn == sealed.first_lsn]
         return _check_one(storage, directory, again[0], length_max) if again else (None, None)
+    except WalNotAFileError as error:
+        return FileCheck(path, 0), Damage(path, 0, sealed.first_lsn, "a sealed file", error.found)
     except WalCorruptError as error:
         check = FileCheck(path, _size_on_disk(storage, path))
         return check, Damage(path, error.offset, sealed.first_lsn, error.expected, error.found)

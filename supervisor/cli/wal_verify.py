@@ -56,6 +56,8 @@ def fold_place(place: Place) -> Folded:
         return Folded(fold, f"journal LSN {fold.lsn + 1}: {error}", is_damage=True)
     except Failure as failure:
         return Folded(fold, failure.message)
+    except FileNotFoundError as error:  # the verdict of the table says what that means
+        return Folded(fold, f"{error.filename or error} is missing")
     return Folded(fold)
 
 

@@ -25,7 +25,7 @@ from supervisor.report.statistics import Floats, Times
 from supervisor.report.text import show_number
 
 SIZE: Final = 1000
-TICKS_Y: Final = 4
+TICKS_Y: Final = 5
 TICKS_X: Final = 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = 1_000_000

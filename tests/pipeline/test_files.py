@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from harness import EngineUnderTest, config_tree, sma_cross
 from journal_reader import FILL, Holding
@@ -160,6 +162,32 @@ def test_several_files_are_merged_by_their_times(tmp_path: Path) -> None:
     fills = [entry.fields["venue_time"] for entry in engine.records("ORDER_UPDATE", report=FILL)]
     assert fills
     assert set(fills) <= times
+
+
+def test_parquet_files_run_as_the_same_rows_do_in_csv(tmp_path: Path) -> None:
+    """A range of the rows, with bars; the fills may differ from run to run, what a strategy sees may not."""
+    start, end = (datetime.fromtimestamp(ROWS[index].time_us / 1e6, UTC).isoformat() for index in (100, 500))
+    found: list[list[tuple[Any, ...]]] = []
+    for name in ("market.csv", "market.parquet"):
+        directory = tmp_path / name
+        directory.mkdir()
+        strategies = [sma_cross("sma", ["EURUSD"]), own("Witness")]
+        texts, market = {"market.csv": bid_ask(ROWS)}, {"path": name, "bars": [1], "start": start, "end": end}
+        engine = csv_engine(directory, texts, strategies, **market)
+        engine.tree["market_data"]["source"] = name.rpartition(".")[2]
+        engine.write_config()
+        columns = {
+            "timestamp": pa.array([row.time_us for row in ROWS], pa.timestamp("us")),
+            "bid": [row.bid / 1e6 for row in ROWS],
+            "ask": [row.ask / 1e6 for row in ROWS],
+        }
+        pq.write_table(pa.table(columns), engine.directory / "market.parquet", row_group_size=64)
+        assert run(engine) == 0
+        assert len(engine.records("ORDER_PLACE")) > 10
+        assert_ran_to_its_end(engine, rows=400, ticks=400)
+        found.append([(bar["time"], bar["prices"], bar["volume"]) for bar in seen(engine, "on_bar")])
+    assert found[0] == found[1]
+    assert len(found[0]) > 60
 
 
 def test_a_vectorised_strategy_trades_on_slices(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import actors.bars as bars
 from actors.bars import BarBatch, BarBuilder
 from actors.sources import TickBatch
 
@@ -96,10 +97,48 @@ def feeds(draw: st.DrawFn) -> list[Tick]:
     timeframes=st.lists(st.sampled_from([1, 2, 3, 5, 7, 1440]), min_size=1, max_size=4, unique=True),
     sizes=st.lists(st.integers(1, 10), max_size=8),
 )
+@pytest.mark.parametrize("columns_from", [1, 4, 1000], ids=["by columns", "by both", "tick by tick"])
 def test_bars_are_those_of_an_independent_computation_wherever_batches_are_cut(
+    columns_from: int, ticks: list[Tick], timeframes: list[int], sizes: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bars, "COLUMNS_TICKS_MIN", columns_from)
+        assert run(BarBuilder(timeframes), ticks, sizes) == brute_force(ticks, timeframes)
+
+
+@st.composite
+def disorderly(draw: st.DrawFn) -> list[Tick]:
+    """Feeds as a live source may bring them: times that go back, ids and volumes beyond what is usual."""
+    ids, volumes = st.sampled_from([1, 2, 70_000, 2**32 - 1]), st.sampled_from([0, 1, 2**62, 2**63 - 1])
+    times = st.sampled_from([0, 1, MINUTE_US - 1, MINUTE_US, 2 * MINUTE_US, 5 * MINUTE_US])
+    has_volumes = draw(st.booleans())
+    return [
+        (symbol_id, time, bid, volume if has_volumes else None)
+        for symbol_id, time, bid, volume in draw(
+            st.lists(st.tuples(ids, times, st.integers(-2, 3), volumes), min_size=1, max_size=30)
+        )
+    ]
+
+
+@given(
+    ticks=disorderly(),
+    timeframes=st.lists(st.sampled_from([1, 2, 3, 5]), min_size=1, max_size=4, unique=True),
+    sizes=st.lists(st.integers(1, 10), max_size=8),
+)
+def test_gathered_by_columns_or_tick_by_tick_every_part_is_the_same(
     ticks: list[Tick], timeframes: list[int], sizes: list[int]
 ) -> None:
-    assert run(BarBuilder(timeframes), ticks, sizes) == brute_force(ticks, timeframes)
+    def parts(columns_from: int) -> list[BarBatch | TickBatch]:
+        builder, found, start = BarBuilder(timeframes), list[BarBatch | TickBatch](), 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bars, "COLUMNS_TICKS_MIN", columns_from)
+            for size in [*sizes, len(ticks)]:
+                if ticks[start : start + size]:
+                    found += builder.split(batch(ticks[start : start + size]))
+                start += size
+        return [*found, builder.flush()]
+
+    assert parts(1) == parts(1000)
 
 
 def test_golden_bar_stands_before_the_tick_that_closed_it() -> None:

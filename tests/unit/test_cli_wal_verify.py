@@ -146,6 +146,9 @@ def test_a_run_dir_whose_journal_has_gone_is_judged_and_a_directory_without_any_
     for name in ("journal.wal", sealed_path(wal, 1).name):
         (wal / name).unlink()
     assert (report(tmp_path)["row"], report(tmp_path)["exit_code"]) == ("W1", 161)
+    folded = report(tmp_path, "--fold")
+    assert (folded["exit_code"], folded["fold"]["lsn"]) == (161, 0)
+    assert "journal.wal is missing" in folded["fold"]["error"]
     assert verify(tmp_path / "nothing").exit_code == 2
     (tmp_path / "empty").mkdir()
     assert verify(tmp_path / "empty").exit_code == 2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import actors.sources.csv_files as csv_files
+import actors.sources.files as files
 from actors.sources.csv_files import CsvSource, inspect_files
 from protocol.errors import ConfigError, DataError
 from protocol.settings import FileSettings, MarketDataSettings
@@ -92,6 +93,16 @@ def test_golden_ohlc_goes_low_first_when_it_rises_and_high_first_when_it_falls(t
         for quarter, price in enumerate([20, 10, 40, 30, 30, 40, 10, 20])
     ]
     assert volumes(file) == []
+
+
+def test_ohlc_path_says_which_extreme_every_bar_met_first(tmp_path: Path) -> None:
+    path = write(tmp_path, OHLC)
+
+    def prices(ohlc_path: str) -> list[int]:
+        return [bid // M for _, _, bid, _ in ticks(source(path, ohlc_path=ohlc_path))]
+
+    assert prices("low_first") == [20, 10, 40, 30, 30, 10, 40, 20]
+    assert prices("high_first") == [20, 40, 10, 30, 30, 40, 10, 20]
 
 
 def test_golden_ohlc_volume_is_shared_out_to_the_last_micro(tmp_path: Path) -> None:
@@ -257,6 +268,13 @@ def test_equal_times_of_ticks_are_kept_in_the_order_of_the_file(tmp_path: Path) 
     assert [(symbol_id, bid // M) for _, symbol_id, bid, _ in ticks(file)] == [(2, 3), (1, 1), (2, 2)]
 
 
+def test_after_a_row_that_goes_back_equal_times_are_still_kept(tmp_path: Path) -> None:
+    rows = "".join(f"{1577836800000 + step},AAA,{step + 1},1\n" for step in (5, 3, 5, 4, 5, 6))
+    file = source(write(tmp_path, HEADER["trades"] + rows), on_bad_row="skip")
+    assert [(time - MIDNIGHT_US) // 1000 for time, *_ in ticks(file)] == [5, 5, 5, 6]
+    assert file.counts.rows_bad == 2
+
+
 def test_rows_of_symbols_that_are_not_configured_are_skipped_and_counted(tmp_path: Path) -> None:
     rows = "".join(f"157783680{index}000,{symbol},1,1\n" for index, symbol in enumerate(["ZZZ", "CÖC", "AAA", "zzz"]))
     path = write(tmp_path, HEADER["trades"] + rows)
@@ -317,6 +335,32 @@ def test_every_file_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None
     assert "Is a directory" in first
     assert second.startswith("market_data.files[2].path")
     assert "needs `symbol`" in second
+
+
+# ---- ranges of time -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block_bytes", [1, 64, 1_000_000])
+@pytest.mark.parametrize("name", list(GOOD_ROW))
+def test_rows_outside_the_range_are_not_looked_at_wherever_blocks_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, block_bytes: int
+) -> None:
+    rows = [GOOD_ROW[name].format(second) for second in range(10)]
+    rows[1], rows[8] = (row.rpartition(",")[0] + ",nonsense" for row in (rows[1], rows[8]))
+    path = write(tmp_path, HEADER[name] + "\n\n".join(rows) + "\n")
+    found = source(path, start="2020-01-01T00:00:02Z", end="2020-01-01 01:00:07+01:00", utc_offset_hours=0)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
+    seconds = sorted({(time - MIDNIGHT_US) // SECOND_US for time, *_ in ticks(found)})
+    assert seconds == [2, 3, 4, 5, 6]
+    assert found.counts.rows == 5
+    with pytest.raises(DataError, match=r"data\.csv:" + str(17 if HEADER[name] == "" else 18)):
+        ticks(source(path, start="2020-01-01T00:00:02Z", utc_offset_hours=0))
+
+
+def test_a_row_without_a_time_is_bad_wherever_the_range_begins(tmp_path: Path) -> None:
+    path = write(tmp_path, "timestamp,bid,ask\nnonsense,1,2\n2020-01-01,1,2\n2020-01-02,1,2\n")
+    with pytest.raises(DataError, match=r"data\.csv:2: 'nonsense' is no ISO time"):
+        ticks(source(path, start="2020-01-02"))
 
 
 # ---- several files --------------------------------------------------------------------------------------------
@@ -406,6 +450,9 @@ def test_the_epoch_changes_with_whatever_changes_the_stream(tmp_path: Path) -> N
         source(path, utc_offset_hours=1).epoch,
         source(path, on_bad_row="skip").epoch,
         source(path, bars=[1]).epoch,
+        source(path, start="2020-01-01").epoch,
+        source(path, end="2020-01-02").epoch,
+        source(path, ohlc_path="low_first").epoch,
         merged((path, "AAA"), (other, "AAA")).epoch,
         merged((other, "AAA"), (path, "AAA")).epoch,
         CsvSource(MarketDataSettings(source="csv", path=path, symbol="AAA"), {"AAA": 2}).epoch,
@@ -417,8 +464,8 @@ def test_the_epoch_changes_with_whatever_changes_the_stream(tmp_path: Path) -> N
 def test_a_file_too_large_to_hash_is_known_by_samples_and_its_time_of_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_files, "DIGEST_WHOLE_BYTES_MAX", 50)
-    monkeypatch.setattr(csv_files, "DIGEST_SAMPLE_BYTES", 10)
+    monkeypatch.setattr(files, "DIGEST_WHOLE_BYTES_MAX", 50)
+    monkeypatch.setattr(files, "DIGEST_SAMPLE_BYTES", 10)
     path = write(tmp_path, BID_ASK)
     os.utime(path, ns=(1, 1))
     first = source(path).epoch
@@ -428,3 +475,17 @@ def test_a_file_too_large_to_hash_is_known_by_samples_and_its_time_of_change(
     write(tmp_path, BID_ASK.replace("86.657\n", "86.658\n"))
     os.utime(path, ns=(1, 2))
     assert len({first, second, source(path).epoch}) == 3
+
+
+def test_many_files_that_are_large_together_are_known_by_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "DIGEST_SAMPLE_BYTES", 2)
+    named = [(write(tmp_path, BID_ASK, f"{index}.csv"), "AAA") for index in range(3)]
+    whole = merged(*named).epoch
+    os.utime(named[0][0], ns=(1, 1))
+    assert merged(*named).epoch == whole
+    monkeypatch.setattr(files, "DIGEST_ALL_BYTES_MAX", 3 * len(BID_ASK) - 1)
+    sampled = merged(*named).epoch
+    os.utime(named[0][0], ns=(1, 2))
+    assert len({whole, sampled, merged(*named).epoch}) == 3

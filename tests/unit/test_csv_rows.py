@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
@@ -12,15 +11,12 @@ from hypothesis import strategies as st
 from actors.sources.csv_rows import (
     PRICES_CACHED_MAX,
     BadRowError,
-    OhlcPath,
     Prices,
-    bar_ticks,
     iso_time_us,
     price_micros,
     trades_parser,
     volume_micros,
 )
-from protocol.topics import TICK
 
 
 @pytest.mark.parametrize(
@@ -123,38 +119,3 @@ def test_what_is_no_iso_time_since_1970_is_refused(text: str) -> None:
 def test_a_trade_time_that_is_no_milliseconds_is_refused(text: str) -> None:
     with pytest.raises(BadRowError, match="milliseconds"):
         trades_parser({"A": 1})(f"{text},A,1.0,1")
-
-
-@pytest.mark.parametrize(
-    ("path", "rising", "inner"),
-    [
-        ("by_close", True, [10, 40]),
-        ("by_close", False, [40, 10]),
-        ("high_first", True, [40, 10]),
-        ("high_first", False, [40, 10]),
-        ("low_first", True, [10, 40]),
-        ("low_first", False, [10, 40]),
-    ],
-)
-def test_the_order_of_high_and_low_is_what_the_config_assumes(path: OhlcPath, rising: bool, inner: list[int]) -> None:
-    opened, close = (20, 30) if rising else (30, 20)
-    ticks = bar_ticks(7, (1000, opened, 40, 10, close, 0), 4, path)
-    assert [TICK.unpack(record)[3] for _, record, _ in ticks] == [opened, *inner, close]
-
-
-@given(
-    volume=st.integers(min_value=0, max_value=2**63 - 1),
-    rising=st.booleans(),
-    interval_us=st.integers(min_value=4, max_value=86_400_000_000),
-)
-def test_a_bar_gives_four_ticks_whose_volumes_sum_exactly(volume: int, rising: bool, interval_us: int) -> None:
-    opened, close = (20, 30) if rising else (30, 20)
-    ticks = bar_ticks(7, (1000, opened, 40, 10, close, volume), interval_us)
-    decoded = [struct.unpack("<BIQqq", record) for _, record, _ in ticks]
-    inner = [10, 40] if rising else [40, 10]
-    assert [bid for *_, bid, _ in decoded] == [ask for *_, ask in decoded] == [opened, *inner, close]
-    assert [time_us for time_us, _, _ in ticks] == [1000 + interval_us * quarter // 4 for quarter in range(4)]
-    assert [row[:3] for row in decoded] == [(0, 7, time_us) for time_us, _, _ in ticks]
-    volumes = [volume for _, _, volume in ticks]
-    assert sum(volumes) == volume
-    assert max(volumes) - min(volumes) <= 1

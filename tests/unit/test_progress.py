@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
@@ -101,6 +102,15 @@ def test_off_a_terminal_it_is_a_line_of_the_log(monkeypatch: pytest.MonkeyPatch)
     ]  # fmt: skip
 
 
+def read_all(terminal: int) -> str:
+    """What was written to it; nobody has its other end any more."""
+    pieces: list[bytes] = []
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 65_536):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
+
+
 def test_on_a_terminal_it_is_one_line_that_goes_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     main, end = pty.openpty()
     try:
@@ -113,8 +123,7 @@ def test_on_a_terminal_it_is_one_line_that_goes_when_it_is_over(monkeypatch: pyt
             for share in (0.25, 0.5):
                 teller._display.show(Progress(int(4_000_000 * share), TIME_US, 1.23e6, share, 3.0))
             teller.close()
-            stream.flush()
-            text = os.read(main, 65_536).decode()
+        text = read_all(main)
     finally:
         os.close(main)
     assert "1,000,000 ticks" in text
@@ -134,10 +143,7 @@ def test_a_terminal_that_has_gone_is_left_alone() -> None:
     os.close(main)
     line.show(Progress(2, 0, 1.0, None, None))
     line.close()
-    with pytest.raises(OSError):  # noqa: PT011 - what the line has swallowed, the stream still has to say
-        stream.write("x" * 100_000)
-        stream.flush()
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(OSError, match="Input/output"):  # what the line has swallowed, the stream still has to say
         stream.close()
 
 

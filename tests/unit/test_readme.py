@@ -92,3 +92,15 @@ def test_the_readmes_journal_commands_run_as_they_stand(line: str, tmp_path: Pat
     assert (done.returncode, words[:2]) == (clean, ["seawall", "wal"]), done.stderr
     assert not follows or len(done.stdout.splitlines()) == 10
     assert "export" not in words or (tmp_path / "fills.csv").read_text().count("\n") == 4
+
+
+@pytest.mark.parametrize("line", block("sh", "seawall report").splitlines())
+def test_the_readmes_report_commands_run_as_they_stand(line: str, tmp_path: Path) -> None:
+    write_trades(tmp_path / "run" / "demo")
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.cli.main", *shlex.split(line, comments=True)[1:]],
+        cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(("run/demo/report.html", "{"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ def test_buckets_are_those_of_all_values_at_once_however_the_values_come(
     values = np.array([value for _, value in points], np.float64)
     buckets = Buckets(size)
     edges = [0, *sorted(cuts), len(points)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         buckets.add(times[first:last], values[first:last])
     numbers = (times - times[0]) // buckets.width_us
     assert buckets.width_us & (buckets.width_us - 1) == 0

@@ -77,6 +77,21 @@ APPENDED = [
     ("[market_data]\nsource = 'csv'\npath = 'a.csv'\nsymbol = 'X'", ["market_data", "'X'", "a.csv", "EURUSD"]),
     ("[market_data]\nsource = 'csv'\nfiles = [{ pat = 'b' }]", ["market_data.files[0]", "pat", "path"]),
     ("[market_data]\nformat = 'xml'", ["market_data.format", "'xml'", "'bid_ask'", "'histdata'", "'trades'", "'ohlc'"]),
+    ("[market_data]\nsource = 'parquet'", ["market_data", "a parquet source", "path", "files"]),
+    (
+        "[market_data]\nsource = 'parquet'\npath = 'a.parquet'\nformat = 'histdata'",
+        ["market_data.format", "'histdata'", "'bid_ask'", "'trades'", "'ohlc'"],
+    ),
+    ("[market_data]\ntime_unit = 'ms'", ["market_data.time_unit", "'ms'", "parquet"]),
+    ("[market_data]\ninteger_prices = 'micros'", ["market_data.integer_prices", "'micros'", "parquet"]),
+    ("[market_data]\ninteger_prices = 'pips'", ["market_data.integer_prices", "'pips'", "'units'", "'nanos'"]),
+    ("[market_data]\nstart = '2024-01-01'", ["market_data.start", "2024-01-01", "files"]),
+    ("[market_data]\nsource = 'csv'\npath = 'a'\nend = 'noon'", ["market_data.end", "'noon'", "ISO time or date"]),
+    ("[market_data]\nsource = 'csv'\npath = 'a'\nend = 09:30:00", ["market_data.end", "str"]),
+    (
+        "[market_data]\nsource = 'csv'\npath = 'a'\nstart = 2024-01-02\nend = 2024-01-02T00:00:00Z",
+        ["market_data.end", "later than start", "2024-01-02"],
+    ),
     ("[market_data]\nspeed = 0.0", ["market_data.speed", "0", "max", "above 0"]),
     ("[market_data]\nspeed = 'fast'", ["market_data.speed", "'fast'", "'max'"]),
     ("[market_data]\nrate = 0.0", ["market_data.rate", "0", "above 0"]),
@@ -236,3 +251,9 @@ def test_the_demo_config_is_right() -> None:
 def test_the_config_hash_covers_what_decides_about_trading(extra: str, replace: tuple[str, str], same: bool) -> None:
     assert (config_hash(_config(extra, replace=replace)) == config_hash(_config())) is same
     assert len(config_hash(_config())) == 16
+
+
+@pytest.mark.parametrize("written", ["2024-01-31T09:30:00Z", "'2024-01-31 10:30:00+01:00'", "2024-01-31T09:30:00"])
+def test_a_range_of_time_is_text_or_a_time_of_toml_and_utc_if_it_is_naive(written: str) -> None:
+    lines = f"[market_data]\nsource = 'csv'\npath = 'a'\nstart = {written}\nend = 2024-02-01"
+    assert _config(lines).market_data.time_range == (1_706_693_400_000_000, 1_706_745_600_000_000)

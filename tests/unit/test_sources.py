@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from actors.sources import Source, TickBatch, check_source, make_source
@@ -50,6 +54,35 @@ def minutes(directory: Path) -> str:
     return write(directory, "o.csv", header, lambda i: f"2020-01-01 00:{i:02d}:00,2,4,1,{3 - i % 2},{i}.000001")
 
 
+def parquet(directory: Path, name: str, **columns: Any) -> str:
+    path = str(directory / name)
+    pq.write_table(pa.table(columns), path, row_group_size=8)
+    return path
+
+
+def quote_columns(directory: Path) -> str:
+    times = pa.array([1577836800000 + 1000 * i for i in range(ROWS)], pa.timestamp("ms"))
+    bids = [1.0 + i for i in range(ROWS)]
+    return parquet(directory, "q.parquet", timestamp=times, bid=bids, ask=[bid + 0.5 for bid in bids])
+
+
+def trade_columns(directory: Path) -> str:
+    return parquet(
+        directory,
+        "t.parquet",
+        time_us=[1577836800000000 + i for i in range(ROWS)],
+        symbol=["AB"[i % 2] * 3 for i in range(ROWS)],
+        price=[Decimal(1 + i) / 4 for i in range(ROWS)],
+        volume=[i + 0.5 for i in range(ROWS)],
+    )
+
+
+def minute_columns(directory: Path) -> str:
+    prices = {name: [price] * ROWS for name, price in (("open", 2.0), ("high", 4.0), ("low", 1.0), ("close", 3.0))}
+    times = pa.array([1577836800 + 60 * i for i in range(ROWS)], pa.timestamp("s", "Europe/Berlin"))
+    return parquet(directory, "o.parquet", time=times, **prices, volume=list(range(ROWS)))
+
+
 CONFIGS: dict[str, Callable[[Path], Config]] = {
     "synthetic": lambda _: config(source="synthetic", seed=7),
     "bid_ask": lambda path: config(source="csv", path=quotes(path), symbol="AAA"),
@@ -62,6 +95,17 @@ CONFIGS: dict[str, Callable[[Path], Config]] = {
             FileSettings(path=quotes(path), symbol="AAA"),
             FileSettings(path=trades(path)),
             FileSettings(path=minutes(path), symbol="BBB"),
+        ],
+    ),
+    "parquet bid_ask": lambda path: config(source="parquet", path=quote_columns(path), symbol="AAA"),
+    "parquet trades": lambda path: config(source="parquet", path=trade_columns(path)),
+    "parquet ohlc": lambda path: config(source="parquet", path=minute_columns(path), symbol="AAA"),
+    "parquet merged": lambda path: config(
+        source="parquet",
+        files=[
+            FileSettings(path=quote_columns(path), symbol="AAA"),
+            FileSettings(path=trade_columns(path)),
+            FileSettings(path=minute_columns(path), symbol="BBB"),
         ],
     ),
 }
@@ -158,7 +202,29 @@ def test_a_file_that_is_gone_at_the_next_check_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", [check_source, lambda broken: make_source(broken, IDS, 1)], ids=["check", "make"])
-def test_a_missing_file_is_found_before_anything_starts(tmp_path: Path, call: Callable[[Config], object]) -> None:
-    missing = str(tmp_path / "missing.csv")
-    with pytest.raises(ConfigError, match=r"market_data\.path = .*missing\.csv.*No such file"):
-        call(config(source="csv", path=missing, symbol="AAA"))
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_a_missing_file_is_found_before_anything_starts(
+    tmp_path: Path, call: Callable[[Config], object], name: str
+) -> None:
+    missing = str(tmp_path / "missing.file")
+    with pytest.raises(ConfigError, match=r"market_data\.path = .*missing\.file.*No such file"):
+        call(config(source=name, path=missing, symbol="AAA"))
+
+
+@pytest.mark.parametrize("call", [check_source, lambda broken: make_source(broken, IDS, 1)], ids=["check", "make"])
+def test_without_pyarrow_a_parquet_source_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Config], object]
+) -> None:
+    settings = CONFIGS["parquet bid_ask"](tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'seawall\[parquet\]'"):
+        call(settings)
+
+
+def test_numpy_and_pyarrow_are_imported_only_with_the_sources_that_read_files() -> None:
+    heavy = "{'numpy', 'pyarrow'} & sys.modules.keys()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, actors.market_data; print({heavy})"],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stdout == "set()\n"

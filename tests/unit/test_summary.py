@@ -88,7 +88,8 @@ def test_the_summary_counts_this_run_and_not_the_one_before(
     end = run(journal_id=JOURNAL_ID, boot_id=b"boot one", event=RunEvent.STOP, by="escalation")
     write_journal(tmp_path, [*first, end, *second])
     print_summary(supervisor)
-    assert capsys.readouterr().out.splitlines() == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:10] == [
         "rows           480",
         "ticks          480",
         "rows bad       2 skipped",
@@ -99,6 +100,16 @@ def test_the_summary_counts_this_run_and_not_the_one_before(
         "profit ES      0.000000 USD realized, position 1",
         "commission     0.500000 USD",
         "balance        10002.500000 USD (+1.000000)",
+    ]
+    assert lines[10:18] == [
+        "net profit     +1.00 USD, closed positions only",
+        "return         +0.010 %",
+        "max drawdown   0.002 %, 1970-01-01 00:00:00 to 1970-01-01 00:00:00; 0.25 USD",
+        "sharpe         –, daily returns (every calendar day, UTC) × √365, risk-free rate 0",
+        "sortino        –, from 1 daily returns as well",
+        "trades         1, 100.0 % won, profit factor –, average +1.31",
+        "exposure       100.0 % of the time",
+        "spread paid    –",
     ]
 
 

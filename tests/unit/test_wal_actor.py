@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from streams import TRANSPORTS, Clock, Peer, WalUnderTest, Wire, note, notes_payload, open_wire, run_record, until
+from structlog.testing import capture_logs
 from wal_journals import WatchedStorage
 
 from actors.stream import TAIL_EVERY_S
@@ -456,3 +458,19 @@ def test_without_a_file_records_are_sequenced_in_memory_and_not_called_durable(w
     until(lambda: tail_notes(peer) == [1, 2], wal.turn)
     assert not wal.journal.path.exists()
     wal.die()
+
+
+def test_a_run_with_other_settings_that_decide_about_trading_says_so_once(tmp_path: Path) -> None:
+    """A tick_size, say: what stands in the journal was decided by another."""
+    with open_wire("inproc", tmp_path) as wire:
+        WalUnderTest(wire).begin().die()
+        told: list[int] = []
+        for incarnation, (boot, config_hash) in enumerate(((b"2", b"h"), (b"3", b"other"), (b"3", b"other")), 2):
+            wal = WalUnderTest(wire, incarnation)
+            wal.actor.log = wal.actor.log.bind()
+            with capture_logs() as logs:
+                run = run_record(boot * 16)
+                wal.actor.begin(msgspec.structs.replace(run, config_hash=config_hash * 16))
+            wal.die()
+            told.append(len([line for line in logs if line["event"] == "config_changed"]))
+        assert told == [0, 1, 0], "another boot; another config; the same boot again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from test_wal_history import three_files
 from test_wal_roll import opened, rolled
 from wal_journals import DIRECTORY, build, entry, first_entry, journal_bytes, nobody_knows
 
-from protocol.errors import WalCorruptError, WalError
+from protocol.errors import WalCorruptError, WalError, WalNotAFileError, WalSyncError
 from protocol.wal.beside import is_in_the_way
 from protocol.wal.journal import Journal
 from protocol.wal.recovery import Kind, Row
@@ -122,3 +123,41 @@ def test_what_a_roll_has_just_linked_is_not_in_the_way() -> None:
     assert not is_in_the_way(storage, SealedFile(1, name))
     storage.files[name] = bytearray(storage.files[name])
     assert is_in_the_way(storage, SealedFile(1, name))
+
+
+# What another hand does to it.
+
+
+@pytest.mark.parametrize("size", [0, 100, 5_000])
+def test_a_journal_whose_size_another_hand_has_changed_is_written_no_more(tmp_path: Path, size: int) -> None:
+    """An append would leave a hole, which the next roll would seal."""
+    build(RealStorage(), tmp_path)
+    journal = opened(RealStorage(), tmp_path)
+    os.truncate(journal.path, size)
+    with pytest.raises(WalSyncError, match=f"is {size} bytes long, and was left at"):
+        journal.append_batch([entry(13)])
+    with pytest.raises(WalSyncError):
+        journal.checkpoint(13_000, [])
+    assert journal.path.stat().st_size == size
+    journal._release()
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO"])
+def test_verify_names_what_is_no_file_under_a_sealed_name_and_a_start_goes_on(tmp_path: Path, kind: str) -> None:
+    storage = RealStorage()
+    rolled(storage, tmp_path)._release()
+    name = sealed_path(tmp_path, 1)
+    name.unlink()
+    name.mkdir() if kind == "directory" else os.mkfifo(name)
+    result = check_journal(storage, tmp_path, nobody_knows)
+    assert result.verdict.kind is Kind.CLEAN
+    assert (result.damages[0].path, result.damages[0].expected) == (name, "a sealed file")
+    assert kind in result.damages[0].found
+    assert opened(storage, tmp_path).tail_lsn == 16
+
+
+def test_a_directory_where_a_new_file_is_made_is_named_at_open(tmp_path: Path) -> None:
+    build(RealStorage(), tmp_path)
+    (tmp_path / "journal.wal.new").mkdir()
+    with pytest.raises(WalNotAFileError, match=r"journal\.wal\.new: expected a file, found a directory.*move it away"):
+        opened(RealStorage(), tmp_path)

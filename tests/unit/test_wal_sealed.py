@@ -365,3 +365,46 @@ def test_checkpoints_come_at_numbers_that_make_sense(key: str) -> None:
     assert getattr(parse_config(f"{CONFIG}{key} = 0\n").wal, key) == 0
     with pytest.raises(ConfigError, match=rf"wal\.{key} = -1: at least 0"):
         parse_config(f"{CONFIG}{key} = -1\n")
+
+
+SKIPPABLE = bytes.fromhex("502a4d18") + (8).to_bytes(4, "little") + b"whatever"
+END = "the end of the file, behind its one zstd frame"
+START = "a zstd frame: 28 b5 2f fd"
+BEHIND: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
+    "bytes behind the frame": (lambda frame: frame + b"more", END, "4 bytes more"),
+    "two frames": (lambda frame: frame + frame, END, " bytes more"),
+    "a skippable frame": (lambda frame: SKIPPABLE + frame, START, "50 2a 4d 18"),
+    "an empty file": (lambda frame: b"", START, "an empty file"),
+}
+
+
+@pytest.mark.parametrize("what", BEHIND)
+def test_a_packed_file_is_one_zstd_frame_and_nothing_else(directory: Path, what: str) -> None:
+    sealed = pack_sealed(DISK, list_sealed(DISK, directory)[0])
+    change, expected, found = BEHIND[what]
+    sealed.path.write_bytes(change(sealed.path.read_bytes()))
+    with closing(open_sealed(DISK, sealed)) as file, pytest.raises(WalCorruptError) as error:
+        file.size()
+    assert error.value.expected == expected
+    assert found in error.value.found
+
+
+def test_what_would_unpack_to_more_than_the_limit_is_damaged_and_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packer = pytest.importorskip("zstandard").ZstdCompressor().compressobj()
+    bomb = sealed_path(tmp_path, 1).with_suffix(".wal.zst")
+    bomb.write_bytes(b"".join(packer.compress(bytes(LARGE_BYTES)) for _ in range(32)) + packer.flush())
+    monkeypatch.setattr(sealed_module, "UNPACKED_BYTES_MAX", 8 * LARGE_BYTES)
+    tracemalloc.start()
+    with closing(open_sealed(DISK, SealedFile(1, bomb))) as file, pytest.raises(WalCorruptError, match="at most 1342"):
+        file.size()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * LARGE_BYTES, "a few of the largest pieces"
+
+
+def test_a_file_that_has_grown_beyond_the_limit_stays_plain(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_module, "UNPACKED_BYTES_MAX", 10)
+    tidy(directory)
+    assert not any(is_packed for _, is_packed in names(directory))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import WalError, WalLockedError, WalSyncError
-from protocol.wal.storage import MemoryStorage, RealStorage, Storage
+from protocol.errors import WalError, WalLockedError, WalNotAFileError, WalSyncError
+from protocol.wal.storage import MemoryStorage, RealFile, RealStorage, Storage
 
 
 @pytest.fixture(params=["real", "memory"])
@@ -89,7 +89,18 @@ def test_a_disk_that_takes_nothing_is_a_failure_not_an_endless_loop(
 def test_a_full_disk_is_a_failure_that_says_so() -> None:
     """/dev/full takes no byte and says ENOSPC, as a disk does."""
     with pytest.raises(WalSyncError, match="No space left"):
-        RealStorage().open(Path("/dev/full")).write(0, b"data")
+        RealFile(Path("/dev/full"), os.open("/dev/full", os.O_RDWR)).write(0, b"data")
+
+
+@pytest.mark.parametrize("kind", ["directory", "FIFO"])
+@pytest.mark.parametrize("options", [{}, {"create": True}, {"read_only": True}])
+def test_what_is_no_file_is_named_at_once_and_never_waited_for(
+    tmp_path: Path, kind: str, options: dict[str, bool]
+) -> None:
+    path = tmp_path / "journal.wal"
+    path.mkdir() if kind == "directory" else os.mkfifo(path)
+    with pytest.raises(WalNotAFileError, match=rf"journal.wal: expected a file, found a {kind}.*move it away"):
+        RealStorage().open(path, **options)
 
 
 @pytest.mark.parametrize(("number", "is_the_disk"), [(errno.ENOSPC, True), (errno.EIO, True), (errno.EACCES, False)])

@@ -1,0 +1,94 @@
+"""risk in a replay: the shell of the ring's risk (ring/risk.py) around the same book as in a live engine.
+
+Talks to: strategies (signals, REACHED), wal (tail, appends, tokens), market_data (ticks).
+"""
+
+from __future__ import annotations
+
+from actors.base import Place, receive_all
+from actors.fold_state import take_state
+from actors.replay import ReplayActor
+from actors.ring.risk import RiskCore
+from actors.risk_book import RiskBook
+from protocol.codec import MarketPayload
+from protocol.errors import WireError
+from protocol.messages import Done, Grant, Intent, Reached, decode_message
+from protocol.orders import TradingMode
+from protocol.pipeline import SIGNALS
+from protocol.positions import tick_position
+from protocol.records import EngineRun, Producer, Record, TradingState
+from protocol.state import encode_state
+from protocol.wal.format import Envelope
+
+
+class ReplayRisk(ReplayActor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, producer=Producer.RISK)
+        self.core: RiskCore
+
+    def begin(self, run: EngineRun | None) -> None:
+        assert run is not None, "wal has said the id tables"
+        ids = {f"strategy.{name}": number for number, name in enumerate(run.strategies, 16)}
+        self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.strategies}
+        self.core = RiskCore(
+            lambda append, is_halted: RiskBook(self.config, self.fold, append, is_halted), self.strategy_ids.values(),
+            latency_us=self.config.order_routing.latency_us, append=self.journal.append,
+            done=lambda position: self.journal.say_token(Done(position)), halt_asked=self._halt_asked,
+        )  # fmt: skip
+        self.counters = self.core.book.counters
+        self.counters["bad_messages"] = 0
+        self.signals = self.bind(SIGNALS)
+        self.loop.on_readable(self.signals, self._read_signals)
+        self.journal.start()
+
+    def on_record(self, envelope: Envelope, record: Record) -> None:
+        self.core.take_record(envelope, record)
+
+    def on_caught_up(self) -> None:
+        self.core.book.begin()
+        self.market.start()
+        self.ready(self.journal.lsn)
+
+    def on_token(self, token: Grant | Done) -> None:
+        if isinstance(token, Grant):
+            self.core.grant(token.venue, token.horizon)
+            self.keep_page(self.core.position)
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
+        self.core.take_ticks(first_tick, payload)
+
+    def on_end(self) -> None:
+        self.core.take_end()
+
+    def go_on(self) -> None:
+        self.core.go_on()
+
+    def is_over(self) -> bool:
+        end = self.core.ticks.end
+        return end is not None and self.core.position >= tick_position(end)
+
+    def _take_state(self) -> bytes:
+        return encode_state(take_state(self.fold))
+
+    def _read_signals(self) -> None:
+        for frames in receive_all(self.signals):
+            name = frames[0].decode("utf-8", "replace").rpartition("#")[0]
+            strategy_id = self.strategy_ids.get(name)
+            try:
+                message = decode_message(frames[-1])
+            except WireError:
+                message = None
+            if isinstance(message, Intent) and message.strategy_id == strategy_id:
+                self.core.take_signal(message)
+            elif isinstance(message, Reached) and strategy_id is not None:
+                self.core.reached(strategy_id, message.position)
+            else:
+                self.counters["bad_messages"] += 1
+
+    def _halt_asked(self, venue: int) -> TradingState | None:
+        """P13: an operator's HALT acts at a quantum's end."""
+        token = self.latch.halt_token
+        tick, rest = divmod(venue - 2, 3)
+        if rest or tick % self.config.replay.quantum or token in (0, self.fold.cleared_token):
+            return None
+        return TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), token)
