@@ -120,7 +120,7 @@ class Tour(Strategy):
             self.refused.append(self.buy(symbol, 0.5))
             self.refused.append(self.buy(symbol, 1e6))
             self.refused.append(self.sell(symbol, 1, limit=1.000001))
-            self.refused.append(self.buy(symbol, 1, stop_loss=1.0))
+            self.refused.append(self.modify(symbol, stop_loss=1.0))
 
     def on_fill(self, fill: Fill) -> None:
         self.see("on_fill", id=fill.order_id, side=fill.side, price=fill.price, quantity=fill.quantity)
