@@ -115,7 +115,7 @@ REPLACED = [
     ('run_dir = "run"', 'run_dir = ""', ["engine.run_dir", "''", "directory"]),
     ('run_dir = "run"', 'run_dir = "run"\nname = "a b"', ["engine.name", "'a b'", "letters"]),
     ('run_dir = "run"', 'run_dir = "run"\nmode = "live"', ["engine.mode", "'live'", "'paper'"]),
-    ('run_dir = "run"', 'run_dir = "run"\nmode = "replay"', ["market_data.source", "'synthetic'", "a replay needs files"]),
+    ('run_dir = "run"', 'run_dir = "run"\nmode = "replay"', ["market_data.source", "'synthetic'", "needs files"]),
     ('run_dir = "run"', 'run_dir = "run"\nmode = "turbo"', ["engine.mode", "'turbo'", "'paper'"]),
     ('"EURUSD"', '"EUR USD"', ["instruments[0].symbol", "'EUR USD'", "white space"]),
     ('symbol = "EURUSD"', "symbol = 5", ["instruments[0].symbol", "5", "str"]),
