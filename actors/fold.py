@@ -370,12 +370,12 @@ class Fold:
         if not before.quantity or (effect.opened and effect.closed):
             self.opened_at[symbol_id] = multiplier
         time_us = record.venue_time or envelope.time_us
-        return [
+        changes = [
             OrderChanged(order, previous, time_us),
             FillBooked(order, record.execution_id, price, quantity, record.commission, effect.realized, time_us),
             PositionChanged(symbol_id, time_us),
-            *(OrderChanged(new, _NEW, time_us) for new in exits),
         ]
+        return changes + [OrderChanged(new, _NEW, time_us) for new in exits] if exits else changes
 
     def _owe(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int, balance: int) -> None:
         """What the journal must say next of this fill is queued. All of it is known to be representable."""

@@ -229,7 +229,9 @@ class OrderTracker:
             self._close(order)
         elif was_final and not is_final:
             self._open(order)
-        return self._protect(order, update.quantity) if update.report is _FILL else []
+        if update.report is _FILL and (order.parent_id or has_exits(order.place)):
+            return self._protect(order, update.quantity)
+        return []
 
     def _remark(self, order: Order, update: OrderUpdate) -> None:
         """What the venue needs again when it is built anew from the fold."""
