@@ -55,7 +55,7 @@ CONFIG_MISTAKES: Final[dict[str, tuple[Callable[[Tree], None], list[str]]]] = {
     "missing instrument": (lambda tree: tree["strategies"][0].update(symbols=["USDJPY"]), ["USDJPY", "strategies[0]"]),
     "no instruments": (lambda tree: tree.update(instruments=[]), ["instruments"]),
     "live": (change("engine", "mode", "live"), ["engine.mode", "live"]),
-    "live": (change("engine", "mode", "live"), ["engine.mode", "live"]),
+    "replay": (change("engine", "mode", "replay"), ["market_data.source", "needs files"]),
     "currency": (lambda tree: tree["instruments"][0].update(quote_currency="JPY"), ["quote_currency", "JPY"]),
     "beyond loopback": (change("gateway", "command", "tcp://0.0.0.0:5999"), ["gateway.command", "0.0.0.0"]),
 }
