@@ -461,7 +461,7 @@ class Wal(Actor):
     # WELCOMEs.
 
     def _answer_hellos(self) -> None:
-        if self.journal.durable_lsn < self.journal.tail_lsn:
+        if self.journal.durable_lsn < self.journal.tail_lsn and not self.is_replay:
             self._sync()
         for consumer, hello in self.hellos:
             tail = self.journal.tail_lsn

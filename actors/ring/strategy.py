@@ -239,6 +239,8 @@ class StrategyCore:
                 self._owes = False
                 self._report(self.position)
             elif self.position < START:
+                if not self._work and self._end is None:
+                    return  # the feed's epoch comes with its first ticks, and orders bear it
                 self.position = START
                 self._call(self._strategy.on_start)
                 self._flush()
