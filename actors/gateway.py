@@ -153,9 +153,14 @@ class Gateway(FoldingActor):
             self.marks.setdefault(symbol_id, (bid, ask))
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
-        marks = self.marks
-        for _, symbol_id, self.market_time_us, bid, ask in TICK.iter_unpack(payload.records):
-            marks[symbol_id] = (bid, ask)
+        records, newest, symbols = payload.records, {}, len(self.config.instruments)
+        self.market_time_us = TICK.unpack_from(records, len(records) - TICK.size)[2]
+        for start in range(len(records) - TICK.size, -1, -TICK.size):  # from the end: mostly a few ticks say it all
+            _, symbol_id, _, bid, ask = TICK.unpack_from(records, start)
+            newest.setdefault(symbol_id, (bid, ask))
+            if len(newest) == symbols:
+                break
+        self.marks.update(newest)
         self.publisher.publish_ticks(payload.records)
 
     def on_bars(self, next_tick: int, payload: MarketPayload) -> None:

@@ -20,20 +20,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Tick:
-    """One quote. `time` in seconds since the epoch."""
+class Tick(msgspec.Struct, eq=False, gc=False):
+    """One quote. `time` in seconds since the epoch. A struct: made millions of times, in a third of a class's time."""
 
-    __slots__ = ("ask", "bid", "symbol", "time")
-
-    def __init__(self, symbol: str, bid: float, ask: float, time: float) -> None:
-        self.symbol = symbol
-        self.bid = bid
-        self.ask = ask
-        self.time = time
+    symbol: str
+    bid: float
+    ask: float
+    time: float
 
     @property
     def datetime(self) -> datetime:
