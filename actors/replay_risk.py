@@ -6,7 +6,6 @@ Talks to: strategies (signals, REACHED), wal (tail, appends, tokens), market_dat
 from __future__ import annotations
 
 from actors.base import Place, receive_all
-from actors.fold_state import take_state
 from actors.replay import ReplayActor
 from actors.ring.risk import RiskCore
 from actors.risk_book import RiskBook
@@ -17,7 +16,6 @@ from protocol.orders import TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.positions import tick_position
 from protocol.records import EngineRun, Producer, Record, TradingState
-from protocol.state import encode_state
 from protocol.wal.format import Envelope
 
 
@@ -66,9 +64,6 @@ class ReplayRisk(ReplayActor):
     def is_over(self) -> bool:
         end = self.core.ticks.end
         return end is not None and self.core.position >= tick_position(end)
-
-    def _take_state(self) -> bytes:
-        return encode_state(take_state(self.fold))
 
     def _read_signals(self) -> None:
         for frames in receive_all(self.signals):
