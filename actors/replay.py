@@ -11,9 +11,7 @@ from collections import deque
 from actors.base import Place
 from actors.folding import FoldingActor
 from actors.market import MarketClient
-from actors.ring.ticks import HeldTicks
 from protocol.messages import Done, Grant
-from protocol.positions import ticks_done
 
 
 class ReplayActor(FoldingActor):
@@ -43,10 +41,8 @@ class ReplayActor(FoldingActor):
         self._chunks.append(last_position)
         self.go_on()
 
-    def keep_page(self, position: int, ticks: HeldTicks | None = None) -> None:
+    def keep_page(self, position: int) -> None:
         """P12: credit for the chunks that lie behind `position`, and are needed no more."""
-        if ticks is not None:
-            ticks.drop(ticks_done(position))
         done = 0
         while self._chunks and self._chunks[0] <= position:
             self._chunks.popleft()

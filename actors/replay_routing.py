@@ -49,7 +49,7 @@ class ReplayRouting(ReplayActor):
     def on_token(self, token: Grant | Done) -> None:
         if isinstance(token, Done):
             self.core.done(token.position)
-            self.keep_page(self.core.position, self.core.ticks)
+            self.keep_page(self.core.position)
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         self.core.take_ticks(first_tick, payload)

@@ -109,6 +109,7 @@ class RouterCore:
         if not self._latency_us:
             self._take_arrivals(reached)
         self.position = position
+        self.ticks.drop(reached - 1)  # its time is that of the timers and bars behind it
         self.is_over = self.ticks.end is not None and position >= tick_position(self.ticks.end)
 
     def _take_arrivals(self, tick: int) -> None:
