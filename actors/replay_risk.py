@@ -14,8 +14,8 @@ from protocol.errors import WireError
 from protocol.messages import Done, Grant, Intent, Reached, decode_message
 from protocol.orders import TradingMode
 from protocol.pipeline import SIGNALS
-from protocol.positions import tick_position
-from protocol.records import EngineRun, Producer, Record, TradingState
+from protocol.positions import is_quantum_end, tick_position
+from protocol.records import FIRST_STRATEGY, EngineRun, Producer, Record, TradingState
 from protocol.wal.format import Envelope
 
 
@@ -26,7 +26,7 @@ class ReplayRisk(ReplayActor):
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
-        ids = {f"strategy.{name}": number for number, name in enumerate(run.strategies, 16)}
+        ids = {f"strategy.{name}": number for number, name in enumerate(run.strategies, FIRST_STRATEGY)}
         self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.strategies}
         self.core = RiskCore(
             lambda append, is_halted: RiskBook(self.config, self.fold, append, is_halted), self.strategy_ids.values(),
@@ -83,7 +83,6 @@ class ReplayRisk(ReplayActor):
     def _halt_asked(self, venue: int) -> TradingState | None:
         """P13: an operator's HALT acts at a quantum's end."""
         token = self.latch.halt_token
-        tick, rest = divmod(venue - 2, 3)
-        if rest or tick % self.config.replay.quantum or token in (0, self.fold.cleared_token):
+        if not is_quantum_end(venue, self.config.replay.quantum) or token in (0, self.fold.cleared_token):
             return None
         return TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), token)

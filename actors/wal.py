@@ -31,7 +31,7 @@ from protocol.codec import decode_append
 from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
 from protocol.messages import Append, Done, Grant, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
-from protocol.positions import PHASE_TICK
+from protocol.positions import START, is_quantum_end
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.settings import Config, config_hash
 from protocol.wal import Journal
@@ -275,8 +275,7 @@ class Wal(Actor):
         lsn = self.journal.tail_lsn + len(self.batch)
         if isinstance(token, Grant):
             hearers = [c for c in self.server.consumers.values() if c.name == "risk" or c.name.startswith("strategy.")]
-            tick, phase = divmod(token.venue, 3)
-            if phase == PHASE_TICK and tick and tick % self.config.replay.quantum == 0:
+            if token.venue > START and is_quantum_end(token.venue, self.config.replay.quantum):
                 self._write_and_sync()
         else:
             hearers = [c for c in self.server.consumers.values() if c.name == "order_routing"]

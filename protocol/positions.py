@@ -22,3 +22,9 @@ def tick_position(tick: int) -> int:
 def ticks_done(position: int) -> int:
     """The last tick that is over at `position`: timers and bars before tick k use the quotes of k - 1."""
     return max(0, (position - PHASE_TICK) // 3)
+
+
+def is_quantum_end(position: int, quantum: int) -> bool:
+    """All of a quantum's ticks are over; so it is at the start too, before the first."""
+    tick, phase = divmod(position, 3)
+    return phase == PHASE_TICK and tick % quantum == 0

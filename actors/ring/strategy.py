@@ -10,7 +10,7 @@ runs on to the last tick before an answer is due (P5), and stops there until the
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
 from protocol.codec import MarketPayload
 from protocol.messages import SIGNAL_CANCEL, Intent
 from protocol.orders import Report, Side, TradingMode
-from protocol.positions import PHASE_BAR, PHASE_TICK, PHASE_TIMER, START, tick_position, ticks_done
+from protocol.positions import PHASE_BAR, PHASE_TIMER, START, is_quantum_end, tick_position, ticks_done
 from protocol.records import (
     BalanceChange,
     OrderCancel,
@@ -225,8 +225,7 @@ class StrategyCore:
         """The token; P7: whether to move is decided here and never again."""
         self._venue, self._owes = venue, True
         self._target = max(horizon, self.position) if venue >= self.position else self.position
-        tick, phase = divmod(self.position, 3)
-        if self._target > self.position and phase == PHASE_TICK and tick and tick % self._part.quantum == 0:
+        if self._target > self.position > START and is_quantum_end(self.position, self._part.quantum):
             self._is_told_others = True
         self.go_on()
 
@@ -370,9 +369,10 @@ class StrategyCore:
     def _tell_due(self, time_us: int, phase: int) -> None:
         """Answers that are due, in the order in which they are; then, behind a quantum's end, what crosses (P8)."""
         if self._heard:
-            told = [heard for heard in self._heard if not self._part.latency_us or self._due(heard) <= time_us]
-            self._heard = [heard for heard in self._heard if heard not in told]
-            for heard in sorted(told, key=lambda heard: (self._due(heard), heard.envelope.lsn)):
+            waiting = sorted(self._heard, key=lambda heard: (self._due(heard), heard.envelope.lsn))
+            count = bisect_right(waiting, time_us, key=self._due)
+            told, self._heard = waiting[:count], waiting[count:]
+            for heard in told:
                 self._tell(heard.envelope, heard.record)
                 self._waits.pop(heard.signal, None)
         if phase == PHASE_TIMER and (self._is_told_others or time_us == NEVER):
