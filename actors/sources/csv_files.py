@@ -26,22 +26,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-from actors.sources.batch import SourceCounts, TickBatch
-from actors.sources.blocks import Block, cut, merge
+from actors.sources.batch import SourceCounts
+from actors.sources.blocks import Block
 from actors.sources.csv_lines import CsvFile, FormatName, LineReader
 from actors.sources.csv_rows import COLUMNS, ohlc_parser, time_parser
 from actors.sources.files import (
     STEP_ROWS,
-    PassCounts,
     content_digests,
     inspect_each,
     naive_offset_us,
     usual_step_us,
 )
+from actors.sources.merged import MergedFiles
 from actors.sources.rows import RowChecks, to_ticks
 from protocol.errors import DataError
 from protocol.settings import WHOLE_RANGE, MarketDataSettings, TimeRange
@@ -127,27 +127,13 @@ def _step_us(rows: list[str], offset_us: int, has_volume: bool) -> int:
 # ---- the source -----------------------------------------------------------------------------------------------
 
 
-class CsvSource:
-    is_file: Literal[True] = True
-
+class CsvSource(MergedFiles):
     def __init__(self, settings: MarketDataSettings, symbol_ids: Mapping[str, int]) -> None:
         """Raises: ConfigError if a file is missing, unreadable, empty or of no known format."""
+        super().__init__()
         self._settings, self._symbol_ids = settings, dict(symbol_ids)
         self._files: Final = inspect_files(settings)
         self._has_volume: Final = any(file.has_volume for file in self._files)
-        self._epoch: bytes | None = None
-        self._counts: Final = PassCounts()
-
-    @property
-    def counts(self) -> SourceCounts:
-        return self._counts.furthest
-
-    @property
-    def epoch(self) -> bytes:
-        """What decides about the ticks and the bars among them; computed (see content_digests) when first asked for."""
-        if self._epoch is None:
-            self._epoch = self._hash()
-        return self._epoch
 
     def check(self) -> None:
         """Looks at the files again. Raises: ConfigError as the constructor does."""
@@ -163,18 +149,11 @@ class CsvSource:
         ]
         return blake2b(msgspec.msgpack.encode([rules, files]), digest_size=16).digest()
 
-    def batches(self, ticks_max: int) -> Iterator[TickBatch]:
-        """See FileSource.batches. Memory: a batch, and one block of each file, however long the files are."""
-        counts = SourceCounts(work_total=sum(_size(file.path) for file in self._files))
-        streams = [(0, self._read(file, counts)) for file in self._files]
-        blocks = streams[0][1] if len(streams) == 1 else merge(streams)
-        yield from cut(self._counted(blocks, counts), ticks_max)
-        self._counts.keep(counts)
+    def _work(self) -> int:
+        return sum(_size(file.path) for file in self._files)
 
-    def _counted(self, blocks: Iterator[Block], counts: SourceCounts) -> Iterator[Block]:
-        for block in blocks:
-            self._counts.keep(counts)
-            yield block
+    def _streams(self, counts: SourceCounts) -> list[tuple[int, Iterator[Block]]]:
+        return [(0, self._read(file, counts)) for file in self._files]
 
     def _read(self, file: CsvFile, counts: SourceCounts) -> Iterator[Block]:
         """The file's ticks, a block at a time."""

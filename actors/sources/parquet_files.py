@@ -26,22 +26,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from actors.sources.arrow_columns import import_pyarrow, raw_to_us
 from actors.sources.arrow_rows import Columns, RowReader, find_columns
-from actors.sources.batch import SourceCounts, TickBatch
-from actors.sources.blocks import Block, cut, merge
+from actors.sources.batch import SourceCounts
+from actors.sources.blocks import Block
 from actors.sources.files import (
     STEP_ROWS,
-    PassCounts,
     content_digests,
     inspect_each,
     naive_offset_us,
     usual_step_us,
 )
+from actors.sources.merged import MergedFiles
 from actors.sources.rows import to_ticks
 from protocol.errors import DataError
 from protocol.settings import FileSettings, MarketDataSettings
@@ -209,29 +209,15 @@ def _first_line(error: Exception) -> str:
 # ---- the source -----------------------------------------------------------------------------------------------
 
 
-class ParquetSource:
-    is_file: Literal[True] = True
-
+class ParquetSource(MergedFiles):
     def __init__(self, settings: MarketDataSettings, symbol_ids: Mapping[str, int]) -> None:
         """Raises: ConfigError if a file is missing, unreadable, empty or without the columns needed."""
+        super().__init__()
         self._settings, self._symbol_ids = settings, dict(symbol_ids)
         self._files: Final = inspect_files(settings)
         self._has_volume: Final = any(file.columns.volume for file in self._files)
         held = max(1, _most_at_once([file.times_us for file in self._files]))
         self._block_rows: Final = max(BLOCK_ROWS_MIN, min(BLOCK_ROWS_MAX, ROWS_HELD_MAX // held))
-        self._epoch: bytes | None = None
-        self._counts: Final = PassCounts()
-
-    @property
-    def counts(self) -> SourceCounts:
-        return self._counts.furthest
-
-    @property
-    def epoch(self) -> bytes:
-        """What decides about the ticks and the bars among them; computed when first asked for."""
-        if self._epoch is None:
-            self._epoch = self._hash()
-        return self._epoch
 
     def check(self) -> None:
         """Looks at the files again. Raises: ConfigError as the constructor does."""
@@ -261,18 +247,11 @@ class ParquetSource:
         ]
         return blake2b(msgspec.msgpack.encode([rules, files]), digest_size=16).digest()
 
-    def batches(self, ticks_max: int) -> Iterator[TickBatch]:
-        """See FileSource.batches. Memory: a block and some pages of each file that is read at the time."""
-        counts = SourceCounts(work_total=sum(group.rows for file in self._files for group in file.groups))
-        streams = [(file.times_us[0], self._read(file, counts)) for file in self._files]
-        blocks = streams[0][1] if len(streams) == 1 else merge(streams)
-        yield from cut(self._counted(blocks, counts), ticks_max)
-        self._counts.keep(counts)
+    def _work(self) -> int:
+        return sum(group.rows for file in self._files for group in file.groups)
 
-    def _counted(self, blocks: Iterator[Block], counts: SourceCounts) -> Iterator[Block]:
-        for block in blocks:
-            self._counts.keep(counts)
-            yield block
+    def _streams(self, counts: SourceCounts) -> list[tuple[int, Iterator[Block]]]:
+        return [(file.times_us[0], self._read(file, counts)) for file in self._files]
 
     def _read(self, file: ParquetFile, counts: SourceCounts) -> Iterator[Block]:
         """The file's ticks, opened when the first is asked for."""
