@@ -50,10 +50,16 @@ def wait_for(condition: Callable[[], T | None], what: str, deadline_s: float = D
     return value
 
 
+_ports_given: Final[set[int]] = set()
+
+
 def free_endpoint() -> str:
-    """A tcp endpoint on loopback that nobody has bound."""
+    """A tcp endpoint on loopback that nobody has bound, and that no other call of this process was given."""
     while True:
         port = random.SystemRandom().randrange(*PORTS)
+        if port in _ports_given:
+            continue
+        _ports_given.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
