@@ -30,6 +30,7 @@ ACTORS: Final = {
 """Child name, up to its first dot -> the class that it runs."""
 REPLAY_ACTORS: Final = {
     **ACTORS,
+    "wal": "actors.replay_wal:ReplayWal",
     "risk": "actors.replay_risk:ReplayRisk",
     "strategy": "actors.replay_strategy:ReplayStrategy",
     "order_routing": "actors.replay_routing:ReplayRouting",

@@ -103,6 +103,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
 
 
 _LAST: Final = int(zmq.NOBLOCK)
+_READABLE: Final = int(zmq.POLLIN)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 Handler = Callable[[], object]
 
@@ -446,7 +447,8 @@ def send_frames(target: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
 def receive_all(source: zmq.Socket[bytes], limit: int = RECEIVE_MAX) -> Sequence[list[bytes]]:
     """What is queued on `source`, as frames, up to `limit` messages.
 
-    By zmq.Frame, which knows whether another follows: recv_multipart asks the socket, for 1 us a frame.
+    By zmq.Frame, which knows whether another follows: recv_multipart asks the socket, for 1 us a frame. And zmq.Again
+    costs 3.3 us against 1.4 us for a look at what is there: where one message has come there is seldom a second.
     """
     messages: list[list[bytes]] = []
     receive = source.recv
@@ -458,6 +460,8 @@ def receive_all(source: zmq.Socket[bytes], limit: int = RECEIVE_MAX) -> Sequence
                 frame = receive(_LAST, copy=False)
                 frames.append(frame.bytes)
             messages.append(frames)
+            if len(messages) == 1 and not int(source.get(zmq.EVENTS)) & _READABLE:
+                break
     except zmq.Again:
         pass
     return messages

@@ -47,6 +47,8 @@ HELLO_REPEAT_S: Final = 0.1
 """Between two HELLOs without a WELCOME."""
 SILENCE_S: Final = 1.0
 """After this long without a word, or with an append unanswered, HELLO again (J3)."""
+CREDIT_SHARE: Final = 8
+"""Credit is given back by this part of all that was granted: one CREDIT for each DATA costs as much as the DATA."""
 STARVED_MAX: Final = 4
 """Tails in a row that tell of more without DATA: one second, like any silence (J3)."""
 CHUNKS_PER_TURN: Final = 16
@@ -225,11 +227,7 @@ class StreamServer:
         """Sends to every consumer what it has credit for, and the tail to those that heard nothing for a while."""
         now = monotonic_s()
         for consumer in list(self.consumers.values()):
-            for _ in range(min(consumer.credit, CHUNKS_PER_TURN)):
-                chunk = self._backlog.read(consumer.name, consumer.cursor)
-                if chunk is None or not self._send_chunk(consumer, chunk):
-                    break
-                consumer.told_s = now
+            self.feed(consumer, now)
             # Without credit too: a slow consumer must not take the silence for a loss (J3).
             if now - consumer.told_s >= TAIL_EVERY_S:
                 consumer.told_s = now
@@ -237,6 +235,14 @@ class StreamServer:
                     self._backlog.epoch, consumer.cursor, 0, self._backlog.tail_position, disk_low=self.disk_low
                 )
                 self._send(consumer.identity, tail)
+
+    def feed(self, consumer: Consumer, now_s: float) -> None:
+        """Sends what it has credit for."""
+        for _ in range(min(consumer.credit, CHUNKS_PER_TURN)):
+            chunk = self._backlog.read(consumer.name, consumer.cursor)
+            if chunk is None or not self._send_chunk(consumer, chunk):
+                return
+            consumer.told_s = now_s
 
     def _send_chunk(self, consumer: Consumer, chunk: Chunk) -> bool:
         head = Data(
@@ -319,6 +325,8 @@ class StreamClient:
         self._grant = 0
         self._held: deque[int] = deque()
         """The grants of the DATA that are consumed and not done with."""
+        self._credit_owed = 0
+        """DATA of the present grant that are done with, and not credited yet."""
         self.counters = {"hellos": 0, "gap_items": 0, "bad_messages": 0}
 
     def start(self) -> None:
@@ -359,7 +367,7 @@ class StreamClient:
                 self._take_data(message, frames)
         elif isinstance(message, Welcome):
             self.welcomed = True
-            self._grant = message.grant
+            self._grant, self._credit_owed = message.grant, 0
             self.tail_position = message.tail_position
             self._on_welcome(message)
         elif isinstance(message, SayHello):
@@ -412,7 +420,12 @@ class StreamClient:
             self._give_credit(self._held.popleft())
 
     def _give_credit(self, grant: int) -> None:
-        self.send(Credit(1, grant))
+        if grant != self._grant:
+            return
+        self._credit_owed += 1
+        if CREDIT_SHARE * self._credit_owed >= self._credit:
+            self.send(Credit(self._credit_owed, grant))
+            self._credit_owed = 0
 
     def send(self, message: Message, payload: bytes | None = None) -> bool:
         """False if the pipe is full; the protocol says it again later."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from hashlib import blake2b
 from operator import itemgetter
+from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
@@ -31,9 +31,7 @@ from protocol.codec import decode_append
 from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
 from protocol.messages import Append, Done, Grant, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
-from protocol.positions import START, is_quantum_end
 from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
-from protocol.settings import Config, config_hash
 from protocol.wal import Journal
 from protocol.wal.format import ENVELOPE, JOURNAL_HEAD
 from protocol.wal.reserve import DiskReserve, DiskState
@@ -68,14 +66,6 @@ SEALING_WAIT_S: Final = 2.0
 _entry_type = itemgetter(0)
 
 
-def replay_id(config: Config) -> bytes:
-    """The journal's id in a replay: of the config and the data, so that the same run has the same bytes."""
-    from actors.sources import make_source
-
-    ids = {instrument.symbol: number for number, instrument in enumerate(config.instruments)}
-    return blake2b(config_hash(config) + make_source(config, ids, 1).epoch, digest_size=16).digest()
-
-
 @dataclass(slots=True)
 class JournalBacklog:
     """The released part of the journal, as chunks for the stream."""
@@ -104,17 +94,10 @@ class Wal(Actor):
         settings = self.config.wal
         directory = self.run_dir / "wal"
         self.reserve = DiskReserve(directory, settings.reserve_mb * MIB if settings.enabled else 0)
-        if settings.enabled:
-            self.journal = Journal(directory, sync="interval" if self.config.is_replay else settings.sync)
-        else:
-            self.journal = Journal(directory, sync="off", storage=MemoryStorage())
-        self.is_replay = self.config.is_replay
-        # A resumed replay rolls back anyway: there records leave at once, and quantum ends are synced.
-        self.always = settings.enabled and settings.sync == "always" and not self.is_replay
+        self.journal = self.make_journal(directory)
+        self.always = self.journal.sync_mode == "always"
         self.boot = os.urandom(8)
         self.batch: list[tuple[int, int, int, int, bytes]] = []
-        self.event_us = 0
-        """The time of the newest record that was appended."""
         self.last_seq: dict[int, int] = {}
         self.hellos: list[tuple[Consumer, Hello]] = []
         self.synced_s = self.watermark_s = 0.0
@@ -129,6 +112,15 @@ class Wal(Actor):
         self.sealing = Sealing(directory, settings.keep_rule, room, self.log) if settings.enabled else None
         self.counters = {"appended": 0, "duplicates": 0, "dropped_gap": 0, "syncs": 0}
 
+    def make_journal(self, directory: Path) -> Journal:
+        """Not opened yet."""
+        if not self.config.wal.enabled:
+            return Journal(directory, sync="off", storage=MemoryStorage())
+        return Journal(directory, sync=self.config.wal.sync)
+
+    def make_journal_id(self) -> bytes:
+        return os.urandom(16)
+
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "the supervisor starts wal with the run's record"
         self.page.set_activity(Activity.FOLDING)
@@ -140,19 +132,19 @@ class Wal(Actor):
             raise ConfigError([str(error)]) from error
         self.last_seq = dict(self.journal.last_producer_seq)
         self.run = self.journal.last_run
+        self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         run = self._append_start(run)
         self._forget_states()
         self.latch.set_cleared(run.halt_token)
-        self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         socket = self.bind(JOURNAL)
         may_speak = Peers(self.run_dir, self.config).may_speak
         take_state = self.checkpoints.take
         self.server = StreamServer(
-            socket, self.backlog, self._on_hello, self._on_append, take_state, may_speak, self._on_token
+            socket, self.backlog, self._on_hello, self.on_append, take_state, may_speak, self.on_token
         )
         self._tell_disk()
         self.loop.on_readable(socket, self._receive)
-        self.loop.after_turn(self._commit)
+        self.loop.after_turn(self.commit)
         self.tell(Ready(self.journal.tail_lsn, run))
 
     def stop(self, run: EngineRun | None) -> None:
@@ -164,9 +156,9 @@ class Wal(Actor):
                 if run.by != "operator":
                     run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
                 self._append_own(msgspec.structs.replace(self._with_tables(run), journal_id=self.journal.journal_id))
-            self._commit()
-            self._sync()
-            self._write_watermark(at_once=True)
+            self.commit()
+            self.sync()
+            self.write_watermark(at_once=True)
         self.stopped(self.journal.tail_lsn)
 
     def statistics(self) -> Statistics:
@@ -175,8 +167,7 @@ class Wal(Actor):
             reserve = self.reserve
             counters |= {"disk_low": int(reserve.is_low), "disk_free_mb": reserve.free_bytes // MIB}
             counters |= {"disk_wanted_mb": -(-reserve.wanted_bytes // MIB)}
-        lsn = self.journal.tail_lsn if self.is_replay else self.journal.durable_lsn
-        return Statistics(lsn, 0, True, len(self.batch), counters)
+        return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:
         try:
@@ -204,9 +195,9 @@ class Wal(Actor):
         except OSError as error:
             raise WalSyncError(f"{self.run_dir}: a page could not be synced: {error.strerror}") from error
         if self.journal.is_new:
-            journal_id = replay_id(self.config) if self.is_replay else os.urandom(16)
+            journal_id = self.make_journal_id()
             record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
-            self.journal.create(journal_id, (EntryType.ENGINE_RUN, self._time_us(), Producer.SUPERVISOR, 1, record))
+            self.journal.create(journal_id, (EntryType.ENGINE_RUN, self.time_us(), Producer.SUPERVISOR, 1, record))
             self.log.info("journal_created", journal_id=journal_id.hex())
         else:
             self.log.info("journal_opened", verdict=recovery.verdict.kind.name.lower(), lsn=self.journal.tail_lsn)
@@ -241,7 +232,7 @@ class Wal(Actor):
             self._with_tables(run), journal_id=self.journal.journal_id, balance=last.balance, halt_token=last.halt_token
         )
         self._append_own(run)
-        self._write()
+        self.write()
         return run
 
     def _forget_states(self) -> None:
@@ -262,32 +253,15 @@ class Wal(Actor):
         self.run = run
         seq = self.last_seq.get(Producer.SUPERVISOR, 0) + 1
         self.last_seq[Producer.SUPERVISOR] = seq
-        self.batch.append((EntryType.ENGINE_RUN, self._time_us(), Producer.SUPERVISOR, seq, encode_record(run)))
+        self.batch.append((EntryType.ENGINE_RUN, self.time_us(), Producer.SUPERVISOR, seq, encode_record(run)))
 
-    def _time_us(self) -> int:
-        """Of wal's own records; in a replay of what came before them."""
-        return self.event_us if self.is_replay else now_us()
+    def time_us(self) -> int:
+        """Of wal's own records."""
+        return now_us()
 
-    # The ring (replay).
-
-    def _on_token(self, consumer: Consumer, token: Grant | Done) -> None:
-        """It goes on to whom it is for, behind the records that came before it."""
-        lsn = self.journal.tail_lsn + len(self.batch)
-        if isinstance(token, Grant):
-            hearers = [c for c in self.server.consumers.values() if c.name == "risk" or c.name.startswith("strategy.")]
-            if token.venue > START and is_quantum_end(token.venue, self.config.replay.quantum):
-                self._write_and_sync()
-        else:
-            hearers = [c for c in self.server.consumers.values() if c.name == "order_routing"]
-        for hearer in hearers:
-            if not self.server.tell(hearer, msgspec.structs.replace(token, lsn=lsn)):
-                raise WalError(f"the ring is broken: {hearer.name} cannot be told {type(token).__name__}")
-
-    def _write_and_sync(self) -> None:
-        if self.batch:
-            self._write()
-            self.backlog.released = self.journal.tail_lsn
-        self._sync()
+    def on_token(self, consumer: Consumer, token: Grant | Done) -> None:
+        """Nobody has one outside a replay."""
+        raise WireError(f"{type(token).__name__} outside a replay")
 
     # The stream.
 
@@ -301,7 +275,7 @@ class Wal(Actor):
             if is_all or (len(self.batch) >= BATCH_RECORDS_MAX and self.checkpoints.attempt is None):
                 return
 
-    def _on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
+    def on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
         """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME."""
         if append.incarnation != consumer.incarnation or consumer.producer not in APPENDABLE:
             raise WireError("APPEND of another life, or of no producer")
@@ -326,50 +300,51 @@ class Wal(Actor):
             del records[:known]
         numbered = enumerate(records, last + 1)
         self.batch += [(kind, time_us, producer, seq, data) for seq, (kind, time_us, data) in numbered]
-        self.event_us = self.batch[-1][1] if records else self.event_us
         self.last_seq[producer] = last + len(records)
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """The group commit: one write, one sync, then release; then HELLOs, whose snapshot is durable (J1, J2).
 
         While a checkpoint is under way appends and HELLOs wait, and only what lies before the barrier is sent.
         """
-        self._look_at_disk()
+        self.look_at_disk()
         if self.checkpoints.attempt is not None:
             if not self.checkpoints.is_over(monotonic_s()):
                 self.server.pump()
                 return
             self._checkpoint()
         if self.batch:
-            self._write()
-            self.backlog.released = self.journal.tail_lsn
-        elif self._sync_is_due():
-            self._sync()
+            self.write()
+        elif self.sync_is_due():
+            self.sync()
         if self.hellos:
-            self._answer_hellos()
+            if self.journal.durable_lsn < self.journal.tail_lsn:
+                self.sync()  # J2
+            self.answer_hellos()
         self.server.pump()
-        self._write_watermark()
+        self.write_watermark()
         journal = self.journal
-        records = 0 if self.is_replay else journal.tail_lsn - journal.first_lsn
+        records = journal.tail_lsn - journal.first_lsn
         if self.checkpoints.is_due(records, journal.grown_bytes, monotonic_s()):
             self._begin_checkpoint()
 
-    def _write(self) -> None:
+    def write(self) -> None:
         batch, self.batch = self.batch, []
         try:
             self.journal.append_batch(batch)
         except WalError as error:
             self._journal_failed(error)
         self.counters["appended"] += len(batch)
-        if self.always or self._sync_is_due():
-            self._sync()
+        if self.always or self.sync_is_due():
+            self.sync()
+        self.backlog.released = self.journal.tail_lsn
 
-    def _sync_is_due(self) -> bool:
-        if self.is_replay or self.config.wal.sync == "off" or self.journal.durable_lsn == self.journal.tail_lsn:
+    def sync_is_due(self) -> bool:
+        if self.config.wal.sync == "off" or self.journal.durable_lsn == self.journal.tail_lsn:
             return False
         return monotonic_s() - self.synced_s >= self.config.wal.interval_ms / 1000
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
         self.page.set_activity(Activity.SYNCING)
         try:
             self.journal.sync()
@@ -392,7 +367,7 @@ class Wal(Actor):
 
     # The disk's room.
 
-    def _look_at_disk(self) -> None:
+    def look_at_disk(self) -> None:
         """Before the write that might not fit: the reserve is given up first."""
         now = monotonic_s()
         if self.reserve.is_due(now):
@@ -427,7 +402,7 @@ class Wal(Actor):
         if not asked:
             return
         if self.journal.durable_lsn < tail:
-            self._sync()
+            self.sync()
         barrier = self.checkpoints.begin(asked, tail, monotonic_s())
         for consumer in asked:
             self.server.tell(consumer, barrier)
@@ -450,7 +425,7 @@ class Wal(Actor):
         self.backlog.released = lsn
         self.checkpoints.written()
         self.last_seq[Producer.WAL] = self.journal.last_producer_seq[Producer.WAL]
-        self._write_watermark(at_once=True)
+        self.write_watermark(at_once=True)
         self.log.info("checkpoint_written", lsn=lsn, states=sorted(states))
         if self.sealing is not None:
             self.sealing.start()
@@ -459,9 +434,7 @@ class Wal(Actor):
 
     # WELCOMEs.
 
-    def _answer_hellos(self) -> None:
-        if self.journal.durable_lsn < self.journal.tail_lsn and not self.is_replay:
-            self._sync()
+    def answer_hellos(self) -> None:
         for consumer, hello in self.hellos:
             tail = self.journal.tail_lsn
             first = hello.from_position or self._start_of(consumer)
@@ -484,7 +457,7 @@ class Wal(Actor):
         is_kept = journal.unreadable_lsn < older < journal.first_lsn and lsn and journal.can_serve(older)
         return older if is_kept else journal.first_lsn
 
-    def _write_watermark(self, *, at_once: bool = False) -> None:
+    def write_watermark(self, *, at_once: bool = False) -> None:
         """At most once a second, and only when there is something new."""
         now = monotonic_s()
         if self.journal.durable_lsn == self.watermark_lsn:

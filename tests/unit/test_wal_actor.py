@@ -233,7 +233,7 @@ def test_many_appends_of_one_turn_share_one_write_and_one_sync(wire: Wire, clock
             peer.append(number, PAYLOADS[Producer(peer.producer)](number))
     until(lambda: sum(wal.actor.last_seq.get(peer.producer, 0) for peer in peers) == 6, wal.actor.server.receive)
     storage.calls.clear()
-    wal.actor._commit()
+    wal.actor.commit()
     assert [call.split()[0] for call in storage.calls if "journal.wal" in call] == ["write", "sync"]
     wal.die()
 
@@ -269,7 +269,7 @@ def test_a_failed_sync_halts_trading_and_acknowledges_nothing(wire: Wire, clock:
     until(lambda: wal.actor.batch and wal.actor.hellos, wal.actor.server.receive)
     storage.fail_at = "sync journal.wal"
     with pytest.raises(WalSyncError, match="not written any more"):
-        wal.actor._commit()
+        wal.actor.commit()
     assert wal.actor.latch.is_halted()
     assert wal.actor.latch.who() == "wal"
     assert wal.journal.release_lsn == 1

@@ -192,7 +192,7 @@ def test_what_waited_for_the_failed_sync_hears_nothing(wire: Wire, latch: Latch)
     until(lambda: wal.actor.batch and wal.actor.hellos, wal.actor.server.receive)
     storage.fail_at = "sync journal.wal"
     with pytest.raises(WalSyncError):
-        wal.actor._commit()
+        wal.actor.commit()
     with pytest.raises(WalSyncError):
         wal.journal.append_batch([(EntryType.SIGNAL_REFUSED, 1, Producer.RISK, 2, b"")])
     assert (len(peer.of(Data)), late.of(Welcome)) == (heard, [])
