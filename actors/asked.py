@@ -20,14 +20,13 @@ import zmq
 
 from actors.base import receive_all
 from actors.clock import now_us
-from actors.desk import Sent, refusal, refusal_here
+from actors.desk import Sent, asked_state, refusal, refusal_here, sent_of, signal_of
 from actors.fold import ANSWERED_MAX
 from actors.folding import FoldingActor
 from actors.strategies import OrderInfo, Signal
 from actors.strategy_feed import StrategyFeed
 from protocol.errors import WireError
 from protocol.messages import (
-    Intent,
     Message,
     SignalHello,
     SignalWelcome,
@@ -175,10 +174,7 @@ class Asked:
 
     def take_state(self) -> tuple[tuple[AskedState, ...], tuple[UntoldState, ...]]:
         """(what is unanswered, what on_order has not been told)."""
-        asked = [
-            AskedState(encode_message(sent.intent), _state_of(sent.signal), sent.cancel and _state_of(sent.cancel))
-            for sent in self.unanswered.values()
-        ]
+        asked = [asked_state(sent) for sent in self.unanswered.values()]
         untold = [UntoldState(SignalState(o.signal, o.symbol, o.side, o.quantity), o.reason) for o in self._untold]
         return tuple(asked), tuple(untold)
 
@@ -189,21 +185,11 @@ class Asked:
         """
         numbers = [0]
         for row in asked:
-            intent = decode_message(row.intent)
-            if not isinstance(intent, Intent):
-                raise WireError(f"a strategy's state has a {type(intent).__name__} among its signals")
-            cancel = row.cancel and _signal_of(row.cancel)
-            self.unanswered[intent.number] = Sent(intent, _signal_of(row.signal), cancel, self._risk_lsn)
-            numbers += [intent.number, cancel.number if cancel else 0]
+            sent = sent_of(row)
+            sent.lost_after_lsn = self._risk_lsn
+            self.unanswered[sent.intent.number] = sent
+            numbers += [sent.intent.number, sent.cancel.number if sent.cancel else 0]
         for row in untold:
-            self.refuse_here(_signal_of(row.signal), row.reason)
+            self.refuse_here(signal_of(row.signal), row.reason)
             numbers.append(row.signal.number)
         return max(numbers)
-
-
-def _state_of(signal: Signal) -> SignalState:
-    return SignalState(signal.number, signal.symbol, signal.side, signal.quantity, signal.group)
-
-
-def _signal_of(state: SignalState) -> Signal:
-    return Signal(state.number, state.symbol, state.side, state.quantity, group=state.group)

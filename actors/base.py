@@ -36,6 +36,7 @@ from protocol.errors import (
     DataError,
     ExitCode,
     FoldError,
+    ResumeError,
     SavedStateError,
     WalCorruptError,
     WalError,
@@ -100,6 +101,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """Strategies whose states from before this run of the engine count no more (`run --forget-state`)."""
     is_restart: bool = False
     """The engine was ready before this life began: it follows another of the same run."""
+    is_resumed: bool = False
+    """A replay goes on over the journal that there is (P11)."""
 
 
 _LAST: Final = int(zmq.NOBLOCK)
@@ -214,6 +217,8 @@ class Actor:
         self.loop = Loop(self.page)
         self.exit_code = ExitCode.OK
         self.stopping = self.orphaned = False
+        self.resume_tick = 0
+        """A replay goes on behind this tick (P11)."""
         self._sockets: list[zmq.Socket[bytes]] = []
         self._bound: list[tuple[zmq.Socket[bytes], str]] = []
         """To inproc names."""
@@ -332,10 +337,10 @@ class Actor:
 
     def _report(self, error: Exception) -> None:
         code = exit_code_of(error)
-        expected = isinstance(error, ConfigError | DataError | WalError | SavedStateError)
+        expected = isinstance(error, ConfigError | DataError | WalError | ResumeError | SavedStateError)
         if not isinstance(error, ConfigError):  # the supervisor says that one, once
             self.log.error("actor_failed", error=str(error), kind=type(error).__name__, exc_info=not expected)
-        self.fail(code, str(error) or type(error).__name__, is_lasting=isinstance(error, SavedStateError))
+        self.fail(code, str(error) or type(error).__name__, is_lasting=isinstance(error, ResumeError | SavedStateError))
 
     def _end(self) -> None:
         self.release()
@@ -348,6 +353,7 @@ class Actor:
         for frame in receive_all(self._control):
             message = decode_message(frame[-1])
             if isinstance(message, Go):
+                self.resume_tick = message.resume_tick
                 self.begin(message.run)
             elif isinstance(message, Stop):
                 self._stop(message.run)

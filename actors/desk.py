@@ -14,7 +14,17 @@ from actors.fold import FillBooked, Fold
 from actors.order_fields import ImpossibleOrderError, group_of, order_fields
 from actors.order_tracker import Order
 from actors.strategies import Fill, OrderInfo, OrderTerms, PositionInfo, Signal
-from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
+from protocol.errors import WireError
+from protocol.messages import (
+    SIGNAL_CANCEL,
+    SIGNAL_CLOSE,
+    SIGNAL_MODIFY,
+    SIGNAL_ORDER,
+    Intent,
+    decode_message,
+    encode_message,
+)
+from protocol.state import AskedState, SignalState
 from protocol.units import MICROS, PRODUCT
 
 TIMER_MIN_S: Final = 0.001
@@ -165,3 +175,26 @@ def refusal(sent: Sent, reason: str, detail: str) -> OrderInfo:
 def refusal_here(signal: Signal, reason: str) -> OrderInfo:
     """What on_order is told of a signal that never left."""
     return OrderInfo(0, signal.number, signal.symbol, signal.side, "Rejected", reason, 0.0, signal.quantity)
+
+
+# Over a strategy's lives.
+
+
+def asked_state(sent: Sent) -> AskedState:
+    return AskedState(encode_message(sent.intent), _state_of(sent.signal), sent.cancel and _state_of(sent.cancel))
+
+
+def sent_of(state: AskedState) -> Sent:
+    """Raises: WireError."""
+    intent = decode_message(state.intent)
+    if not isinstance(intent, Intent):
+        raise WireError(f"a strategy's state has a {type(intent).__name__} among its signals")
+    return Sent(intent, signal_of(state.signal), state.cancel and signal_of(state.cancel))
+
+
+def _state_of(signal: Signal) -> SignalState:
+    return SignalState(signal.number, signal.symbol, signal.side, signal.quantity, signal.group)
+
+
+def signal_of(state: SignalState) -> Signal:
+    return Signal(state.number, state.symbol, state.side, state.quantity, group=state.group)

@@ -257,9 +257,7 @@ class Fold:
             state, run = decode_fold_state(found[1]), decode_record(EntryType.ENGINE_RUN, record.run)
             if self.run is None:
                 assert isinstance(run, EngineRun)
-                self._set_run(run)
-                put_state(self, state)
-                self.trading = TradingStatus(*msgspec.structs.astuple(state.trading))
+                self.put_state(run, state)
         except (WireError, ValueError) as error:
             raise FoldError(lsn, str(error)) from error
         self.tracker.forget_ended()
@@ -267,6 +265,12 @@ class Fold:
         if mine != state or run != self.run:
             raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {_difference(mine, state)}")
         return []
+
+    def put_state(self, run: EngineRun, state: FoldState) -> None:
+        """A new fold has the state. Raises: WireError."""
+        self._set_run(run)
+        put_state(self, state)
+        self.trading = TradingStatus(*msgspec.structs.astuple(state.trading))
 
     def _state_as_in(self, state: FoldState) -> FoldState:
         """An older version knew no venue's times: who came here by itself forgets them, as who starts here does."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from actors.fold import Fold
 
 
-def take_state(fold: Fold) -> FoldState:
-    """The state as of `fold.lsn`; equal folds give equal states."""
+def take_state(fold: Fold, *, with_ended: bool = False) -> FoldState:
+    """The state as of `fold.lsn`; equal folds give equal states. with_ended: orders that have ended too."""
     account, tracker, trading = fold.account, fold.tracker, fold.trading
     return FoldState(
         opening_balance=product_to_bytes(fold.opening_balance),
@@ -33,7 +33,7 @@ def take_state(fold: Fold) -> FoldState:
         halt_tokens=tuple(sorted(fold.halt_tokens)),
         drawdown_baselines=tuple((key, product_to_bytes(n)) for key, n in sorted(fold.drawdown_baseline.items())),
         highest_order_id=tracker.highest_id,
-        orders=tuple(_orders(tracker)),
+        orders=tuple(_orders(tracker, tracker.orders if with_ended else tracker.open_orders)),
         owed=tuple((int(entry_type_of(record)), encode_record(record)) for record in fold.owed),
         answered=tuple((key, tuple(numbers)) for key, numbers in sorted(fold.answered.items())),
         venue_times=(fold.venue_us, fold.run_venue_us),
@@ -49,11 +49,11 @@ def _positions(fold: Fold) -> Iterable[PositionState]:
         )
 
 
-def _orders(tracker: OrderTracker) -> Iterable[OrderState]:
+def _orders(tracker: OrderTracker, orders: dict[int, Order]) -> Iterable[OrderState]:
     executions: dict[int, list[str]] = {}
     for execution_id, order_id in tracker.execution_ids.items():
         executions.setdefault(order_id, []).append(execution_id)
-    for order_id, order in sorted(tracker.open_orders.items()):
+    for order_id, order in sorted(orders.items()):
         yield OrderState(
             order.place, order.status, order.reason, order.filled, order.fills, product_to_bytes(order.fill_product),
             order.cancel_requested, tuple(executions.get(order_id, ())), order.parent_id, order.stop_price,

@@ -262,10 +262,11 @@ class OrderTracker:
         return exit_order
 
     def restore(self, order: Order, execution_ids: Iterable[str]) -> None:
-        """An open order of a checkpoint is in the tables."""
+        """An order of a checkpoint is in the tables."""
         self.orders[order.order_id] = order
         self.execution_ids.update(dict.fromkeys(execution_ids, order.order_id))
-        self._open(order)
+        if order.is_open:
+            self._open(order)
 
     def forget_ended(self) -> None:
         """Orders that have ended, and their execution ids, are not known any more; their ids are never used again."""

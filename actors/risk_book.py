@@ -7,7 +7,7 @@ by position (seams P).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors.brackets import exit_ids
@@ -16,16 +16,22 @@ from actors.fold import Change, Fold, SignalAnswered
 from protocol.messages import Intent
 from protocol.orders import Side
 from protocol.records import (
+    BalanceChange,
     Checkpoint,
     EngineRun,
+    EntryType,
     OrderCancel,
     OrderPlace,
+    PositionClose,
+    PositionOpen,
     Producer,
     Record,
     RiskViolation,
     SignalRefused,
+    decode_record,
 )
 from protocol.settings import Config
+from protocol.state import FoldState
 from protocol.units import decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
@@ -91,7 +97,28 @@ class RiskBook:
 
     def begin(self) -> None:
         """The fold is complete: ids go on where the journal ended."""
-        self.next_order_id = self.fold.next_order_id
+        self.next_order_id = max(self.next_order_id, self.fold.next_order_id)
+
+    def begin_behind(self, record: Checkpoint, state: FoldState, lsn: int) -> None:
+        """The fold stands at `lsn`, before the CHECKPOINT and what is yet to be applied. Raises: WireError."""
+        run = decode_record(EntryType.ENGINE_RUN, record.run)
+        assert isinstance(run, EngineRun), "of its type"
+        self.fold.put_state(run, state)
+        self.fold.lsn = lsn
+        self._take_run()
+
+    def restore(self, pending: Iterable[Record], violated: Iterable[int]) -> None:
+        """A replay goes on, at `begin`: what this book had appended and its fold has not seen, and what it had said."""
+        self.violated.update(violated)
+        for record in pending:
+            if isinstance(record, OrderPlace):
+                self.pending_orders[record.order_id] = record
+                self.next_order_id = max((self.next_order_id - 1, record.order_id, *exit_ids(record))) + 1
+            elif isinstance(record, OrderCancel):
+                self.pending_cancels.add(record.order_id)
+            if isinstance(record, OrderPlace | OrderCancel | SignalRefused):
+                self.pending_signals.add((record.strategy_id, record.signal))
+            self.owed_appended += isinstance(record, PositionOpen | PositionClose | BalanceChange)
 
     def append_owed(self) -> None:
         """F1: what the fold owes and this life has not appended yet, in order."""

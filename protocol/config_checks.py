@@ -51,6 +51,8 @@ def _check_replay(config: Config) -> list[str]:
         mistakes.append(f"market_data.speed = {config.market_data.speed}: a replay goes as fast as it can ('max')")
     if not 1 <= config.replay.quantum <= QUANTUM_MAX:
         mistakes.append(f"replay.quantum = {config.replay.quantum}: 1 to {QUANTUM_MAX} ticks")
+    if config.replay.checkpoint_ticks < 0:
+        mistakes.append(f"replay.checkpoint_ticks = {config.replay.checkpoint_ticks}: ticks, or 0 for no checkpoints")
     if not config.strategies:
         mistakes.append("strategies: a replay without [[strategies]] does nothing")
     return mistakes

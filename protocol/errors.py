@@ -121,6 +121,10 @@ def _next_step(file: str) -> str:
     return RESTORE_SEALED if name.startswith("journal-") else RESTORE_PLAIN
 
 
+class ResumeError(SeawallError):
+    """The strategy's author's, or the operator's: a replay that goes on does not do again what its journal tells."""
+
+
 class SavedStateError(SeawallError):
     """A strategy's saved state that its own code, or this version, cannot take in: every life would meet it again."""
 

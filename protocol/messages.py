@@ -212,12 +212,16 @@ class Go(Message, frozen=True, tag=34):
     """Everything before you in the boot order is READY: begin. `run` is the run's record; wal completes it."""
 
     run: EngineRun | None = None
+    resume_tick: int = 0
+    """A replay goes on behind this tick, where wal has found its checkpoint; 0: from the start."""
 
 
 class Ready(Message, frozen=True, tag=35):
     lsn: int
     run: EngineRun | None = None
     """wal: the run's record as it stands in the journal, with the id tables that all others get with GO."""
+    resume_tick: int = 0
+    """wal: what GO tells the others."""
 
 
 class Stop(Message, frozen=True, tag=36):

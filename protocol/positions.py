@@ -28,3 +28,11 @@ def is_quantum_end(position: int, quantum: int) -> bool:
     """All of a quantum's ticks are over; so it is at the start too, before the first."""
     tick, phase = divmod(position, 3)
     return phase == PHASE_TICK and tick % quantum == 0
+
+
+def is_checkpoint(position: int, quantum: int, every_ticks: int) -> bool:
+    """P11: whether this quantum's end is the first behind another `every_ticks` ticks; 0: none ever is."""
+    if not every_ticks or position <= START or not is_quantum_end(position, quantum):
+        return False
+    tick = ticks_done(position)
+    return tick // every_ticks > (tick - quantum) // every_ticks

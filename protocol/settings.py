@@ -207,6 +207,8 @@ class ReplaySettings(Section, frozen=True, kw_only=True):
 
     quantum: int = 8192
     """Ticks; what crosses from one strategy to another is seen at its end, and the journal is synced there."""
+    checkpoint_ticks: int = 1_048_576
+    """A CHECKPOINT at the first quantum's end behind each so many ticks, where `run --resume` goes on. 0: none."""
 
 
 class WalSettings(Section, frozen=True, kw_only=True):

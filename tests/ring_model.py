@@ -25,7 +25,18 @@ from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, policies_of
 from protocol.codec import MarketKind, MarketPayload, decode_market, encode_market
 from protocol.messages import Intent
-from protocol.records import FIRST_STRATEGY, EngineRun, Producer, Record, RunEvent, entry_type_of
+from protocol.positions import is_checkpoint, ticks_done
+from protocol.records import (
+    FIRST_STRATEGY,
+    Checkpoint,
+    EngineRun,
+    Producer,
+    Record,
+    RunEvent,
+    encode_record,
+    entry_type_of,
+)
+from protocol.ring_state import RISK_RING, ROUTER, RouterRing, StrategyRing, decode_ring, encode_ring
 from protocol.settings import Config
 from protocol.topics import TICK, TICK_DTYPE
 from protocol.units import MICROS, decimal_to_micros, product_to_bytes
@@ -94,10 +105,16 @@ Line = tuple[int, int, int, Record]
 class Ring:
     """One replay of the case under one schedule."""
 
-    def __init__(self, case: Case, seed: int) -> None:
+    def __init__(self, case: Case, seed: int, *, checkpoint_ticks: int = 0, messages_max: int = -1) -> None:
+        """messages_max: the crash comes after so many; never if below 0."""
         self.case = case
         self._random = Random(seed)
+        self._checkpoint_ticks = checkpoint_ticks
+        self._messages_left = messages_max
+        self.has_crashed = False
         self.journal: list[Line] = []
+        self.saved: tuple[list[Line], int] | None = None
+        """The journal up to its last CHECKPOINT, and the tick of that."""
         self._queues: dict[tuple[str, str], deque[Any]] = {}
         strategies = range(len(case.strategies))
         self.cores = [self._strategy(number) for number in strategies]
@@ -108,8 +125,11 @@ class Ring:
             done=lambda position: self._put("risk", "wal", ("done", position)),
         )  # fmt: skip
         self.venue = PaperVenue(case.policies())
+        self._router_fold = Fold()
+        self._checkpoint_tick = 0
+        """Of the last checkpoint: a quantum's end may be granted again."""
         self.router = RouterCore(
-            self.venue, Fold(), quantum=case.quantum, latency_us=case.latency_us,
+            self.venue, self._router_fold, quantum=case.quantum, latency_us=case.latency_us,
             send=self.venue.place, cancel=self.venue.cancel,
             append=lambda record, time_us: self._put("router", "wal", (Producer.ORDER_ROUTING, time_us, record)),
             grant=lambda venue, horizon: self._put("router", "wal", ("grant", venue, horizon)),
@@ -136,19 +156,51 @@ class Ring:
         """The journal; raises if the ring stands still before its end."""
         self._write(0, Producer.SUPERVISOR, self.case.run_record())
         for hearer in self._hearers:
-            self._feed(hearer)
+            self._feed(hearer, 0)
+        return self._go_on()
+
+    def resume(self, journal: list[Line], tick: int) -> list[Line]:
+        """`run`, from a CHECKPOINT of another life on (P11)."""
+        self.journal, self._checkpoint_tick = list(journal), tick
+        lsn, time_us, producer, record = journal[-1]
+        assert isinstance(record, Checkpoint)
+        envelope = Envelope(entry_type_of(record), lsn, 0, 0, time_us, producer, lsn)
+        run = self.case.run_record()
+        for number, core in enumerate(self.cores):
+            found = record.state_of(f"strategy.s{number}")
+            assert found is not None
+            core.resume(run, tick, decode_ring(found[1], StrategyRing))
+            core.take_record(envelope, record)
+        self.risk.resume(envelope, record, tick)
+        self.risk.book.begin()
+        self.router.take_record(envelope, record)
+        found = record.state_of(ROUTER)
+        assert found is not None
+        fold = self._router_fold
+        positions = {symbol_id: held.quantity for symbol_id, held in fold.account.positions.items()}
+        self.venue.put_state(fold.tracker.open_orders, positions, decode_ring(found[1], RouterRing))
+        self.router.resume(tick)
+        for hearer in self._hearers:
+            self._feed(hearer, tick - 1 if hearer in ("risk", "router") else tick)
+        return self._go_on()
+
+    def _go_on(self) -> list[Line]:
         self.router.go_on()
         while queues := [key for key, queue in self._queues.items() if queue]:
             key = self._random.choice(queues)
+            if self._messages_left == 0:
+                self.has_crashed = True
+                return self.journal
+            self._messages_left -= 1
             self._deliver(key, self._queues[key].popleft())
         if not self.router.is_over:
             raise AssertionError(f"stands still: venue {self.router.position}, risk {self.risk.position}, "
                                  f"strategies {[core.position for core in self.cores]}")  # fmt: skip
         return self.journal
 
-    def _feed(self, hearer: str) -> None:
-        """The market in chunks of any length; bars stand before the tick that closed them."""
-        ticks, start = self.case.ticks, 0
+    def _feed(self, hearer: str, start: int) -> None:
+        """The market behind tick `start`, in chunks of any length; bars stand before the tick that closed them."""
+        ticks = self.case.ticks
         while start < len(ticks):
             stop = min(len(ticks), start + self._random.randint(1, 9))
             closing = next((tick - 1 for tick in sorted(self.case.bars) if start < tick - 1 < stop), None)
@@ -177,12 +229,32 @@ class Ring:
         if message[0] == "done":
             self._put("wal", "router", message)
         elif message[0] == "grant":
+            tick = ticks_done(message[1])
+            if tick > self._checkpoint_tick and is_checkpoint(message[1], self.case.quantum, self._checkpoint_ticks):
+                self._checkpoint_tick = tick
+                self._checkpoint(tick)
             for hearer in self._hearers:
                 if hearer != "router":
                     self._put("wal", hearer, message)
         else:
             producer, time_us, record = message
             self._write(time_us, producer, record)
+
+    def _checkpoint(self, tick: int) -> None:
+        """Everybody has heard all there is, and says where it stands."""
+        for hearer in self._hearers:
+            queue = self._queues.get(("wal", hearer), deque())
+            while queue:
+                self._tail(hearer, queue.popleft())
+        lsn = len(self.journal)
+        risk = self.risk.take_state()
+        states = [("risk", lsn, risk.fold), (RISK_RING, lsn, risk.ring)]
+        states.append((ROUTER, lsn, encode_ring(self.venue.take_state())))
+        states += [(f"strategy.s{number}", lsn, core.take_state("")) for number, core in enumerate(self.cores)]
+        run = encode_record(self.case.run_record())
+        time_us = self.journal[-1][1]
+        self._write(time_us, Producer.WAL, Checkpoint(b"j" * 16, run, 1, (), tuple(sorted(states))))
+        self.saved = list(self.journal), tick
 
     def _write(self, time_us: int, producer: int, record: Record) -> None:
         lsn = len(self.journal) + 1

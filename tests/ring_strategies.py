@@ -14,15 +14,22 @@ class Busy(Strategy):
     timer = 0.0
 
     def on_start(self) -> None:
-        self.heard: list[Any] = []
         if self.timer:
             self.every(self.timer, self.on_timer)
-        self.act("start")
+        if not hasattr(self, "heard"):
+            self.heard: list[str] = []
+            self.act("start")
+
+    def save(self) -> Any:
+        return self.heard
+
+    def load(self, state: Any) -> None:
+        self.heard = state
 
     def act(self, *what: Any) -> None:
         seen = [(p.quantity, p.average_price, p.realized_pnl) for p in map(self.position, self.symbols)]
         orders = [(o.id, o.signal, o.status, o.filled) for o in self.orders()]
-        self.heard.append((what, seen, orders))
+        self.heard.append(repr((what, seen, orders)))
         if self.rng.random() >= self.rate:
             return
         symbol = self.rng.choice(self.symbols)
@@ -56,7 +63,7 @@ class Busy(Strategy):
         self.act("fill", fill)
 
     def on_halt(self, reason: str) -> None:
-        self.heard.append(("halt", reason))
+        self.heard.append(repr(("halt", reason)))
 
     def on_stop(self) -> None:
         self.act("stop")

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
 
 from actors.fold import Change, FillBooked, ImpossibleReport
+from actors.fold_state import take_state
 from actors.ring.ticks import HeldTicks
 from actors.risk_book import RiskBook
 from protocol.codec import MarketPayload
+from protocol.errors import WireError
 from protocol.messages import Intent
 from protocol.orders import TradingMode
-from protocol.positions import ticks_done
-from protocol.records import Adjust, OrderUpdate, Record, TradingState
+from protocol.positions import tick_position, ticks_done
+from protocol.records import Adjust, Checkpoint, OrderUpdate, Record, TradingState
+from protocol.ring_state import RISK_RING, HeldRecord, RiskAnswer, RiskRing, decode_ring, encode_ring
+from protocol.state import decode_fold_state, encode_state
 from protocol.wal.format import Envelope
 
+FILLED: Final = 0
+NOT_REPRESENTABLE: Final = 1
 MakeBook = Callable[[Callable[[Record], Any], Callable[[], bool]], RiskBook]
 
 
@@ -47,8 +54,8 @@ class RiskCore:
         """The time of the event that is acted on, and how many records were appended."""
         self._unfolded: deque[tuple[Envelope, Record]] = deque()
         """With latency an answer is not known before it is due, nor is what lies behind it."""
-        self._news: list[Change] = []
-        """What the fold has learned since it was last acted on."""
+        self._news: list[tuple[int, int]] = []
+        """What the fold has learned since it was last acted on: FILLED, symbol id, or NOT_REPRESENTABLE, order id."""
         self._signals: list[tuple[int, int, int, Intent]] = []
         self._reached: dict[int, int] = {}
         self._granted: tuple[int, int] | None = None
@@ -135,18 +142,17 @@ class RiskCore:
             self._unfolded.popleft()
             if not self._latency_us:
                 self._now_us = envelope.time_us
-            self._news += self.book.apply(envelope, record)
+            self._news += _news_of(self.book.apply(envelope, record))
 
     def _act_on_news(self, position: int) -> bool:
         """Derived records, then limits. Whether risk has sent something of its own (P3)."""
         news, self._news = self._news, []
         self.book.append_owed()
-        for change in news:
-            reason = None
-            if isinstance(change, FillBooked):
-                reason = self.book.check_drawdown(change.order.symbol_id)
-            elif isinstance(change, ImpossibleReport) and change.reason == "not_representable":
-                reason = f"order {change.order_id}: a fill that cannot be represented in 0.000001"
+        for kind, number in news:
+            if kind == FILLED:
+                reason = self.book.check_drawdown(number)
+            else:
+                reason = f"order {number}: a fill that cannot be represented in 0.000001"
             if reason is not None and not self._is_halted():
                 self._halt(TradingState(TradingMode.HALTED, "risk", reason, max(1, position)))
         before = self._appended
@@ -174,3 +180,43 @@ class RiskCore:
     def _append_now(self, record: Record) -> None:
         self._appended += 1
         self._append(record, self._now_us)
+
+    # Over a crash (P11).
+
+    def take_state(self) -> RiskAnswer:
+        """As of the last record that was taken, no GRANT behind it being answered."""
+        assert not self._signals, "at a quantum's end nobody is ahead"
+        fold = self.book.fold
+        known, own = fold, b""
+        if self._unfolded:
+            known, own = deepcopy(fold), encode_state(take_state(fold, with_ended=True))
+            for envelope, record in self._unfolded:
+                known.apply(envelope, record)
+        unfolded = tuple(HeldRecord.of(*held) for held in self._unfolded)
+        ring = RiskRing(own, fold.lsn, unfolded, tuple(self._news), tuple(sorted(self.book.violated)))
+        return RiskAnswer(encode_state(take_state(known)), encode_ring(ring))
+
+    def resume(self, envelope: Envelope, record: Checkpoint, tick: int) -> None:
+        """The CHECKPOINT is the first record that is taken: behind `tick` it is as it was. Raises: WireError."""
+        found = record.state_of(RISK_RING)
+        if found is None:
+            raise WireError("a CHECKPOINT without what risk knew")
+        ring = decode_ring(found[1], RiskRing)
+        self.position = tick_position(tick)
+        self.ticks.begin(tick)
+        self._news = list(ring.news)
+        self._unfolded.extend(held.read() for held in ring.unfolded)
+        if ring.fold:
+            self.book.begin_behind(record, decode_fold_state(ring.fold), ring.fold_lsn)
+        pending = [held for _, held in self._unfolded]
+        self._halting = any(isinstance(held, TradingState) and held.mode is TradingMode.HALTED for held in pending)
+        self.book.restore(pending, ring.violated)
+        self.take_record(envelope, record)
+
+
+def _news_of(changes: Iterable[Change]) -> Iterable[tuple[int, int]]:
+    for change in changes:
+        if isinstance(change, FillBooked):
+            yield FILLED, change.order.symbol_id
+        elif isinstance(change, ImpossibleReport) and change.reason == "not_representable":
+            yield NOT_REPRESENTABLE, change.order_id

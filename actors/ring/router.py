@@ -64,6 +64,11 @@ class RouterCore:
         self._arrivals: list[tuple[OrderPlace | OrderCancel, int]] = []
         """(record, its time) since the last DONE, in the journal's order."""
 
+    def resume(self, tick: int) -> None:
+        """P11: the venue has done everything up to `tick`, a quantum's end, and that is granted again."""
+        self.position = tick_position(tick)
+        self.ticks.begin(tick)
+
     # What comes in.
 
     def take_ticks(self, first: int, payload: MarketPayload) -> None:

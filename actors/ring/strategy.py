@@ -12,24 +12,28 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from operator import length_hint
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from actors.desk import TIMER_MIN_S, Desk, Sent, refusal, refusal_here
-from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.desk import TIMER_MIN_S, Desk, Sent, asked_state, refusal, refusal_here, sent_of
+from actors.fold import FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.fold_state import take_state
+from actors.order_tracker import Order
+from actors.ring.parts import NEVER, Bars, Heard, Part, Ticks, Timer, View, Wait
 from actors.ring.ticks import DTYPE
 from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
 from protocol.codec import MarketPayload
+from protocol.errors import ResumeError
 from protocol.messages import SIGNAL_CANCEL, Intent
 from protocol.orders import Report, Side, TradingMode
 from protocol.positions import PHASE_BAR, PHASE_TIMER, START, is_quantum_end, tick_position, ticks_done
 from protocol.records import (
     BalanceChange,
+    EngineRun,
     OrderCancel,
     OrderPlace,
     OrderUpdate,
@@ -38,83 +42,14 @@ from protocol.records import (
     Record,
     SignalRefused,
 )
+from protocol.ring_state import HeldRecord, StrategyRing, encode_ring
+from protocol.state import decode_fold_state, encode_state
 from protocol.topics import BAR, TICK
 from protocol.units import MICROS
 from protocol.wal.format import Envelope
 
-NEVER: Final = 2**63
 _DERIVED: Final = (PositionOpen, PositionClose, BalanceChange)
 _SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
-
-
-class View(Fold):
-    """A strategy's view: the records in the order in which it hears of them, which is not the journal's.
-
-    Derived records are another's to check, and are not given to it.
-    """
-
-    def apply(self, envelope: Envelope, record: Record) -> list[Change]:
-        if self.run is not None:
-            self.lsn = envelope.lsn - 1
-        changes = super().apply(envelope, record)
-        self.owed.clear()
-        return changes
-
-
-@dataclass(slots=True)
-class Ticks:
-    """Ticks that are not over: `own` are those of the strategy's symbols, `numbers` their offsets."""
-
-    first: int
-    count: int
-    times: list[int]
-    records: memoryview
-    own: list[Tick]
-    numbers: list[int] | range
-
-
-class Bars(NamedTuple):
-    next_tick: int
-    records: bytes
-
-
-class Wait(msgspec.Struct):
-    """A signal under way, with latency: when it acts, and when the answer is here."""
-
-    acts_us: int
-    act_position: int = NEVER
-    due_us: int = NEVER
-
-
-class Heard(NamedTuple):
-    """A record of the tail that waits for its time. `signal`: due when the answer to that is; else at `due_us`."""
-
-    due_us: int
-    signal: int
-    envelope: Envelope
-    record: Record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What a strategy's part of the ring is told of itself."""
-
-    strategy_id: int
-    own: Mapping[int, str]
-    """Its symbols by id."""
-    symbols: list[str]
-    """Every name by id."""
-    slice_ticks: int
-    quantum: int
-    latency_us: int
-    last_number: int = 0
-
-
-@dataclass(slots=True)
-class Timer:
-    interval_us: int
-    hook: Callable[[], None]
-    due_us: int = 0
 
 
 class StrategyCore:
@@ -149,6 +84,7 @@ class StrategyCore:
         self._end: int | None = None
         self._work: deque[Ticks | Bars] = deque()
         self._own_orders: set[int] = set()
+        """Those whose end was not told."""
         self._cancels: dict[int, tuple[int, int, bool]] = {}
         """By own order: (time, LSN, whether it was asked for here) of its first cancel; another's crosses (P8)."""
         self._heard: list[Heard] = []
@@ -161,6 +97,10 @@ class StrategyCore:
         self._stir: list[None] = []
         """Not empty: the present hook has done something that the next tick must not be fed before."""
         self._untold: deque[OrderInfo] = deque()
+        self._is_silent = False
+        """What a strategy that goes on does in load and on_start was done in its former life."""
+        self._start_timers = 0
+        """How many on_start made: those that another life can make again."""
 
     # What comes in.
 
@@ -188,6 +128,52 @@ class StrategyCore:
     def take_end(self, tick: int) -> None:
         """`tick` is the one after the last."""
         self._end = tick
+
+    # Over a crash (P11).
+
+    def take_state(self, class_path: str) -> bytes:
+        """As of the last record that was taken, at a quantum's end; empty if another life cannot go on from here.
+
+        Raises: TypeError if what `save` gave cannot be written, and whatever `save` raises.
+        """
+        saved = self._call(self._strategy.save)
+        if saved is None or len(self._timers) != self._start_timers:
+            return b""
+        asked = [asked_state(sent) for sent in self.unanswered.values()]
+        return encode_ring(StrategyRing(
+            saved, class_path, encode_state(take_state(self.view, with_ended=True)), self._time_us,
+            self.desk.last_number, self._strategy.rng.getstate(), tuple(timer.due_us for timer in self._timers),
+            tuple(asked), tuple((number, w.acts_us, w.act_position, w.due_us) for number, w in self._waits.items()),
+            tuple(sorted(self._own_orders)), tuple((key, *row) for key, row in sorted(self._cancels.items())),
+            tuple((heard.due_us, heard.signal, HeldRecord.of(heard.envelope, heard.record)) for heard in self._heard),
+            tuple(HeldRecord.of(*held) for held in self._crossing), b"".join(self._slice),
+        ))  # fmt: skip
+
+    def resume(self, run: EngineRun, tick: int, state: StrategyRing) -> None:
+        """Behind `tick` it is as it was: what load and on_start ask for is not asked again.
+
+        Raises: WireError, ResumeError, and whatever `load` and on_start raise.
+        """
+        self.view.put_state(run, decode_fold_state(state.view))
+        self.desk.raise_number(state.last_number)
+        self._is_silent = True
+        self._call(self._strategy.load, state.saved)
+        self._call(self._strategy.on_start)
+        self._is_silent = False
+        if len(self._timers) != len(state.timers_us):
+            raise ResumeError(f"on_start made {len(self._timers)} timers, and had made {len(state.timers_us)}")
+        for timer, due_us in zip(self._timers, state.timers_us, strict=True):
+            timer.due_us = due_us
+        self._start_timers = len(self._timers)
+        self._strategy.rng.setstate(state.rng)
+        self.position, self._time_us = tick_position(tick), state.time_us
+        self.unanswered.update((sent.intent.number, sent) for sent in map(sent_of, state.asked))
+        self._waits.update((number, Wait(*row)) for number, *row in state.waits)
+        self._own_orders.update(state.own_orders)
+        self._cancels.update((key, (time_us, lsn, asked)) for key, time_us, lsn, asked in state.cancels)
+        self._heard += [Heard(due_us, signal, *held.read()) for due_us, signal, held in state.heard]
+        self._crossing += [held.read() for held in state.crossing]
+        self._slice += [memoryview(state.slice)] if state.slice else []
 
     def take_record(self, envelope: Envelope, record: Record) -> None:
         """A record of the tail: heard at once, when it is due, or behind the quantum's end."""
@@ -242,6 +228,7 @@ class StrategyCore:
                     return  # the feed's epoch comes with its first ticks, and orders bear it
                 self.position = START
                 self._call(self._strategy.on_start)
+                self._start_timers = len(self._timers)
                 self._flush()
             elif not self._step():
                 return
@@ -395,6 +382,7 @@ class StrategyCore:
                     self._take_answer(change)
             elif isinstance(change, OrderChanged):
                 if change.order.strategy_id == self._part.strategy_id:
+                    self._forget_if_ended(change.order)
                     self._tell_order(self.desk.order_info(change.order))
             elif isinstance(change, FillBooked):
                 if change.order.strategy_id == self._part.strategy_id:
@@ -404,6 +392,12 @@ class StrategyCore:
                     self._call(self._strategy.on_position, self.desk.position(self._part.own[change.symbol_id]))
             elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
                 self._call(self._strategy.on_halt, change.state.reason)
+
+    def _forget_if_ended(self, order: Order) -> None:
+        """The venue speaks of it no more."""
+        if not order.is_open:
+            self._own_orders.discard(order.order_id)
+            self._cancels.pop(order.order_id, None)
 
     def _take_answer(self, change: SignalAnswered) -> None:
         sent = self.unanswered.pop(change.signal, None)
@@ -427,6 +421,8 @@ class StrategyCore:
     # What it asks for (desk.Carrier).
 
     def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
+        if self._is_silent:
+            return signal
         symbol_id = self.desk.symbol_id(signal.symbol)
         assert symbol_id is not None, "the desk knows it"
         intent = Intent(
@@ -439,6 +435,8 @@ class StrategyCore:
         return signal
 
     def refuse_here(self, signal: Signal, reason: str) -> Signal:
+        if self._is_silent:
+            return signal
         self._untold.append(refusal_here(signal, reason))
         self._stir.append(None)
         return signal

@@ -40,6 +40,10 @@ class HeldTicks:
         self.last = 0
         self.end: int | None = None
 
+    def begin(self, tick: int) -> None:
+        """The first tick to come is `tick`."""
+        self.last = tick - 1
+
     def add(self, first: int, payload: MarketPayload) -> Piece:
         """Raises: ValueError if `first` does not follow."""
         if first != self.last + 1:

@@ -33,9 +33,11 @@ from actors.venues.policies import Policies, Terms
 from actors.venues.prices import is_limit_reached, quoted_price, slipped_price
 from actors.venues.stops import is_triggered, moved_price, trailed_price
 from actors.venues.swap import swap_product
+from actors.venues.terms import bad_terms
 from actors.venues.working import Quote, Sent, Working
-from protocol.orders import OrderStatus, OrderType, Report, Side, TimeInForce
+from protocol.orders import OrderStatus, Report, Side, TimeInForce
 from protocol.records import Adjust, AdjustKind, OrderPlace, OrderUpdate
+from protocol.ring_state import RouterRing
 from protocol.units import product_to_bytes
 
 if TYPE_CHECKING:
@@ -102,6 +104,23 @@ class PaperVenue:
                     self._say(working.order_id, Report.ACCEPT)
         self._set_wake()
         return records
+
+    def take_state(self) -> RouterRing:
+        """What a replay's checkpoint has besides the fold (P11); cancels of what has ended have nothing left to do."""
+        latency_us = self._policies.latency_us
+        quotes = tuple((symbol_id, *quote) for symbol_id, quote in sorted(self._quotes.items()))
+        way = [(sent.order_id, sent.place is None, sent.due_us - latency_us) for sent in self._way if self._is_alive(sent)]
+        return RouterRing(self._time_us, quotes, tuple(way))
+
+    def put_state(self, orders: Mapping[int, Order], positions: Mapping[int, int], state: RouterRing) -> None:
+        """`restore` to what it was between two ticks of a replay; `orders` are all that are open."""
+        quotes = {symbol_id: (time_us, bid, ask) for symbol_id, time_us, bid, ask in state.quotes}
+        self.restore(orders.values(), positions, venue_us=state.venue_us, quotes=quotes)
+        for order_id, is_cancel, sent_us in state.under_way:
+            if is_cancel:
+                self.cancel(order_id, sent_us)
+            else:
+                self.place(orders[order_id].place, sent_us)
 
     def place(self, place: OrderPlace, sent_us: int = 0) -> list[Answer]:
         """ACCEPT, and what the quotes make of it; REJECT; nothing if it is on its way, or known here already."""
@@ -284,7 +303,7 @@ class PaperVenue:
             return "unknown_symbol"
         if place.quantity <= 0:
             return "bad_quantity"
-        if reason := _bad_terms(place):
+        if reason := bad_terms(place):
             return reason
         expires_us = expiry_of(place, self._time_us, self._policies.day_end_us)
         if expires_us is not None and expires_us <= self._time_us:
@@ -428,6 +447,10 @@ class PaperVenue:
         self._way.append(sent)
         self._wake_us = min(self._wake_us, sent.due_us)
 
+    def _is_alive(self, sent: Sent) -> bool:
+        """It will make the venue say something."""
+        return sent.place is not None or sent.order_id in self._book.orders or self._is_on_its_way(sent.order_id)
+
     def _is_on_its_way(self, order_id: int) -> bool:
         return any(sent.order_id == order_id and sent.place is not None for sent in self._way)
 
@@ -464,7 +487,7 @@ class PaperVenue:
     def _next_due(self, first_us: int) -> int | None:
         """The earliest time at which something is said for its time alone, the next tick being at `first_us`."""
         times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
-        times += (sent.due_us for sent in self._way if sent.place is not None or sent.order_id in self._book.orders)
+        times += (sent.due_us for sent in self._way if self._is_alive(sent))
         rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
         if rollover_us is not None and any(self._swap_rate(*held) for held in self._positions.items()):
             times.append(rollover_us)
@@ -472,14 +495,3 @@ class PaperVenue:
 
 
 _UNKNOWN: Final = Terms(lot_size=1)
-
-
-def _bad_terms(place: OrderPlace) -> str:
-    """What makes no sense as an order, whatever the market does; risk refuses it before."""
-    kind, stop, limit = place.order_type, place.stop_price, place.limit_price
-    has_stop = kind in (OrderType.STOP, OrderType.STOP_LIMIT)
-    if has_stop and stop <= 0 and not (kind is OrderType.STOP and place.trail > 0):
-        return "bad_price"
-    if (kind in (OrderType.LIMIT, OrderType.STOP_LIMIT) and limit <= 0) or (place.trail and kind is not OrderType.STOP):
-        return "bad_price"
-    return ""

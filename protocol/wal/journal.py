@@ -95,6 +95,8 @@ class Journal:
         self.journal_id = b""
         self.first_lsn = self.tail_lsn = self.durable_lsn = self.last_crc = 0
         """first_lsn: of journal.wal; what is older stands in sealed files."""
+        self.stated_lsn: int | None = None
+        """What entries say of the disk, where that is not durable_lsn: in a replay no clock may decide it."""
         self.unreadable_lsn = 0
         """The highest LSN at which a sealed file could not be read on; 0 if none."""
         self.checkpoint_states: dict[str, tuple[int, bytes]] = {}
@@ -297,7 +299,8 @@ class Journal:
         cases nothing was written), WalSyncError if the write failed, for good.
         """
         file = self._writable()
-        chain = Chain(self.tail_lsn, self.last_crc, self.durable_lsn, self.length_max, {})
+        stated_lsn = self.durable_lsn if self.stated_lsn is None else self.stated_lsn
+        chain = Chain(self.tail_lsn, self.last_crc, stated_lsn, self.length_max, {})
         try:
             segments = list(chain.extend(records))
         except WalError as error:

@@ -113,3 +113,45 @@ def test_the_cases_trade() -> None:
 @given(st.integers(0, 2**32))
 def test_any_case_gives_what_a_plain_loop_gives(seed: int) -> None:
     check(seed, 2)
+
+
+# P11: checkpoints, and going on from them.
+
+
+def check_resumes(seed: int, crashes: int = 4) -> int:
+    """How many crashes came behind a checkpoint: all ended with the journal and the hooks of the run that had none."""
+    case = make_case(seed)
+    random = Random(seed)
+    every = random.choice((1, 2 * case.quantum, 3 * case.quantum))
+    whole = Ring(case, seed, checkpoint_ticks=every)
+    journal = whole.run()
+    resumed = 0
+    for crash in range(crashes):
+        ring = Ring(case, seed + crash, checkpoint_ticks=every, messages_max=random.randrange(40 * len(case.ticks)))
+        ring.run()
+        while ring.saved is not None:
+            resumed += 1
+            saved = ring.saved
+            ring = Ring(case, seed + crash, checkpoint_ticks=every, messages_max=random.choice((-1, 30, 300)))
+            found = ring.resume(*saved)
+            if not ring.has_crashed:
+                assert found == journal
+                assert heard([c._strategy for c in ring.cores]) == heard([c._strategy for c in whole.cores])
+                break
+            ring.saved = ring.saved or saved
+    return resumed
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_run_that_goes_on_from_a_checkpoint_ends_like_one_that_never_crashed(seed: int) -> None:
+    check_resumes(seed)
+
+
+def test_the_crashes_come_behind_checkpoints() -> None:
+    assert sum(check_resumes(seed) for seed in range(20)) > 20
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32))
+def test_any_case_goes_on_from_any_checkpoint(seed: int) -> None:
+    check_resumes(seed, 2)

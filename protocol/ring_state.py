@@ -1,0 +1,104 @@
+"""What those in the replay ring add to a CHECKPOINT (P11): where the run goes on, byte for byte, after a crash.
+
+Owns their bytes, as state.py does: MessagePack arrays, fields in order, and the same state gives the same bytes. They
+are of the version that wrote them: a replay is resumed by the same version, or begun again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from protocol.errors import WireError
+from protocol.records import UNREADABLE, Record, decode_record, encode_record
+from protocol.state import AskedState, encode_state
+from protocol.wal.format import ENVELOPE, Envelope
+
+RING: Final = "ring"
+"""The name under which wal says the tick, as an integer."""
+ROUTER: Final = "order_routing"
+RISK_RING: Final = "risk.ring"
+"""What risk adds to the fold that is everyone's start."""
+
+T = TypeVar("T")
+
+
+class HeldRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A record that was heard and whose time has not come."""
+
+    envelope: bytes
+    data: bytes
+
+    @classmethod
+    def of(cls, envelope: Envelope, record: Record) -> HeldRecord:
+        return cls(ENVELOPE.pack(*msgspec.structs.astuple(envelope)), encode_record(record))
+
+    def read(self) -> tuple[Envelope, Record]:
+        envelope = Envelope(*ENVELOPE.unpack(self.envelope))
+        return envelope, decode_record(envelope.entry_type, self.data)
+
+
+class RiskRing(msgspec.Struct, array_like=True, frozen=True):
+    fold: bytes
+    """What risk knows, as a FoldState, where it is behind the journal (latency); else empty."""
+    fold_lsn: int
+    unfolded: tuple[HeldRecord, ...]
+    news: tuple[tuple[int, int], ...]
+    violated: tuple[int, ...]
+    """Symbols whose violation was said."""
+
+
+class RouterRing(msgspec.Struct, array_like=True, frozen=True):
+    venue_us: int
+    quotes: tuple[tuple[int, int, int, int], ...]
+    """(symbol id, timestamp, bid, ask), by symbol."""
+    under_way: tuple[tuple[int, bool, int], ...]
+    """(order id, whether it is its cancel, when it was sent), in the order of sending."""
+
+
+class StrategyRing(msgspec.Struct, array_like=True, frozen=True):
+    saved: Any
+    """What `save()` gave: JSON-like values."""
+    class_path: str
+    view: bytes
+    """Its fold, as a FoldState with the orders that have ended."""
+    time_us: int
+    last_number: int
+    rng: tuple[int, tuple[int, ...], float | None]
+    timers_us: tuple[int, ...]
+    """When each timer is due, in the order in which on_start made them."""
+    asked: tuple[AskedState, ...]
+    waits: tuple[tuple[int, int, int, int], ...]
+    """(signal, when it acts, position of the act, when its answer is due)."""
+    own_orders: tuple[int, ...]
+    cancels: tuple[tuple[int, int, int, bool], ...]
+    """(order, time, LSN, whether it was asked for here) of their first cancels."""
+    heard: tuple[tuple[int, int, HeldRecord], ...]
+    """(due, signal, record)."""
+    crossing: tuple[HeldRecord, ...]
+    slice: bytes
+    """TICK records of the partial slice (P9)."""
+
+
+class RiskAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """risk's answer to a BARRIER: two states, which wal keeps under two names."""
+
+    fold: bytes
+    ring: bytes
+
+
+def encode_ring(state: RiskRing | RouterRing | StrategyRing | RiskAnswer) -> bytes:
+    """Raises: TypeError, for the strategy's author, if what `save` gave cannot be written."""
+    try:
+        return encode_state(state)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
+
+
+def decode_ring(data: bytes, kind: type[T]) -> T:
+    """Raises: WireError."""
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except UNREADABLE as error:
+        raise WireError(f"the {kind.__name__} state in a CHECKPOINT: {error}") from error
