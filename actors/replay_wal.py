@@ -1,8 +1,12 @@
 """wal in a replay: the ring's tokens go through it, and what they are about goes with them.
 
-Records wait for nobody's sync (a resumed replay goes over them again), and are sent on with the token behind which
-their hearer acts on them: so a turn of the ring costs each of its members one waking. Who has no token, as the gateway,
-is fed now and then. Nothing depends on when: the bytes of the journal are a function of config and data.
+Records wait for nobody's sync (a resumed replay says them again), and are sent on with the token behind which their
+hearer acts on them: so a turn of the ring costs each of its members one waking. Who has no token, as the gateway, is
+fed now and then. Nothing depends on when: the bytes of the journal are a function of config and data.
+
+P11: at some quantum ends the GRANT is held until everybody has said where it stands and a CHECKPOINT is written. A run
+that is resumed goes on from the last one, or from the start where a strategy has no state, and retraces what its former
+life wrote behind it (retrace.py).
 """
 
 from __future__ import annotations
@@ -14,13 +18,19 @@ from typing import Final
 import msgspec
 
 from actors.base import Place
+from actors.checkpoints import holds_state
 from actors.clock import monotonic_s
+from actors.page import Activity
+from actors.retrace import Retrace
 from actors.stream import Consumer
 from actors.wal import Wal
-from protocol.errors import WalError
-from protocol.messages import Append, Done, Grant, Statistics
-from protocol.positions import START, is_quantum_end
+from protocol.errors import ConfigError, WalError, WalSyncError
+from protocol.messages import Append, Done, Grant, Ready, Statistics
+from protocol.positions import START, is_checkpoint, is_quantum_end, ticks_done
+from protocol.records import EngineRun, Producer
+from protocol.ring_state import RING, RISK_RING, ROUTER, RiskAnswer, decode_ring
 from protocol.settings import config_hash
+from protocol.state import RISK
 from protocol.wal import Journal
 from protocol.wal.storage import MemoryStorage
 
@@ -34,6 +44,13 @@ class ReplayWal(Wal):
         self.always = False
         self.event_us = 0
         """The time of the newest record that was appended."""
+        self.retrace: Retrace | None = None
+        self.resume_tick = self.checkpoint_tick = 0
+        """Where this life began, and the tick of the last checkpoint."""
+        self.first_lsn = 1
+        """Where every consumer's fold begins."""
+        self._held: Grant | None = None
+        """Waits for a checkpoint."""
         self._fed_s = 0.0
         self.loop.every(FEED_EVERY_S, lambda: None)
 
@@ -54,7 +71,50 @@ class ReplayWal(Wal):
         return self.event_us
 
     def statistics(self) -> Statistics:
-        return msgspec.structs.replace(super().statistics(), lsn=self.journal.tail_lsn)
+        return msgspec.structs.replace(super().statistics(), lsn=self.tail_lsn)
+
+    # The start, and going on.
+
+    def take_up(self, run: EngineRun) -> EngineRun:
+        journal = self.journal
+        if not self.spec.is_resumed or journal.tail_lsn == 1:
+            journal.stated_lsn = journal.tail_lsn
+            return super().take_up(run)
+        if journal.journal_id != self.make_journal_id():
+            raise ConfigError([
+                f"--resume: the journal in {self.run_dir} is of another config or of other data (what matters is all "
+                "but run_dir, endpoints, limits and logging): put that back, or begin in a new run_dir"
+            ])  # fmt: skip
+        self.retrace = retrace = Retrace(journal, self._first_lsn())
+        tick = msgspec.msgpack.decode(retrace.states[RING], type=int) if retrace.states else 0
+        self.checkpoint_tick = self.resume_tick = tick
+        self.first_lsn, self.event_us = retrace.lsn, retrace.first.time_us
+        self.run, self.last_seq = retrace.run, dict(retrace.producer_seq)
+        self.backlog.released = retrace.lsn
+        self.log.info("replay_resumed", tick=tick, lsn=retrace.lsn, retraced=journal.tail_lsn - retrace.lsn)
+        return retrace.run
+
+    def _first_lsn(self) -> int:
+        """Of the last CHECKPOINT, if it has all that is needed."""
+        states = self.journal.checkpoint_states
+        without = [s.name for s in self.config.strategies if f"strategy.{s.name}" not in states]
+        if self.journal.first_lsn > 1 and not without:
+            return self.journal.first_lsn
+        if self.journal.first_lsn > 1:
+            hint = "all begin again, and what they do is compared with the journal: save() and load() would spare that"
+            self.log.warning("replay_begins_again", without_state=without, hint=hint)
+        return 1
+
+    def ready_message(self, run: EngineRun) -> Ready:
+        return Ready(self.tail_lsn, run, self.resume_tick)
+
+    @property
+    def tail_lsn(self) -> int:
+        """Of what was said in this life, or counts as that."""
+        return self.journal.tail_lsn if self.retrace is None else self.retrace.lsn
+
+    def start_of(self, consumer: Consumer) -> int:
+        return self.first_lsn
 
     # The ring.
 
@@ -62,17 +122,80 @@ class ReplayWal(Wal):
         """It goes on to whom it is for, behind the records that came before it."""
         if self.batch:
             self.write()
+        if isinstance(token, Grant) and token.venue > START and is_quantum_end(token.venue, self.config.replay.quantum):
+            self._end_quantum()
+            if self._is_checkpoint_due(token.venue):
+                self.checkpoint_tick = ticks_done(token.venue)
+                if self.retrace is None or self.retrace.is_over:
+                    self._hold(token)
+                    return
+                self.retrace.pass_checkpoint()
+                self.last_seq[Producer.WAL] = self.retrace.producer_seq[Producer.WAL]
+                self.backlog.released = self.retrace.lsn
+        self._pass_on(token)
+
+    def _pass_on(self, token: Grant | Done) -> None:
+        consumers = self.server.consumers.values()
         if isinstance(token, Grant):
-            hearers = [c for c in self.server.consumers.values() if c.name == "risk" or c.name.startswith("strategy.")]
-            if token.venue > START and is_quantum_end(token.venue, self.config.replay.quantum):
-                self.sync()
+            hearers = [c for c in consumers if c.name == RISK or c.name.startswith("strategy.")]
         else:
-            hearers = [c for c in self.server.consumers.values() if c.name == "order_routing"]
-        token, now = msgspec.structs.replace(token, lsn=self.journal.tail_lsn), monotonic_s()
+            hearers = [c for c in consumers if c.name == ROUTER]
+        token, now = msgspec.structs.replace(token, lsn=self.tail_lsn), monotonic_s()
         for hearer in hearers:
             self.server.feed(hearer, now)
             if not self.server.tell(hearer, token):
                 raise WalError(f"the ring is broken: {hearer.name} cannot be told {type(token).__name__}")
+
+    def _end_quantum(self) -> None:
+        """It is on disk, and from here on entries say so."""
+        if self.retrace is not None:
+            self.retrace.stated_lsn = self.retrace.lsn
+        else:
+            self.sync()
+        self.journal.stated_lsn = self.tail_lsn
+
+    def _is_checkpoint_due(self, position: int) -> bool:
+        """Once at a quantum's end, however often it is granted."""
+        if ticks_done(position) <= self.checkpoint_tick or not self.config.wal.enabled:
+            return False
+        return is_checkpoint(position, self.config.replay.quantum, self.config.replay.checkpoint_ticks)
+
+    # Checkpoints.
+
+    def _hold(self, token: Grant) -> None:
+        self._leave_trace()
+        self._held = token
+        now = monotonic_s()
+        holders = [c for c in self.server.consumers.values() if c.name == ROUTER or holds_state(c.name)]
+        barrier = self.checkpoints.begin(holders, self.tail_lsn, now)
+        for holder in holders:
+            self.server.feed(holder, now)
+            self.server.tell(holder, barrier)
+
+    def _go_on(self) -> None:
+        """Everybody has answered: the CHECKPOINT is written, and the GRANT goes on."""
+        attempt, token, self._held = self.checkpoints.attempt, self._held, None
+        assert attempt is not None
+        assert token is not None
+        self.checkpoints.attempt = None
+        answer = decode_ring(attempt.states.pop(RISK)[1], RiskAnswer)
+        lsn = self.tail_lsn
+        states = {name: state for name, (_, state) in attempt.states.items() if state}
+        states |= {RISK: answer.fold, RISK_RING: answer.ring, RING: msgspec.msgpack.encode(self.checkpoint_tick)}
+        self.page.set_activity(Activity.SYNCING)
+        try:
+            self.journal.checkpoint(self.event_us, [(name, lsn, state) for name, state in states.items()])
+        except WalError as error:  # without it the bytes would be those of another run
+            self.journal_failed(error)
+        self.page.set_activity(Activity.WORKING)
+        self.checkpoints.written()
+        self.journal.stated_lsn = self.backlog.released = self.tail_lsn
+        self.last_seq[Producer.WAL] = self.journal.last_producer_seq[Producer.WAL]
+        if self.sealing is not None:
+            self.sealing.start()
+        self._pass_on(token)
+
+    # The group commit.
 
     def on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
         super().on_append(consumer, append, payload)
@@ -80,11 +203,21 @@ class ReplayWal(Wal):
             self.event_us = self.batch[-1][1]
 
     def write(self) -> None:
+        if self.retrace is not None:
+            del self.batch[: self.retrace.follow(self.batch)]
+            self.backlog.released = self.retrace.lsn
+            if not self.batch:
+                return
+            self._leave_trace()
         super().write()
-        self.backlog.released = self.journal.tail_lsn
+
+    def _leave_trace(self) -> None:
+        """The former life's journal ends here."""
+        if self.retrace is not None:
+            self.journal.stated_lsn, self.retrace = self.retrace.stated_lsn, None
 
     def sync_is_due(self) -> bool:
-        """By no clock: what an entry says of the disk would depend on it."""
+        """By no clock."""
         return False
 
     def commit(self) -> None:
@@ -95,7 +228,11 @@ class ReplayWal(Wal):
                 self.write()
             self.answer_hellos()
             self._fed_s = 0.0
-        if now - self._fed_s >= FEED_EVERY_S or self.stopping:
+        if self._held is not None:
+            self.server.pump()
+            if self.checkpoints.attempt is not None and not self.checkpoints.attempt.asked:
+                self._go_on()
+        elif now - self._fed_s >= FEED_EVERY_S or self.stopping:
             self._fed_s = now
             if self.batch:
                 self.write()

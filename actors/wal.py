@@ -127,14 +127,11 @@ class Wal(Actor):
         try:
             self._open_journal(run)
         except WalSyncError as error:
-            self._journal_failed(error)
+            self.journal_failed(error)
         except WalNotAFileError as error:  # every life would find the same
             raise ConfigError([str(error)]) from error
-        self.last_seq = dict(self.journal.last_producer_seq)
-        self.run = self.journal.last_run
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
-        run = self._append_start(run)
-        self._forget_states()
+        run = self.take_up(run)
         self.latch.set_cleared(run.halt_token)
         socket = self.bind(JOURNAL)
         may_speak = Peers(self.run_dir, self.config).may_speak
@@ -145,7 +142,23 @@ class Wal(Actor):
         self._tell_disk()
         self.loop.on_readable(socket, self._receive)
         self.loop.after_turn(self.commit)
-        self.tell(Ready(self.journal.tail_lsn, run))
+        self.tell(self.ready_message(run))
+
+    def take_up(self, run: EngineRun) -> EngineRun:
+        """The journal goes on where it ended; the run's record as it stands there."""
+        self.last_seq = dict(self.journal.last_producer_seq)
+        self.run = self.journal.last_run
+        run = self._append_start(run)
+        self._forget_states()
+        return run
+
+    def ready_message(self, run: EngineRun) -> Ready:
+        return Ready(self.journal.tail_lsn, run)
+
+    @property
+    def tail_lsn(self) -> int:
+        """What a consumer may be told of."""
+        return self.journal.tail_lsn
 
     def stop(self, run: EngineRun | None) -> None:
         """All producers have ended: take in what is queued, write the stop, sync, write the watermark."""
@@ -333,7 +346,7 @@ class Wal(Actor):
         try:
             self.journal.append_batch(batch)
         except WalError as error:
-            self._journal_failed(error)
+            self.journal_failed(error)
         self.counters["appended"] += len(batch)
         if self.always or self.sync_is_due():
             self.sync()
@@ -349,12 +362,12 @@ class Wal(Actor):
         try:
             self.journal.sync()
         except WalError as error:
-            self._journal_failed(error)
+            self.journal_failed(error)
         self.page.set_activity(Activity.WORKING)
         self.synced_s = monotonic_s()
         self.counters["syncs"] += 1
 
-    def _journal_failed(self, error: WalError) -> NoReturn:
+    def journal_failed(self, error: WalError) -> NoReturn:
         """A failed write or sync is final: nothing more is acknowledged, trading stops, the file is not used again."""
         self._note_failure(error)
         raise WalSyncError(f"{error}; the journal is not written any more") from error
@@ -417,7 +430,7 @@ class Wal(Actor):
         try:
             lsn = self.journal.checkpoint(now_us(), [(name, *row) for name, row in states.items()])
         except WalSyncError as error:
-            self._journal_failed(error)
+            self.journal_failed(error)
         except WalError as error:
             self.checkpoints.drop(str(error), monotonic_s())
             return
@@ -436,8 +449,8 @@ class Wal(Actor):
 
     def answer_hellos(self) -> None:
         for consumer, hello in self.hellos:
-            tail = self.journal.tail_lsn
-            first = hello.from_position or self._start_of(consumer)
+            tail = self.tail_lsn
+            first = hello.from_position or self.start_of(consumer)
             if hello.epoch and hello.epoch != self.backlog.epoch:
                 self.server.reset(consumer, "another journal")
             elif first > tail + 1:
@@ -449,7 +462,7 @@ class Wal(Actor):
                 self.server.welcome(consumer, Welcome(self.backlog.epoch, first, tail, last, self.boot, self.always))
         self.hellos.clear()
 
-    def _start_of(self, consumer: Consumer) -> int:
+    def start_of(self, consumer: Consumer) -> int:
         """J4: the last CHECKPOINT; F5: for a strategy that was late, the one that its state is as of, if it is kept."""
         lsn, _ = self.journal.checkpoint_states.get(consumer.name, (0, b""))
         older, journal = lsn + 1, self.journal
@@ -467,4 +480,4 @@ class Wal(Actor):
             try:
                 self.journal.write_watermark()
             except WalError as error:
-                self._journal_failed(error)
+                self.journal_failed(error)

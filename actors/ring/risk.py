@@ -209,7 +209,7 @@ class RiskCore:
         if ring.fold:
             self.book.begin_behind(record, decode_fold_state(ring.fold), ring.fold_lsn)
         pending = [held for _, held in self._unfolded]
-        self._halting = any(isinstance(held, TradingState) and held.mode is TradingMode.HALTED for held in pending)
+        self._halting = any(isinstance(held, TradingState) and held.state is TradingMode.HALTED for held in pending)
         self.book.restore(pending, ring.violated)
         self.take_record(envelope, record)
 

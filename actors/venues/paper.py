@@ -109,8 +109,9 @@ class PaperVenue:
         """What a replay's checkpoint has besides the fold (P11); cancels of what has ended have nothing left to do."""
         latency_us = self._policies.latency_us
         quotes = tuple((symbol_id, *quote) for symbol_id, quote in sorted(self._quotes.items()))
-        way = [(sent.order_id, sent.place is None, sent.due_us - latency_us) for sent in self._way if self._is_alive(sent)]
-        return RouterRing(self._time_us, quotes, tuple(way))
+        way = filter(self._is_alive, self._way)
+        under_way = tuple((sent.order_id, sent.place is None, sent.due_us - latency_us) for sent in way)
+        return RouterRing(self._time_us, quotes, under_way)
 
     def put_state(self, orders: Mapping[int, Order], positions: Mapping[int, int], state: RouterRing) -> None:
         """`restore` to what it was between two ticks of a replay; `orders` are all that are open."""
