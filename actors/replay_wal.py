@@ -24,7 +24,7 @@ from actors.page import Activity
 from actors.retrace import Retrace
 from actors.stream import Consumer
 from actors.wal import Wal
-from protocol.errors import ConfigError, WalError, WalSyncError
+from protocol.errors import ConfigError, WalError
 from protocol.messages import Append, Done, Grant, Ready, Statistics
 from protocol.positions import START, is_checkpoint, is_quantum_end, ticks_done
 from protocol.records import EngineRun, Producer
