@@ -377,20 +377,20 @@ class StrategyCore:
 
     def _tell(self, envelope: Envelope, record: Record) -> None:
         for change in self.view.apply(envelope, record):
-            if isinstance(change, SignalAnswered):
+            if type(change) is SignalAnswered:
                 if change.strategy_id == self._part.strategy_id:
                     self._take_answer(change)
-            elif isinstance(change, OrderChanged):
+            elif type(change) is OrderChanged:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._forget_if_ended(change.order)
                     self._tell_order(self.desk.order_info(change.order))
-            elif isinstance(change, FillBooked):
+            elif type(change) is FillBooked:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._call(self._strategy.on_fill, self.desk.fill(change))
-            elif isinstance(change, PositionChanged):
+            elif type(change) is PositionChanged:
                 if change.symbol_id in self._part.own:
                     self._call(self._strategy.on_position, self.desk.position(self._part.own[change.symbol_id]))
-            elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
+            elif type(change) is TradingStateChanged and change.state.mode is TradingMode.HALTED:
                 self._call(self._strategy.on_halt, change.state.reason)
 
     def _forget_if_ended(self, order: Order) -> None:
