@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
+from typing import Final
 
 from actors.base import Place
 from actors.fold import CancelRequested, OrderChanged
@@ -28,6 +29,8 @@ from protocol.orders import OrderStatus, Report
 from protocol.records import EngineRun, OrderPlace, OrderUpdate, Producer, Record
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
+
+_NEW: Final = OrderStatus.NEW
 
 
 class OrderRouting(FoldingActor):
@@ -71,13 +74,13 @@ class OrderRouting(FoldingActor):
 
     def on_record(self, envelope: Envelope, record: Record) -> None:
         for change in self.fold.apply(envelope, record):
-            if isinstance(change, OrderChanged):
-                if change.order.status is not OrderStatus.NEW:
+            if type(change) is OrderChanged:
+                if change.order.status is not _NEW:
                     self.sent.discard(change.order.order_id)
                     self.ended.discard(change.order.order_id)
                 elif self.is_ready and not change.order.parent_id:
                     self._route(change.order.place)
-            elif isinstance(change, CancelRequested) and self.is_ready:
+            elif type(change) is CancelRequested and self.is_ready:
                 self._cancel(change.order_id)
 
     def on_caught_up(self) -> None:

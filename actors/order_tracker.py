@@ -24,6 +24,8 @@ from protocol.records import OrderPlace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
+_TRIGGER: Final = Report.TRIGGER
+_BUY: Final = Side.BUY
 _REMARKS: Final = (Report.ACCEPT, Report.TRIGGER, Report.RESTATE)
 
 
@@ -165,7 +167,7 @@ class OrderTracker:
         for order in self.open_in_symbol(symbol_id):
             if order.parent_id:
                 continue
-            if order.side == Side.BUY:
+            if order.side is _BUY:
                 buy += order.remaining
             else:
                 sell += order.remaining
@@ -235,7 +237,7 @@ class OrderTracker:
 
     def _remark(self, order: Order, update: OrderUpdate) -> None:
         """What the venue needs again when it is built anew from the fold."""
-        if update.report is Report.TRIGGER:
+        if update.report is _TRIGGER:
             order.is_triggered = True
             return
         order.accepted_us = order.accepted_us or update.venue_time

@@ -83,13 +83,13 @@ class Publisher:
                 return  # XPUB drops for the slow by itself; this is a socket without room at all
 
     def publish_change(self, change: Change) -> None:
-        if isinstance(change, OrderChanged):
+        if type(change) is OrderChanged:
             self._publish_order(change)
-        elif isinstance(change, FillBooked):
+        elif type(change) is FillBooked:
             self._publish_fill(change)
-        elif isinstance(change, PositionChanged):
+        elif type(change) is PositionChanged:
             self._publish_position(change)
-        elif isinstance(change, ViolationRecorded):
+        elif type(change) is ViolationRecorded:
             violation = change.violation
             self.publish(
                 RiskViolationEvent(
@@ -99,10 +99,10 @@ class Publisher:
                     limit_value=bytes_to_product(violation.limit_value) / PRODUCT,
                 )
             )
-        elif isinstance(change, TradingStateChanged):
+        elif type(change) is TradingStateChanged:
             state = change.state
             self.publish(TradingStateEvent(state=state.mode.name, by=state.by, reason=state.reason))
-        elif isinstance(change, SignalAnswered) and change.order_id is None:
+        elif type(change) is SignalAnswered and change.order_id is None:
             self._publish_refused(change)
 
     def _publish_order(self, change: OrderChanged) -> None:

@@ -98,19 +98,19 @@ class Risk(FoldingActor):
             self._take_change(change)
 
     def _take_change(self, change: Change) -> None:
-        if isinstance(change, FillBooked) and self.journal.caught_up:
+        if type(change) is FillBooked and self.journal.caught_up:
             self._check_drawdown(change.order.symbol_id)
-        elif isinstance(change, TradingStateChanged) and self.journal.caught_up:
+        elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
-        elif isinstance(change, OrderChanged) and self.journal.caught_up:
+        elif type(change) is OrderChanged and self.journal.caught_up:
             if change.order.is_open and self.is_halted():
                 self.book.cancel_halted()
-        elif isinstance(change, ImpossibleReport):
+        elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1
             self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
             if self.journal.caught_up and change.reason == "not_representable":
                 self._halt(f"order {change.order_id}: a fill that cannot be represented in 0.000001")
-        elif isinstance(change, DuplicateExecution):
+        elif type(change) is DuplicateExecution:
             self.log.warning("duplicate_execution", order_id=change.order_id, execution_id=change.execution_id)
 
     def on_caught_up(self) -> None:

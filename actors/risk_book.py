@@ -36,6 +36,10 @@ from protocol.units import decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
+_RUN_TYPES: Final = (EngineRun, Checkpoint)
+"""What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to
+0.2 us, and every record of a start is asked several times."""
+_BUY: Final = Side.BUY
 
 
 class RiskBook:
@@ -73,18 +77,18 @@ class RiskBook:
 
     def apply(self, envelope: Envelope, record: Record) -> list[Change]:
         """The record is in the fold, and pending no more. Raises: FoldError."""
-        if isinstance(record, OrderPlace):
+        if type(record) is OrderPlace:
             self.pending_orders.pop(record.order_id, None)
-        elif isinstance(record, OrderCancel):
+        elif type(record) is OrderCancel:
             self.pending_cancels.discard(record.order_id)
         owed = len(self.fold.owed)
         changes = self.fold.apply(envelope, record)
         if len(self.fold.owed) < owed:
             self.owed_appended = max(0, self.owed_appended - 1)
-        if isinstance(record, EngineRun | Checkpoint):
+        if type(record) in _RUN_TYPES:
             self._take_run()
         for change in changes:
-            if isinstance(change, SignalAnswered):
+            if type(change) is SignalAnswered:
                 self.pending_signals.discard((change.strategy_id, change.signal))
         return changes
 
@@ -161,8 +165,10 @@ class RiskBook:
         buy, sell = self.fold.tracker.open_quantities(symbol_id)
         for place in self.pending_orders.values():
             if place.symbol_id == symbol_id:
-                buy += place.quantity if place.side is Side.BUY else 0
-                sell += place.quantity if place.side is Side.SELL else 0
+                if place.side is _BUY:
+                    buy += place.quantity
+                else:
+                    sell += place.quantity
         return CheckInput(
             intent=intent,
             instrument=self.instruments.get(symbol_id),

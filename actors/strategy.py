@@ -278,30 +278,30 @@ class StrategyActor(FoldingActor):
     # The journal: what became of signals and orders.
 
     def on_record(self, envelope: Envelope, record: Record) -> None:
-        if isinstance(record, Checkpoint) and not self.fold.lsn:
+        if type(record) is Checkpoint and not self.fold.lsn:
             self.fold.apply(envelope, record)
             self._load_state(envelope.lsn, record)
             return
         for change in self.fold.apply(envelope, record):
-            if isinstance(change, SignalAnswered) and change.strategy_id == self.strategy_id:
+            if type(change) is SignalAnswered and change.strategy_id == self.strategy_id:
                 self.desk.raise_number(change.signal)
             if self.is_started:
                 self._tell(change)
 
     def _tell(self, change: Change) -> None:
-        if isinstance(change, SignalAnswered):
+        if type(change) is SignalAnswered:
             if change.strategy_id == self.strategy_id:
                 self._take_answer(change)
-        elif isinstance(change, OrderChanged):
+        elif type(change) is OrderChanged:
             if change.order.strategy_id == self.strategy_id:
                 self._take_order(change.order)
-        elif isinstance(change, FillBooked):
+        elif type(change) is FillBooked:
             if change.order.strategy_id == self.strategy_id:
                 self._take_fill(change)
-        elif isinstance(change, PositionChanged):
+        elif type(change) is PositionChanged:
             if change.symbol_id in self.own:
                 self.feed.call(self.strategy.on_position, self.desk.position(self.own[change.symbol_id]))
-        elif isinstance(change, TradingStateChanged):
+        elif type(change) is TradingStateChanged:
             if change.state.mode is TradingMode.HALTED:
                 self._tell_halt()
             else:

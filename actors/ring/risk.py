@@ -216,7 +216,7 @@ class RiskCore:
 
 def _news_of(changes: Iterable[Change]) -> Iterable[tuple[int, int]]:
     for change in changes:
-        if isinstance(change, FillBooked):
+        if type(change) is FillBooked:
             yield FILLED, change.order.symbol_id
-        elif isinstance(change, ImpossibleReport) and change.reason == "not_representable":
+        elif type(change) is ImpossibleReport and change.reason == "not_representable":
             yield NOT_REPRESENTABLE, change.order_id

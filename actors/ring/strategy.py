@@ -179,25 +179,25 @@ class StrategyCore:
         """A record of the tail: heard at once, when it is due, or behind the quantum's end."""
         if self.view.run is None:
             self.view.apply(envelope, record)
-        elif not isinstance(record, _DERIVED):
+        elif type(record) not in _DERIVED:
             signal = self._signal_of(envelope, record)
             if signal is not None:
-                due_us = record.venue_time + self._part.latency_us if isinstance(record, OrderUpdate) else NEVER
+                due_us = record.venue_time + self._part.latency_us if type(record) is OrderUpdate else NEVER
                 self._heard.append(Heard(due_us, signal, envelope, record))
             else:
                 self._crossing.append((envelope, record))
 
     def _signal_of(self, envelope: Envelope, record: Record) -> int | None:
         """None: not this strategy's. Else the signal whose answer it is, 0 for what the venue says."""
-        if isinstance(record, OrderUpdate):
+        if type(record) is OrderUpdate:
             return 0 if self._is_own(record) else None
         if not isinstance(record, OrderPlace | OrderCancel | SignalRefused):
             return None
         is_asked = record.strategy_id == self._part.strategy_id
-        if isinstance(record, OrderPlace) and is_asked:
+        if type(record) is OrderPlace and is_asked:
             children = record.stop_loss_order_id, record.take_profit_order_id
             self._own_orders.update((record.order_id, *filter(None, children)))
-        if isinstance(record, OrderCancel) and record.order_id in self._own_orders:
+        if type(record) is OrderCancel and record.order_id in self._own_orders:
             cancel = envelope.time_us, envelope.lsn, is_asked
             self._cancels[record.order_id] = min(cancel, self._cancels.get(record.order_id, cancel))
         return record.signal if is_asked else None
@@ -377,20 +377,20 @@ class StrategyCore:
 
     def _tell(self, envelope: Envelope, record: Record) -> None:
         for change in self.view.apply(envelope, record):
-            if isinstance(change, SignalAnswered):
+            if type(change) is SignalAnswered:
                 if change.strategy_id == self._part.strategy_id:
                     self._take_answer(change)
-            elif isinstance(change, OrderChanged):
+            elif type(change) is OrderChanged:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._forget_if_ended(change.order)
                     self._tell_order(self.desk.order_info(change.order))
-            elif isinstance(change, FillBooked):
+            elif type(change) is FillBooked:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._call(self._strategy.on_fill, self.desk.fill(change))
-            elif isinstance(change, PositionChanged):
+            elif type(change) is PositionChanged:
                 if change.symbol_id in self._part.own:
                     self._call(self._strategy.on_position, self.desk.position(self._part.own[change.symbol_id]))
-            elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
+            elif type(change) is TradingStateChanged and change.state.mode is TradingMode.HALTED:
                 self._call(self._strategy.on_halt, change.state.reason)
 
     def _forget_if_ended(self, order: Order) -> None:

@@ -140,16 +140,16 @@ class RunHistory:
             self.epochs.add(record.market_epoch)
         self.last_lsn, self.end_us = envelope.lsn, max(self.end_us, envelope.time_us)
         for change in changes:
-            if isinstance(change, FillBooked):
+            if type(change) is FillBooked:
                 self._book(change)
-            elif isinstance(change, BalanceAdjusted):
+            elif type(change) is BalanceAdjusted:
                 self.account.adjust(change.time_us, change.amount)
                 self._adjusted[0].append(change.time_us)
                 self._adjusted[1].append(change.amount / PRODUCT)
-            elif isinstance(change, OrderChanged):
+            elif type(change) is OrderChanged:
                 self.orders += change.order.status is OrderStatus.NEW
                 self.rejected += change.order.status is OrderStatus.REJECTED
-            elif isinstance(change, SignalAnswered) and change.order_id is None:
+            elif type(change) is SignalAnswered and change.order_id is None:
                 self.refused[change.reason] += 1
 
     def _run(self, envelope: Envelope, run: EngineRun, is_first: bool) -> None:
