@@ -19,7 +19,7 @@ from planted import planted
 ROOT = Path(__file__).parents[2]
 SEEDED = 1000
 MACHINES = settings(
-    max_examples=30, stateful_step_count=12, derandomize=True, database=None, deadline=None,
+    max_examples=30, stateful_step_count=12, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )  # fmt: skip
 

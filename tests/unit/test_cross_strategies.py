@@ -99,7 +99,6 @@ WINDOWS = st.tuples(st.integers(1, 5), st.integers(1, 5)).map(lambda pair: (pair
 
 
 @given(prices=PRICES, windows=WINDOWS)
-@settings(deadline=None)
 def test_running_sums_say_what_the_definition_says(prices: list[int], windows: tuple[int, int]) -> None:
     averages = Averages(*windows)
     sides = []
@@ -111,7 +110,6 @@ def test_running_sums_say_what_the_definition_says(prices: list[int], windows: t
 
 
 @given(prices=PRICES, windows=WINDOWS, slice_size=st.integers(1, 20))
-@settings(deadline=None)
 def test_slices_of_any_size_end_on_the_side_that_ticks_end_on(
     prices: list[int], windows: tuple[int, int], slice_size: int
 ) -> None:
@@ -205,7 +203,7 @@ def test_the_difference_of_two_floats_is_still_a_quantity() -> None:
 
 @pytest.mark.parametrize("kind", [SmaCross, VectorCross])
 @given(prices=PRICES, cut=st.integers(0, 60), windows=WINDOWS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_life_that_loads_goes_on_where_the_last_one_saved(
     kind: type[Strategy], prices: list[int], cut: int, windows: tuple[int, int]
 ) -> None:

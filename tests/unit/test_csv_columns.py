@@ -112,7 +112,7 @@ def outcome(path: str, form: Any, symbol: str | None, bad: Any, offset: float) -
     return found, source.counts
 
 
-@budget(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     file=files(),
     bad=st.sampled_from(["skip", "error"]),

@@ -323,7 +323,7 @@ def test_a_file_waits_for_everyone_whom_the_config_names(wire: Wire, clock: Cloc
     until(market.all_at_end, market.turn, what="the end")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(("turn", "turn", "turn", "kill")), st.sampled_from((*CONSUMERS, "market_data"))),

@@ -295,7 +295,7 @@ def test_a_record_of_a_type_that_is_not_known_ends_the_fold(wire: Wire, clock: C
         until(lambda: False, hand.turn)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(payload=st.binary(max_size=200))
 def test_a_payload_of_garbage_is_never_folded(payload: bytes) -> None:
     """Whether it is passed over or ends this life: the fold is what it was."""
@@ -339,7 +339,7 @@ def test_the_page_says_what_is_on_disk_and_only_where_that_is_promised(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(losses=st.lists(st.booleans(), max_size=60), counts=st.lists(st.integers(0, 4), min_size=1, max_size=12))
 def test_a_pipe_that_loses_messages_loses_no_append_and_doubles_none(
     transport: str, tmp_path_factory: pytest.TempPathFactory, losses: list[bool], counts: list[int]

@@ -133,7 +133,7 @@ def test_the_page_says_whose_journal_it_speaks_of(page: HealthPage) -> None:
 
 
 @given(steps=st.lists(st.tuples(st.integers(1, 50), st.booleans()), min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_acknowledged_lsn_never_goes_down_within_a_journal(steps: list[tuple[int, bool]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "x.page"
@@ -261,7 +261,7 @@ def test_garbage_under_an_open_reader_reads_as_zeros(path: Path, page: HealthPag
 
 
 @given(content=st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_content_makes_a_reader_fall(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "x.page"

@@ -113,7 +113,7 @@ def test_statistics_are_read_in_the_unit_in_which_they_are_stored(tmp_path: Path
 # ---- several files --------------------------------------------------------------------------------------------
 
 
-@budget(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=12).map(sorted), min_size=1, max_size=5),
     block=st.integers(1, 5),

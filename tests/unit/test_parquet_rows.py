@@ -181,7 +181,7 @@ def outcome(read: FileSource) -> tuple[list[Tick], tuple[int, int, int]]:
     return found, (read.counts.rows, read.counts.rows_bad, read.counts.rows_unknown)
 
 
-@budget(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(st.integers(-1, 5), st.sampled_from(["AAA", "BBB", "ZZZ"]), VALUES, VOLUMES), min_size=1, max_size=30

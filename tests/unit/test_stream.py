@@ -315,7 +315,7 @@ def test_a_slow_consumer_that_says_hello_again_is_not_acknowledged_what_it_holds
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(losses=st.lists(st.booleans(), max_size=120), tail=st.integers(1, 30), credit=st.integers(1, 6))
 def test_a_pipe_that_loses_messages_loses_no_item_and_doubles_none(
     transport: str, tmp_path: Path, losses: list[bool], tail: int, credit: int
@@ -368,7 +368,7 @@ IDENTITIES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(sent=st.lists(FROM_OUTSIDE, min_size=1, max_size=8), identity=IDENTITIES)
 def test_garbage_harms_no_producer(sent: list[list[bytes]], identity: bytes) -> None:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
@@ -388,7 +388,7 @@ def test_garbage_harms_no_producer(sent: list[list[bytes]], identity: bytes) -> 
             assert [type(message) for message in heard] == [Welcome, Data, Data, Data]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(sent=st.lists(FROM_OUTSIDE, min_size=1, max_size=8))
 def test_garbage_harms_no_consumer(sent: list[list[bytes]]) -> None:
     with pytest.MonkeyPatch.context() as patch, zmq.Context() as context:

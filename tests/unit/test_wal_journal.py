@@ -410,7 +410,7 @@ def test_entries_larger_than_a_window_and_many_windows_are_read(monkeypatch: pyt
 # Against a list.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.one_of(

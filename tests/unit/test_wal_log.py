@@ -418,7 +418,7 @@ def test_a_path_that_cannot_be_opened_is_one_readable_error(tmp_path: Path) -> N
 # Against a list.
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.one_of(
