@@ -7,15 +7,32 @@ file is read from its first row and a live feed from its head.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
 from actors.base import Actor
-from actors.stream import StreamClient
+from actors.stream import CREDIT_SHARE, StreamClient
 from protocol.codec import MarketKind, MarketPayload, decode_market
 from protocol.messages import HEAD, Data, Welcome
-from protocol.pipeline import MARKET
+from protocol.pipeline import MARKET, Pipe
 from protocol.positions import tick_position
+from protocol.settings import Config
 from protocol.topics import BAR, TICK
+
+REPLAY_CHUNK_TICKS: Final = 8192
+"""A replay is exact however its ticks are cut."""
+
+
+def market_pipe(config: Config) -> Pipe:
+    """The market pipe of this config: in a replay its limit is credit for a quantum and more (P12).
+
+    A quantum that ends within a chunk and begins within another touches one chunk more than it fills; who goes on
+    behind a checkpoint begins with a chunk of one tick; and credit that is owed may not be given back yet.
+    """
+    if not config.is_replay:
+        return MARKET
+    needed = config.replay.quantum // REPLAY_CHUNK_TICKS + 3
+    return replace(MARKET, limit=max(MARKET.limit, needed + needed // (CREDIT_SHARE - 1) + 1))
 
 
 class MarketHandler(Protocol):
@@ -53,12 +70,13 @@ class MarketClient:
         self._welcome = on_welcome
         self._is_file = actor.config.market_data.is_file
         self.at_end = False
+        pipe = market_pipe(actor.config)
         self.stream = StreamClient(
             actor.loop,
-            actor.connect(MARKET),
+            actor.connect(pipe),
             name=actor.name,
             incarnation=actor.spec.incarnation,
-            credit=MARKET.limit,
+            credit=pipe.limit,
             on_data=self._take_data,
             on_welcome=self._take_welcome,
             on_reset=lambda reason: None,

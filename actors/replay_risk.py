@@ -27,7 +27,7 @@ class ReplayRisk(ReplayActor):
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
         ids = {f"strategy.{name}": number for number, name in enumerate(run.strategies, FIRST_STRATEGY)}
-        self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.strategies}
+        self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.traders}
         self.core = RiskCore(
             lambda append, is_halted: RiskBook(self.config, self.fold, append, is_halted), self.strategy_ids.values(),
             latency_us=self.config.order_routing.latency_us, append=self.journal.append,

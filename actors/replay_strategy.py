@@ -15,6 +15,7 @@ import zmq
 from actors.base import Place
 from actors.page import Activity
 from actors.replay import ReplayActor
+from actors.ring.bystander import BystanderCore
 from actors.ring.strategy import Part, StrategyCore
 from actors.strategies import Environment, Strategy
 from actors.strategies.loading import load_strategy_class
@@ -53,7 +54,7 @@ class ReplayStrategy(ReplayActor):
             slice_ticks=self.settings.slice, quantum=self.config.replay.quantum,
             latency_us=self.config.order_routing.latency_us,
         )  # fmt: skip
-        self.core = StrategyCore(
+        self.core = (StrategyCore if self.settings.trades else BystanderCore)(
             self.strategy, part, send=self._send, reached=self._reached, call=self._call, failed=self._log_failure
         )
         self.strategy.attach(

@@ -21,8 +21,8 @@ SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 TIME_PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d"
-QUANTUM_MAX: Final = 32_768
-"""Ticks: so many, and a chunk, are under way to every consumer (P12)."""
+QUANTUM_MAX: Final = 262_144
+"""Ticks: so many, and more, every consumer of the market holds (P12): a strategy in plain Python some 150 bytes each."""
 COUNT_MAX: Final = 10**9
 """Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
 
