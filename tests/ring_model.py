@@ -111,8 +111,7 @@ class Ring:
     def __init__(
         self, case: Case, seed: int, *, checkpoint_ticks: int = 0, messages_max: int = -1, is_slow: bool = False
     ) -> None:
-        """messages_max: the crash comes after so many; never if below 0. is_slow: a bystander moves when nobody else can.
-        """
+        """messages_max: the crash comes after so many; never if below 0. is_slow: bystanders move if none else can."""
         self.case = case
         self._random = Random(seed)
         self._checkpoint_ticks = checkpoint_ticks

@@ -1,8 +1,8 @@
-"""A bystander's part beside the ring (P13): `trades = false`. It follows the market freely, and what it asks for is refused.
+"""A bystander's part beside the ring (P13): `trades = false`. It follows the market freely, and may ask for nothing.
 
-It hears no token and answers none: it goes on with whatever ticks are here, so nobody in the ring waits for it but the
-feed, which loses nothing. What crosses from the traders it is told behind its own quantum ends, as far as it has heard of
-it by then: that, and that alone, depends on scheduling, and cannot reach the journal.
+It hears no token and answers none: it goes on with whatever ticks are here, so nobody waits for it but the feed, which
+loses nothing. What crosses from the traders it is told behind its own quantum ends, as far as it has heard of it by
+then: that, and that alone, depends on scheduling, and cannot reach the journal.
 """
 
 from __future__ import annotations

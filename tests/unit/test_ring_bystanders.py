@@ -1,4 +1,4 @@
-"""P13: a strategy that does not trade stands beside the ring, and nothing that it does or leaves undone is seen in it."""
+"""P13: a strategy that does not trade stands beside the ring, and nothing that it does or leaves is seen there."""
 
 from __future__ import annotations
 
