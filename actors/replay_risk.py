@@ -60,6 +60,7 @@ class ReplayRisk(ReplayActor):
 
     def go_on(self) -> None:
         self.core.go_on()
+        self.keep_page(self.core.position)
 
     def is_over(self) -> bool:
         end = self.core.ticks.end
@@ -79,6 +80,8 @@ class ReplayRisk(ReplayActor):
                 self.core.reached(strategy_id, message.position)
             else:
                 self.counters["bad_messages"] += 1
+        # Now, not at the next GRANT: that one needs the ticks of the next quantum, for which this credit is (P12).
+        self.keep_page(self.core.position)
 
     def _halt_asked(self, venue: int) -> TradingState | None:
         """P13: an operator's HALT acts at a quantum's end."""
