@@ -25,8 +25,6 @@ from protocol.topics import TICK
 FILE_WINDOW_CHUNKS: Final = 2
 """How far consumers of a file may be apart: what an order meets is at most this much later than its cause."""
 FILE_CHUNK_TICKS: Final = 32
-REPLAY_CHUNK_TICKS: Final = 8192
-"""A replay is exact however its ticks are cut."""
 LIVE_WINDOW_TICKS: Final = 65_536
 """What a live feed keeps for consumers that lag or come back."""
 

@@ -24,7 +24,8 @@ from actors.base import Place, receive_all
 from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, Broadcaster
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
-from actors.market import MarketClient
+from actors.lossless import LosslessBroadcaster, Pace
+from actors.market import MarketClient, newest_quotes
 from actors.publisher import Publisher
 from protocol.codec import MarketPayload
 from protocol.commands import (
@@ -67,6 +68,7 @@ class Gateway(FoldingActor):
         self.is_ready = False
         self.commands: list[zmq.Socket[bytes]] = []
         self.broadcaster: Broadcaster | None = None
+        self.pace: Pace | None = None
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
         self.verbs: dict[str, Callable[[str], Reply]] = {"HALT": self._halt}
 
@@ -84,11 +86,7 @@ class Gateway(FoldingActor):
         if self.spec.control_endpoint:
             self.commands.append(self._bind_commands("the control socket", self.spec.control_endpoint))
         if settings.broadcast:
-            self.broadcaster = Broadcaster(settings.broadcast, context=self.context, drains_itself=False)
-            try:
-                self.broadcaster.start()
-            except GatewayError as error:
-                raise ConfigError([f"gateway.broadcast = {settings.broadcast!r}: {error}"]) from error
+            self._start_broadcast(settings.broadcast, is_lossless=settings.broadcast_lossless)
         telemetry = None
         if settings.telemetry:
             telemetry = self.socket(zmq.XPUB, 10_000)
@@ -96,6 +94,17 @@ class Gateway(FoldingActor):
         self.publisher = Publisher(self.fold, self.broadcaster, telemetry, self.spec.boot_id.hex())
         self.answers = Answers(self)
         self.verbs |= self.answers.verbs
+
+    def _start_broadcast(self, endpoint: str, *, is_lossless: bool) -> None:
+        kind = LosslessBroadcaster if is_lossless else Broadcaster
+        self.broadcaster = kind(endpoint, context=self.context, drains_itself=False)
+        try:
+            self.broadcaster.start()
+        except GatewayError as error:
+            raise ConfigError([f"gateway.broadcast = {endpoint!r}: {error}"]) from error
+        if isinstance(self.broadcaster, LosslessBroadcaster):
+            self.pace = Pace(self.broadcaster, self.market, self.loop, self.page, self.log, self.counters)
+            self.market.on_chunk = self.pace.hold_chunk
 
     def _bind_commands(self, key: str, endpoint: str) -> zmq.Socket[bytes]:
         made = self.socket(zmq.ROUTER, REPLY_QUEUE_MAX)
@@ -114,7 +123,10 @@ class Gateway(FoldingActor):
 
     def begin(self, run: EngineRun | None) -> None:
         self.journal.start()
-        self.market.start(self.resume_tick)
+        if self.pace is None:
+            self.market.start(self.resume_tick)
+        else:
+            self.pace.start(lambda: self.market.start(self.resume_tick))
         for made in self.commands:
             self.loop.on_readable(made, lambda made=made: self._serve(made))
         for made, handler in self.publisher.subscriptions():
@@ -130,7 +142,8 @@ class Gateway(FoldingActor):
 
     def release(self) -> None:
         if self.broadcaster is not None:
-            self.broadcaster.stop()
+            half_ms = round(500 * self.config.supervisor.stop_timeout_s)
+            self.broadcaster.stop(half_ms if self.pace is not None and self.pace.is_over else 0)
 
     def control(self, message: Message) -> None:
         if isinstance(message, Children):
@@ -138,6 +151,9 @@ class Gateway(FoldingActor):
             self.children = message
             for child in message.children:
                 self.publisher.publish_child(before.get(child.name), child)
+
+    def outstanding(self) -> int:
+        return super().outstanding() + (self.pace.outstanding if self.pace is not None else 0)
 
     # The journal and the market.
 
@@ -153,15 +169,10 @@ class Gateway(FoldingActor):
             self.marks.setdefault(symbol_id, (bid, ask))
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
-        records, newest, symbols = payload.records, {}, len(self.config.instruments)
+        records = payload.records
         self.market_time_us = TICK.unpack_from(records, len(records) - TICK.size)[2]
-        for start in range(len(records) - TICK.size, -1, -TICK.size):  # from the end: mostly a few ticks say it all
-            _, symbol_id, _, bid, ask = TICK.unpack_from(records, start)
-            newest.setdefault(symbol_id, (bid, ask))
-            if len(newest) == symbols:
-                break
-        self.marks.update(newest)
-        self.publisher.publish_ticks(payload.records)
+        self.marks.update(newest_quotes(records, len(self.fold.symbols)))
+        self.publisher.publish_ticks(records)
 
     def on_bars(self, next_tick: int, payload: MarketPayload) -> None:
         self.publisher.publish_bars(payload.records)
@@ -175,7 +186,7 @@ class Gateway(FoldingActor):
             self._publish_account()
 
     def _publish_account(self) -> None:
-        if self.is_ready and self.fold.run is not None:
+        if self.is_ready and self.fold.run is not None and (self.pace is None or not self.pace.is_full):
             self.publisher.publish_account(self.answers.valuation(), self.fold.run.currency, self.clock_us())
 
     def _heartbeat(self) -> None:

@@ -7,15 +7,57 @@ file is read from its first row and a live feed from its head.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
 from actors.base import Actor
-from actors.stream import StreamClient
+from actors.stream import CREDIT_SHARE, StreamClient
 from protocol.codec import MarketKind, MarketPayload, decode_market
 from protocol.messages import HEAD, Data, Welcome
-from protocol.pipeline import MARKET
+from protocol.pipeline import MARKET, Pipe
 from protocol.positions import tick_position
+from protocol.settings import Config
 from protocol.topics import BAR, TICK
+
+REPLAY_CHUNK_TICKS: Final = 8192
+"""A replay is exact however its ticks are cut."""
+
+
+def market_pipe(config: Config) -> Pipe:
+    """The market pipe of this config: in a replay its limit is credit for a quantum and more (P12).
+
+    A quantum that ends within a chunk and begins within another touches one chunk more than it fills; who goes on
+    behind a checkpoint begins with a chunk of one tick; and credit that is owed may not be given back yet.
+    """
+    if not config.is_replay:
+        return MARKET
+    needed = config.replay.quantum // REPLAY_CHUNK_TICKS + 3
+    return replace(MARKET, limit=max(MARKET.limit, needed + needed // (CREDIT_SHARE - 1) + 1))
+
+
+def newest_quotes(records: memoryview, symbols: int) -> dict[int, tuple[int, int]]:
+    """The last (bid, ask) of each symbol in the TICK records, `symbols` being how many ids there are at most.
+
+    From the end on a few ticks mostly say it all. A symbol that is rare is looked for in the column of the ids' lowest
+    bytes, at the speed of memrchr: tick by tick it would cost the gateway 0.3 us for every tick of the others.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    count = len(records) // TICK.size
+    for index in range(count - 1, max(-1, count - 1 - 4 * symbols), -1):
+        _, symbol_id, _, bid, ask = TICK.unpack_from(records, index * TICK.size)
+        found.setdefault(symbol_id, (bid, ask))
+        if len(found) == symbols:
+            return found
+    column = bytes(records[1 :: TICK.size])
+    for symbol_id in range(symbols):
+        index = count if symbol_id in found else column.rfind(symbol_id & 0xFF)
+        while 0 <= index < count:
+            _, at, _, bid, ask = TICK.unpack_from(records, index * TICK.size)
+            if at == symbol_id:
+                found[symbol_id] = bid, ask
+                break
+            index = column.rfind(symbol_id & 0xFF, 0, index)
+    return found
 
 
 class MarketHandler(Protocol):
@@ -48,17 +90,18 @@ class MarketClient:
     ) -> None:
         self._page = actor.page
         self._handler = handler
-        self._on_chunk = on_chunk
+        self.on_chunk = on_chunk
         self._from_first = from_first
         self._welcome = on_welcome
         self._is_file = actor.config.market_data.is_file
         self.at_end = False
+        pipe = market_pipe(actor.config)
         self.stream = StreamClient(
             actor.loop,
-            actor.connect(MARKET),
+            actor.connect(pipe),
             name=actor.name,
             incarnation=actor.spec.incarnation,
-            credit=MARKET.limit,
+            credit=pipe.limit,
             on_data=self._take_data,
             on_welcome=self._take_welcome,
             on_reset=lambda reason: None,
@@ -113,8 +156,8 @@ class MarketClient:
         last = tick_position(tick - 1)
         # The page never says that the end was read: a new life must learn of it too, or the engine never stops.
         told = self.stream.position if self.at_end else last
-        if self._on_chunk is not None:
-            self._on_chunk(told)
+        if self.on_chunk is not None:
+            self.on_chunk(told)
         else:
             self._page.set_market(self.stream.epoch, told)
         return last

@@ -11,13 +11,12 @@ from typing import Final
 
 from actors.base import Actor, Place
 from actors.clock import monotonic_s, now_us
-from actors.feed import FILE_CHUNK_TICKS, REPLAY_CHUNK_TICKS, FileFeed, LiveFeed
-from actors.market import data_time_us
+from actors.feed import FILE_CHUNK_TICKS, FileFeed, LiveFeed
+from actors.market import REPLAY_CHUNK_TICKS, data_time_us, market_pipe
 from actors.peers import Peers
 from actors.sources import LiveSource, Source, check_source, make_source
 from actors.stream import Consumer, StreamServer
 from protocol.messages import HEAD, Hello, Message, Parked, Statistics, Welcome
-from protocol.pipeline import MARKET
 from protocol.records import EngineRun
 
 LIVE_TURN_MIN_S: Final = 0.002
@@ -43,14 +42,14 @@ class MarketData(Actor):
         assert run is not None, "wal has said the id tables"
         ids = {name: index for index, (name, _) in enumerate(run.symbols)}
         self.source = make_source(self.config, ids, self.spec.incarnation)
-        socket = self.bind(MARKET)
+        pipe = market_pipe(self.config)
+        socket = self.bind(pipe)
         if self.source.is_file is True:
             paced = self.settings.speed != "max"
-            if self.config.is_replay:  # P12: a quantum and a chunk, and what the slowest has not given back
-                window = self.config.replay.quantum // REPLAY_CHUNK_TICKS + 3
+            if self.config.is_replay:  # P12
                 # Who goes on behind a tick begins with a chunk of it, or of the next.
                 cuts = (self.resume_tick, self.resume_tick + 1) if self.resume_tick else ()
-                self.feed = FileFeed(self.source, self.settings.bars, REPLAY_CHUNK_TICKS, window, cuts)
+                self.feed = FileFeed(self.source, self.settings.bars, REPLAY_CHUNK_TICKS, pipe.limit, cuts)
             else:
                 self.feed = FileFeed(self.source, self.settings.bars, 1 if paced else FILE_CHUNK_TICKS)
             self.loop.after_turn(self._file_turn)

@@ -28,7 +28,7 @@ class ReplayRisk(ReplayActor):
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
         ids = {f"strategy.{name}": number for number, name in enumerate(run.strategies, FIRST_STRATEGY)}
-        self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.strategies}
+        self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.traders}
         self.core = RiskCore(
             lambda append, is_halted: RiskBook(self.config, self.fold, append, is_halted), self.strategy_ids.values(),
             latency_us=self.config.order_routing.latency_us, append=self.journal.append,
@@ -67,6 +67,7 @@ class ReplayRisk(ReplayActor):
 
     def go_on(self) -> None:
         self.core.go_on()
+        self.keep_page(self.core.position)
 
     def is_over(self) -> bool:
         end = self.core.ticks.end
@@ -86,6 +87,8 @@ class ReplayRisk(ReplayActor):
                 self.core.reached(strategy_id, message.position)
             else:
                 self.counters["bad_messages"] += 1
+        # Now, not at the next GRANT: that one needs the ticks of the next quantum, for which this credit is (P12).
+        self.keep_page(self.core.position)
 
     def _halt_asked(self, venue: int) -> TradingState | None:
         """P13: an operator's HALT acts at a quantum's end."""

@@ -73,6 +73,7 @@ class ReplayRouting(ReplayActor):
 
     def go_on(self) -> None:
         self.core.go_on()
+        self.keep_page(self.core.position)
 
     def is_over(self) -> bool:
         return self.core.is_over

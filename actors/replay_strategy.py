@@ -15,6 +15,7 @@ import zmq
 from actors.base import Place
 from actors.page import Activity
 from actors.replay import ReplayActor
+from actors.ring.bystander import BystanderCore
 from actors.ring.strategy import Part, StrategyCore
 from actors.strategies import Environment, Strategy
 from actors.strategies.loading import load_strategy_class
@@ -55,7 +56,7 @@ class ReplayStrategy(ReplayActor):
             slice_ticks=self.settings.slice, quantum=self.config.replay.quantum,
             latency_us=self.config.order_routing.latency_us,
         )  # fmt: skip
-        self.core = StrategyCore(
+        self.core = (StrategyCore if self.settings.trades else BystanderCore)(
             self.strategy, part, send=self._send, reached=self._reached, call=self._call, failed=self._log_failure
         )
         self.strategy.attach(
@@ -77,6 +78,9 @@ class ReplayStrategy(ReplayActor):
         self.core.take_record(envelope, record)
 
     def resume(self, envelope: Envelope, record: Checkpoint) -> None:
+        if not self.settings.trades:  # it begins again: nothing depends on it
+            self.core.take_record(envelope, record)
+            return
         found = record.state_of(self.name)
         if found is None:
             raise WireError(f"a CHECKPOINT without the state of {self.name}")
@@ -88,7 +92,7 @@ class ReplayStrategy(ReplayActor):
         return self.core.take_state()
 
     def on_caught_up(self) -> None:
-        self.market.start(self.resume_tick)
+        self.market.start(self.resume_tick if self.settings.trades else 0)
         self.ready(self.journal.lsn)
 
     def on_token(self, token: Grant | Done) -> None:

@@ -19,7 +19,6 @@ from typing import Final
 import msgspec
 
 from actors.base import Place
-from actors.checkpoints import holds_state
 from actors.clock import monotonic_s
 from actors.page import Activity
 from actors.retrace import Retrace
@@ -52,7 +51,9 @@ class ReplayWal(Wal):
         self.first_lsn = 1
         """Where every consumer's fold begins."""
         # Half of what an entry may hold is for the strategies: whose state counts must not depend on the others'.
-        self.checkpoints.state_bytes_max = LENGTH_MAX // 2 // max(1, len(self.config.strategies))
+        self.checkpoints.state_bytes_max = LENGTH_MAX // 2 // max(1, len(self.config.traders))
+        self.granted = {RISK, *(f"strategy.{strategy.name}" for strategy in self.config.traders)}
+        """Who hears GRANTs, and whose state a CHECKPOINT has: bystanders stand at no quantum's end (P13)."""
         self._held: Grant | None = None
         """Waits for a checkpoint."""
         self._fed_s = 0.0
@@ -108,7 +109,7 @@ class ReplayWal(Wal):
     def _first_lsn(self) -> int:
         """Of the last CHECKPOINT, if it has all that is needed."""
         states = self.journal.checkpoint_states
-        without = [s.name for s in self.config.strategies if f"strategy.{s.name}" not in states]
+        without = [s.name for s in self.config.traders if f"strategy.{s.name}" not in states]
         if self.journal.first_lsn > 1 and not without:
             return self.journal.first_lsn
         if self.journal.first_lsn > 1:
@@ -148,7 +149,7 @@ class ReplayWal(Wal):
     def _pass_on(self, token: Grant | Done) -> None:
         consumers = self.server.consumers.values()
         if isinstance(token, Grant):
-            hearers = [c for c in consumers if c.name == RISK or c.name.startswith("strategy.")]
+            hearers = [c for c in consumers if c.name in self.granted]
         else:
             hearers = [c for c in consumers if c.name == ROUTER]
         token, now = msgspec.structs.replace(token, lsn=self.tail_lsn), monotonic_s()
@@ -177,7 +178,7 @@ class ReplayWal(Wal):
         self._leave_trace()
         self._held = token
         now = monotonic_s()
-        holders = [c for c in self.server.consumers.values() if c.name == ROUTER or holds_state(c.name)]
+        holders = [c for c in self.server.consumers.values() if c.name == ROUTER or c.name in self.granted]
         barrier = self.checkpoints.begin(holders, self.tail_lsn, now)
         for holder in holders:
             self.server.feed(holder, now)

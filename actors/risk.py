@@ -51,6 +51,7 @@ class Risk(FoldingActor):
         self.market = MarketClient(self, self)
         self.book = RiskBook(self.config, self.fold, self.journal.append, self.is_halted)
         self.peers = Peers(self.run_dir, self.config)
+        self.traders = {strategy.name for strategy in self.config.traders}
         self.lives: dict[str, int] = {}
         """The newest incarnation of each strategy that has said HELLO."""
         self.greeted: dict[bytes, int] = {}
@@ -140,12 +141,11 @@ class Risk(FoldingActor):
                 hint = "it gets no ticks and takes no orders: put its [[instruments]] back to close it"
                 held = {"quantity": quantity / MICROS, "open_orders": orders}
                 self.log.warning("symbol_not_configured", symbol=symbol, **held, hint=hint)
-        strategies = {strategy.name for strategy in self.config.strategies}
         for name in fold.run.strategies if fold.run else ():
             orders = [order.order_id for order in tracker.open_of_strategy(fold.strategy_id(name))]
-            if name not in strategies and orders:
+            if name not in self.traders and orders:
                 hint = "its open orders are cancelled, as those of a parked strategy"
-                self.log.warning("strategy_not_configured", strategy=name, open_orders=orders, hint=hint)
+                self.log.warning("strategy_does_not_trade", strategy=name, open_orders=orders, hint=hint)
                 self.book.cancel_orders_of(name, "removed")
 
     def _ready_when_drained(self) -> None:
@@ -194,7 +194,7 @@ class Risk(FoldingActor):
         name = self.fold.strategy(intent.strategy_id)
         speaker, incarnation = _speaker(identity)
         is_present = incarnation >= self.lives.get(speaker, 0)
-        is_own = bool(name) and speaker == f"strategy.{name}"
+        is_own = name in self.traders and speaker == f"strategy.{name}"
         return is_own and is_present and all(-INT64 <= n < INT64 for n in _numbers(intent))
 
     def _take_hello(self, identity: bytes) -> None:

@@ -236,6 +236,8 @@ class StrategyActor(FoldingActor):
 
     def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
+        if not self.settings.trades:
+            return self.refuse_here(signal, "does_not_trade: trades = false in the config")
         # Not from the past either: what a hook is told while the fold is not complete, a former life may have acted on.
         if self.is_detached or not self.journal.caught_up or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1

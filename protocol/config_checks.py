@@ -21,8 +21,8 @@ SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 TIME_PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d"
-QUANTUM_MAX: Final = 32_768
-"""Ticks: so many, and a chunk, are under way to every consumer (P12)."""
+QUANTUM_MAX: Final = 262_144
+"""Ticks: so many, and more, every consumer of the market holds (P12), a strategy in plain Python at 150 bytes each."""
 COUNT_MAX: Final = 10**9
 """Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
 
@@ -42,8 +42,10 @@ def check_config(config: Config) -> list[str]:
 
 
 def _check_replay(config: Config) -> list[str]:
+    lossless = "gateway.broadcast_lossless = true"
     if not config.is_replay:
-        return []
+        mistake = f"{lossless}: in a replay only; engine.mode = {config.engine.mode!r} waits for no subscriber"
+        return [mistake] if config.gateway.broadcast_lossless else []
     mistakes = []
     if not config.market_data.is_file:
         mistakes.append(f"market_data.source = {config.market_data.source!r}: a replay needs files")
@@ -53,6 +55,8 @@ def _check_replay(config: Config) -> list[str]:
         mistakes.append(f"replay.quantum = {config.replay.quantum}: 1 to {QUANTUM_MAX} ticks")
     if config.replay.checkpoint_ticks < 0:
         mistakes.append(f"replay.checkpoint_ticks = {config.replay.checkpoint_ticks}: ticks, or 0 for no checkpoints")
+    if config.gateway.broadcast_lossless and not config.gateway.broadcast:
+        mistakes.append(f"{lossless}: gateway.broadcast = '' is off, and nobody could subscribe")
     if not config.strategies:
         mistakes.append("strategies: a replay without [[strategies]] does nothing")
     return mistakes

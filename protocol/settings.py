@@ -145,6 +145,8 @@ class StrategySettings(Section, rename={"class_path": "class"}, frozen=True, kw_
     slice: int = 1024
     """on_ticks gets slices of at most this many ticks."""
     on_restart: Literal["warm", "parked"] = "warm"
+    trades: bool = True
+    """false: it only looks on. What it asks for is refused, and in a replay nobody waits for it (P13)."""
 
 
 class RiskSettings(Section, frozen=True, kw_only=True):
@@ -245,6 +247,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     broadcast: str = "tcp://127.0.0.1:5555"
     account_interval_ms: int = 1000
     allow_plaintext_bind: bool = False
+    broadcast_lossless: bool = False
+    """replay: the market waits for the subscribers of the broadcast, and none loses a message."""
 
 
 class SupervisorSettings(Section, frozen=True, kw_only=True):
@@ -280,6 +284,10 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def is_replay(self) -> bool:
         return self.engine.mode == "replay"
+
+    @property
+    def traders(self) -> list[StrategySettings]:
+        return [strategy for strategy in self.strategies if strategy.trades]
 
 
 _HASH_LEAVES_OUT: Final = ("wal", "gateway", "supervisor", "logging")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from actors.fold import Fold
+from actors.ring.bystander import BystanderCore
 from actors.ring.risk import RiskCore
 from actors.ring.router import RouterCore
 from actors.ring.strategy import Part, StrategyCore
@@ -58,6 +59,8 @@ class Case:
     bars: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
     """By the tick that closed them: BAR fields."""
     slice_ticks: int = 5
+    bystanders: Sequence[Callable[[], Strategy]] = ()
+    """Numbered on behind the strategies."""
 
     @property
     def symbols(self) -> list[str]:
@@ -68,7 +71,7 @@ class Case:
             b"j" * 16, RunEvent.START, "operator", "model", b"c" * 16, b"b" * 16, 0,
             product_to_bytes(decimal_to_micros(self.config.account.balance) * MICROS), "USD", 100,
             tuple((instrument.symbol, instrument.multiplier_micros) for instrument in self.config.instruments),
-            tuple(f"s{number}" for number in range(len(self.strategies))),
+            tuple(f"s{number}" for number in range(len(self.strategies) + len(self.bystanders))),
         )  # fmt: skip
 
     def policies(self) -> Policies:
@@ -105,12 +108,15 @@ Line = tuple[int, int, int, Record]
 class Ring:
     """One replay of the case under one schedule."""
 
-    def __init__(self, case: Case, seed: int, *, checkpoint_ticks: int = 0, messages_max: int = -1) -> None:
-        """messages_max: the crash comes after so many; never if below 0."""
+    def __init__(
+        self, case: Case, seed: int, *, checkpoint_ticks: int = 0, messages_max: int = -1, is_slow: bool = False
+    ) -> None:
+        """messages_max: the crash comes after so many; never if below 0. is_slow: bystanders move if none else can."""
         self.case = case
         self._random = Random(seed)
         self._checkpoint_ticks = checkpoint_ticks
         self._messages_left = messages_max
+        self._is_slow = is_slow
         self.has_crashed = False
         self.journal: list[Line] = []
         self.saved: tuple[list[Line], int] | None = None
@@ -118,6 +124,8 @@ class Ring:
         self._queues: dict[tuple[str, str], deque[Any]] = {}
         strategies = range(len(case.strategies))
         self.cores = [self._strategy(number) for number in strategies]
+        beside = range(len(self.cores), len(self.cores) + len(case.bystanders))
+        self.bystanders = [self._strategy(number) for number in beside]
         ids = [FIRST_STRATEGY + number for number in strategies]
         self.risk = RiskCore(
             case.book, ids, latency_us=case.latency_us,
@@ -134,11 +142,14 @@ class Ring:
             append=lambda record, time_us: self._put("router", "wal", (Producer.ORDER_ROUTING, time_us, record)),
             grant=lambda venue, horizon: self._put("router", "wal", ("grant", venue, horizon)),
         )  # fmt: skip
-        self._hearers = ["risk", "router", *(f"s{number}" for number in strategies)]
+        self._ring = ["risk", "router", *(f"s{number}" for number in strategies)]
+        self._beside = [f"s{number}" for number in beside]
+        self._hearers = [*self._ring, *self._beside]
 
     def _strategy(self, number: int) -> StrategyCore:
-        part, strategy = self.case.part(number), self.case.strategies[number]()
-        core = StrategyCore(
+        makers = [*self.case.strategies, *self.case.bystanders]
+        part, strategy = self.case.part(number), makers[number]()
+        core = (StrategyCore if number < len(self.case.strategies) else BystanderCore)(
             strategy, part,
             send=lambda intent: self._put(f"s{number}", "signals", intent),
             reached=lambda position: self._put(f"s{number}", "signals", (part.strategy_id, position)),
@@ -155,6 +166,8 @@ class Ring:
     def run(self) -> list[Line]:
         """The journal; raises if the ring stands still before its end."""
         self._write(0, Producer.SUPERVISOR, self.case.run_record())
+        for hearer in self._beside:  # whose fold is complete before its market begins; the others wait for a token
+            self._tail(hearer, self._queues["wal", hearer].popleft())
         for hearer in self._hearers:
             self._feed(hearer, 0)
         return self._go_on()
@@ -180,13 +193,17 @@ class Ring:
         positions = {symbol_id: held.quantity for symbol_id, held in fold.account.positions.items()}
         self.venue.put_state(fold.tracker.open_orders, positions, decode_ring(found[1], RouterRing))
         self.router.resume(tick)
+        for core in self.bystanders:
+            core.take_record(envelope, record)
         for hearer in self._hearers:
-            self._feed(hearer, tick - 1 if hearer in ("risk", "router") else tick)
+            self._feed(hearer, 0 if hearer in self._beside else tick - 1 if hearer in ("risk", "router") else tick)
         return self._go_on()
 
     def _go_on(self) -> list[Line]:
         self.router.go_on()
         while queues := [key for key, queue in self._queues.items() if queue]:
+            if self._is_slow:
+                queues = [key for key in queues if key[1] not in self._beside] or queues
             key = self._random.choice(queues)
             if self._messages_left == 0:
                 self.has_crashed = True
@@ -233,7 +250,7 @@ class Ring:
             if tick > self._checkpoint_tick and is_checkpoint(message[1], self.case.quantum, self._checkpoint_ticks):
                 self._checkpoint_tick = tick
                 self._checkpoint(tick)
-            for hearer in self._hearers:
+            for hearer in self._ring:
                 if hearer != "router":
                     self._put("wal", hearer, message)
         else:
@@ -241,8 +258,8 @@ class Ring:
             self._write(time_us, producer, record)
 
     def _checkpoint(self, tick: int) -> None:
-        """Everybody has heard all there is, and says where it stands."""
-        for hearer in self._hearers:
+        """Everybody in the ring has heard all there is, and says where it stands."""
+        for hearer in self._ring:
             queue = self._queues.get(("wal", hearer), deque())
             while queue:
                 self._tail(hearer, queue.popleft())
@@ -289,7 +306,7 @@ class Ring:
     def _core(self, hearer: str) -> RiskCore | RouterCore | StrategyCore:
         if hearer in ("risk", "router"):
             return self.risk if hearer == "risk" else self.router
-        return self.cores[int(hearer[1:])]
+        return [*self.cores, *self.bystanders][int(hearer[1:])]
 
 
 def tick_payload(ticks: Sequence[Tick]) -> MarketPayload:

@@ -1,0 +1,120 @@
+"""P13 and P12 with real processes: who looks on changes nothing, and a quantum may be far longer than a chunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ring_strategies
+from harness import EngineUnderTest, config_tree, wait_for
+from market_files import bid_ask, quotes
+from test_replay import SYMBOLS, csv_text, market
+
+from protocol.records import EngineRun, OrderPlace, OrderUpdate, Report, decode_record
+from protocol.wal.history import read_history
+
+WATCHERS = """
+from ring_strategies import Busy
+
+class Slow(Busy):
+    rate = 0.05
+
+    def on_tick(self, tick):
+        sum(range(3_000))
+        super().on_tick(tick)
+
+    def on_order(self, order):
+        if not hasattr(self, "is_told"):
+            self.is_told = True
+            self.log.info("asked_in_vain", status=order.status, reason=order.reason)
+
+class Eager(Slow):
+    rate = 1.0
+"""
+
+
+def strategy(name: str, kind: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "class": kind, "symbols": list(SYMBOLS), **more}
+
+
+TRADERS = [strategy("s0", "ring_strategies:Busy", params={"rate": 0.05})]
+BYSTANDERS = [
+    strategy("slow", "watchers:Slow", trades=False),
+    strategy("eager", "watchers:Eager", trades=False, params={"rate": 1.0}),
+]
+
+
+def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
+    """An engine that has replayed a market of two symbols to its end, with checkpoints on the way."""
+    ticks = market(3_000)
+    tree = config_tree(
+        engine={"mode": "replay"},
+        instruments=[{"symbol": symbol, "tick_size": 0.01, "lot_size": 1.0} for symbol in SYMBOLS],
+        market_data={"source": "csv", "files": [{"path": f"{s}.csv", "symbol": s} for s in SYMBOLS], "seed": 1},
+        strategies=strategies,
+        risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0},
+        order_routing={"latency_us": latency_us},
+        replay={"quantum": 500},
+    )
+    files = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}
+    files["ring_strategies.py"] = Path(ring_strategies.__file__).read_text(encoding="utf-8")
+    engine = EngineUnderTest(directory, tree, files={**files, "watchers.py": WATCHERS})
+    try:
+        engine.start()
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+    finally:
+        engine.close()
+    return engine
+
+
+def records(engine: EngineUnderTest) -> list[Any]:
+    """All that the journal says but ENGINE_RUN, which names the strategies and the config."""
+    said = [decode_record(e.entry_type, data) for e, _, data in read_history(engine.run_dir / "wal")]
+    return [record for record in said if not isinstance(record, EngineRun)]
+
+
+@pytest.mark.parametrize("latency_us", [0, 2_000])
+def test_bystanders_change_no_record_of_the_journal(tmp_path: Path, latency_us: int) -> None:
+    alone = records(replay(tmp_path / "alone", TRADERS, latency_us))
+    engine = replay(tmp_path / "watched", [*TRADERS, *BYSTANDERS], latency_us)
+    assert records(engine) == alone
+    assert sum(isinstance(record, OrderPlace) for record in alone) > 50
+    assert sum(isinstance(record, OrderUpdate) and record.report is Report.FILL for record in alone) > 20
+    vain = engine.log_events("asked_in_vain")
+    assert {event["strategy"] for event in vain} == {"slow", "eager"}
+    assert {event["reason"] for event in vain} == {"does_not_trade: trades = false in the config"}
+
+
+def test_a_quantum_far_above_the_chunk_does_not_starve(tmp_path: Path) -> None:
+    tree = config_tree(
+        engine={"mode": "replay"},
+        market_data={"source": "csv", "path": "ticks.csv", "symbol": "EURUSD"},
+        strategies=[{"name": "quiet", "class": "quiet:Quiet", "symbols": ["EURUSD"]}],
+        replay={"quantum": 150_000},
+    )
+    quiet = "from actors.strategies import Strategy\n\n\nclass Quiet(Strategy):\n    pass\n"
+    engine = EngineUnderTest(tmp_path, tree, files={"ticks.csv": bid_ask(quotes(200_000)), "quiet.py": quiet})
+    try:
+        engine.start()
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+    finally:
+        engine.close()
+
+
+def test_in_a_paper_engine_what_it_asks_for_is_refused_too(tmp_path: Path) -> None:
+    tree = config_tree()
+    tree["strategies"][0]["trades"] = False
+    tree["strategies"][0]["class"] = "asking:Asking"
+    asking = (
+        "from actors.strategies import Strategy\n\n\nclass Asking(Strategy):\n"
+        "    fast = slow = quantity = 0\n"
+        "    def on_tick(self, tick):\n        self.buy(tick.symbol, 1)\n"
+        "    def on_order(self, order):\n        self.log.info('asked_in_vain', reason=order.reason)\n"
+    )
+    with EngineUnderTest(tmp_path, tree, files={"asking.py": asking}) as engine:
+        vain = wait_for(lambda: engine.log_events("asked_in_vain"), "a refusal")
+        assert vain[0]["reason"] == "does_not_trade: trades = false in the config"
+        assert engine.stop() == 0
+    assert not engine.records("ORDER_PLACE")
+    assert not engine.records("SIGNAL_REFUSED")
