@@ -10,69 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_replay import Reference
-from ring_model import Case, Line, Ring
-from ring_strategies import Busy, Vector
+from ring_cases import make_case
+from ring_model import Line, Ring
 
-from actors.strategies import Strategy
 from protocol.records import Adjust, OrderPlace, OrderUpdate, Record, SignalRefused
-from protocol.settings import parse_config
-
-CONFIG = """
-[engine]
-run_dir = "run/model"
-[account]
-balance = 10000.0
-{instruments}
-[market_data]
-source = "csv"
-path = "ticks.csv"
-symbol = "S0"
-[risk]
-max_position_per_symbol = 5.0
-max_drawdown = {drawdown}
-[order_routing]
-latency_us = {latency_us}
-"""
-INSTRUMENT = '[[instruments]]\nsymbol = "S{}"\ntick_size = 0.01\nlot_size = 1.0\n'
-
-
-def make_case(seed: int, *, ticks_max: int = 60) -> Case:
-    """Small numbers, so that everything meets everything."""
-    random = Random(seed)
-    symbols, latency_us = random.randint(1, 3), random.choice((0, 0, 3, 10, 40))
-    drawdown = random.choice(("-0.05", "-0.5", "-1000.0"))
-    instruments = "".join(INSTRUMENT.format(number) for number in range(symbols))
-    config = parse_config(CONFIG.format(instruments=instruments, drawdown=drawdown, latency_us=latency_us))
-    ticks, time_us, mids = [], 1_000_000, [10_000] * symbols
-    for _ in range(random.randint(1, ticks_max)):
-        time_us += random.choice((0, 1, 2, 5, 20))
-        symbol_id = random.randrange(symbols)
-        mids[symbol_id] += random.randint(-2, 2)
-        mid = mids[symbol_id]
-        ticks.append((symbol_id, time_us, (mid - 1) * 10_000, (mid + 1) * 10_000))
-    bars: dict[int, list[tuple[int, ...]]] = {}
-    for tick in random.sample(range(2, len(ticks) + 1), min(3, max(0, len(ticks) - 1))):
-        price = random.randrange(99_000_000, 101_000_000)
-        bars[tick] = [(random.randrange(symbols), 1, time_us, price, price, price, price, 5)]
-
-    def strategy(number: int) -> Any:
-        def make() -> Strategy:
-            made = (Vector if number % 4 == 3 else Busy)()
-            made.rate = rates[number]
-            made.timer = timers[number]
-            return made
-
-        return make
-
-    count = random.randint(1, 3)
-    kinds = random.sample(range(4), count)
-    rates = [random.choice((0.02, 0.3, 0.7)) for _ in range(4)]
-    timers = [random.choice((0.0, 0.001)) for _ in range(4)]
-    return Case(
-        config, ticks, [strategy(kind) for kind in kinds], random.choice((3, 7, 16, 100)), latency_us, bars,
-        slice_ticks=random.choice((1, 4, 7)),
-    )  # fmt: skip
-
 
 def fills(records: list[Record]) -> list[Record]:
     """What the venue said, and what risk decided, without what the reference does not know."""
