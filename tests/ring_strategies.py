@@ -22,6 +22,8 @@ class Busy(Strategy):
     step = 0.01
     """Between the prices that it asks for: the tick size, or a multiple of it."""
     lot = 1.0
+    open_max = 1000
+    """With so many open orders it only cancels and closes."""
     span = 0.0001
     """Seconds: its GTD orders live up to some of them."""
 
@@ -59,11 +61,12 @@ class Busy(Strategy):
         return self.rng
 
     def ask(self, dice: Random) -> None:
-        symbol, kind, orders = dice.choice(self.symbols), dice.randrange(10), self.orders()
+        symbol, orders = dice.choice(self.symbols), self.orders()
+        kind = dice.randrange(10 if len(orders) < self.open_max else 2)
         if kind == 0:
             self.close(symbol)
         elif kind == 1 and orders:
-            self.cancel(dice.choice(orders))
+            self.cancel(orders[dice.randrange(len(orders))])
         else:
             side = dice.choice((1, -1))
             place = self.buy if side > 0 else self.sell
@@ -132,6 +135,8 @@ class Vector(Busy):
 
 class Hashed(Busy):
     """For long runs: of what it heard it keeps a hash, and from that it draws what it does."""
+
+    open_max = 10
 
     def hear(self, what: str) -> None:
         self.heard[:] = [blake2b("".join([*self.heard, what]).encode(), digest_size=16).hexdigest()]
