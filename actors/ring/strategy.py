@@ -211,7 +211,8 @@ class StrategyCore:
         if not (is_cancel and update.reason == NOTHING_TO_REDUCE):
             self._is_others_fill = update.report is Report.FILL and not is_own
         _, _, is_asked = self._cancels.get(update.order_id, (0, 0, True))
-        return is_own and not (is_cancel and (self._is_others_fill or not is_asked))
+        is_others_cancel = not is_asked and not update.reason  # else the venue has ended it for a reason of its own
+        return is_own and not (is_cancel and (self._is_others_fill or is_others_cancel))
 
     def grant(self, venue: int, horizon: int) -> None:
         """The token; P7: whether to move is decided here and never again."""
