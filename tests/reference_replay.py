@@ -95,7 +95,9 @@ class Runner:
         is_mine, due_us = False, 0
         if isinstance(record, OrderUpdate):
             _, _, is_asked = self.cancels.get(record.order_id, (0, 0, True))
-            is_mine = record.order_id in self.orders and (is_asked or record.report is not Report.CANCEL)
+            is_mine = record.order_id in self.orders and (
+                is_asked or record.report is not Report.CANCEL or bool(record.reason)
+            )
             is_reduced = record.report is Report.CANCEL and record.reason == "nothing_to_reduce"
             if record.report is Report.FILL:
                 self.filled = record.order_id

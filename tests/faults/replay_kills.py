@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class Replays:
             engine.close()
         return content_of(engine.run_dir), time.monotonic() - began
 
-    def killed(self, victims: list[str], draw: random.Random, expected: Content, run_s: float) -> None:
+    def killed(self, victims: Sequence[str], draw: random.Random, expected: Content, run_s: float) -> None:
         """A run of its own, killed as often as it lives long enough; then its bytes are the expected ones."""
         engine = self.engine()
         try:
@@ -180,7 +180,7 @@ def assert_same(found: Content, expected: Content, where: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.replay_kills", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.replay_kills", description="SIGKILL to a replay.")
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV of one symbol")
     parser.add_argument("--kills", type=int, default=200, help="in all (default 200)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32), help="of the kills")

@@ -146,7 +146,9 @@ def compare(directory: Path, path: Path, symbol: str, latency_us: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.replay_reference", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.replay_reference", description="The ring against a plain loop."
+    )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="CSV in one of the README's formats")
     parser.add_argument("--symbol", default="EURUSD", help="the file's, or which of its symbols (default EURUSD)")
     parser.add_argument("--latency-us", type=int, action="append", help=f"may be repeated (default {LATENCIES_US})")

@@ -50,7 +50,11 @@ def check(seed: int, schedules: int = 3) -> None:
     assert sorted(map(repr, fills(found))) == sorted(map(repr, fills(records)))
 
 
-@pytest.mark.parametrize("seed", range(40))
+FOUND = (61, 62, 423, 668)
+"""What crosses, told in the wrong place."""
+
+
+@pytest.mark.parametrize("seed", [*range(40), *FOUND])
 def test_every_schedule_gives_the_journal_that_a_plain_loop_gives(seed: int) -> None:
     check(seed)
 
@@ -73,7 +77,8 @@ def test_the_cases_have_everything() -> None:
                 found.update(["commission"] * bool(record.commission))
             elif isinstance(record, Adjust | TradingState):
                 found[type(record).__name__] += 1
-        found.update(what.lstrip("('").partition("'")[0] for core in ring.cores for what in core._strategy.heard)
+        for hooks in heard([core._strategy for core in ring.cores]):
+            found.update(what.lstrip("('").partition("'")[0] for what in hooks)
     wanted = {
         *("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "GTC", "IOC", "FOK", "DAY", "GTD"),
         *("trail", "oco", "stop_loss", "take_profit", "part", "commission", "Adjust", "TradingState"),
