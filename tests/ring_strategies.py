@@ -138,11 +138,31 @@ class Hashed(Busy):
 
     open_max = 10
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = 0
+        """Of all its ticks, in order."""
+
+    def save(self) -> Any:
+        return [*super().save(), self.sum]
+
+    def load(self, state: Any) -> None:
+        *rest, self.sum = state
+        super().load(rest)
+
     def hear(self, what: str) -> None:
         self.heard[:] = [blake2b("".join([*self.heard, what]).encode(), digest_size=16).hexdigest()]
 
     def dice(self) -> Random:
         return Random(f"{self.heard} {self.rng.random()}")
+
+    def on_tick(self, tick: Any) -> None:
+        """It looks around only where it acts: most ticks cost next to nothing."""
+        self.bids[tick.symbol], self.clock = tick.bid, tick.time
+        self.sum = (self.sum * 31 + round((tick.bid + 3 * tick.ask + tick.time) * 1e6)) % 2**61
+        if self.rng.random() < self.rate:
+            self.act("tick", self.sum)
+            self.ask(self.dice())
 
 
 class HashedVector(Hashed, Vector):
