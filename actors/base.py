@@ -477,6 +477,6 @@ def exit_code_of(error: Exception) -> ExitCode:
     """A journal that cannot be folded is as final as one that cannot be read: another life would find the same."""
     if isinstance(error, WalCorruptError | FoldError):
         return ExitCode.CORRUPT
-    if isinstance(error, ConfigError | DataError):
+    if isinstance(error, ConfigError | DataError | ResumeError):
         return ExitCode.USAGE
     return ExitCode.JOURNAL_FAILURE if isinstance(error, WalSyncError) else ExitCode.FAILURE

@@ -60,6 +60,8 @@ class Checkpoints:
         """Since when a checkpoint is due and risk cannot be asked, or since that was last counted."""
         self._warned: set[str] = set()
         """Why attempts have come to nothing since the last checkpoint: said once each."""
+        self.state_bytes_max = STATE_BYTES_MAX
+        """Of one strategy's state; one that is larger counts as none."""
         self.attempt: Attempt | None = None
         self.is_wanted = False
         """However few the records: the last CHECKPOINT holds what must not come back."""
@@ -105,8 +107,8 @@ class Checkpoints:
         if attempt.asked.get(consumer.name) != answer.incarnation or consumer.incarnation != answer.incarnation:
             return
         del attempt.asked[consumer.name]
-        if consumer.name != RISK and len(state) > STATE_BYTES_MAX:
-            self._log.warning("state_too_large", name=consumer.name, bytes=len(state), bytes_max=STATE_BYTES_MAX)
+        if consumer.name != RISK and len(state) > self.state_bytes_max:
+            self._log.warning("state_too_large", name=consumer.name, bytes=len(state), bytes_max=self.state_bytes_max)
             state = b""
         attempt.states[consumer.name] = (answer.lsn, state)
 

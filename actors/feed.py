@@ -71,12 +71,14 @@ class FileFeed:
 
     def __init__(
         self, source: FileSource, timeframes_minutes: list[int], chunk_ticks: int,
-        window_chunks: int = FILE_WINDOW_CHUNKS,
+        window_chunks: int = FILE_WINDOW_CHUNKS, cuts: Sequence[int] = (),
     ) -> None:  # fmt: skip
+        """cuts: ticks with which a chunk begins, whatever its length."""
         self._source = source
         self._timeframes = timeframes_minutes
         self._chunk_ticks = chunk_ticks
         self._window_chunks = window_chunks
+        self._cuts = cuts
         self.epoch = source.epoch
         self._chunks = self._from_start()
         self._window: deque[Chunk] = deque()
@@ -90,7 +92,12 @@ class FileFeed:
     def _from_start(self) -> Iterator[Chunk]:
         builder = ChunkBuilder(self._timeframes)
         for batch in self._source.batches(self._chunk_ticks):
-            yield builder.add(batch)
+            first, start = builder.next_tick, 0
+            for cut in self._cuts:
+                if start < cut - first < batch.count:
+                    yield builder.add(batch.slice(start, cut - first))
+                    start = cut - first
+            yield builder.add(batch.slice(start, batch.count))
         yield builder.end()
 
     @property

@@ -114,7 +114,7 @@ class Gateway(FoldingActor):
 
     def begin(self, run: EngineRun | None) -> None:
         self.journal.start()
-        self.market.start()
+        self.market.start(self.resume_tick)
         for made in self.commands:
             self.loop.on_readable(made, lambda made=made: self._serve(made))
         for made, handler in self.publisher.subscriptions():

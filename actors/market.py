@@ -65,11 +65,14 @@ class MarketClient:
         )
         self.former_epoch, self.former_position = actor.page.market()
 
-    def start(self) -> None:
+    def start(self, after_tick: int = 0) -> None:
+        """after_tick: a replay goes on behind it, over empty pages (P11)."""
         stream = self.stream
         if self.former_epoch and not self._from_first:
             stream.epoch, stream.position = self.former_epoch, self.former_position
         stream.start_position = 0 if self._is_file or self._from_first else HEAD
+        if after_tick:
+            stream.start_position = tick_position(after_tick) + 1
         stream.start()
 
     def resume(self, epoch: bytes, position: int) -> None:

@@ -48,7 +48,9 @@ class MarketData(Actor):
             paced = self.settings.speed != "max"
             if self.config.is_replay:  # P12: a quantum and a chunk, and what the slowest has not given back
                 window = self.config.replay.quantum // REPLAY_CHUNK_TICKS + 3
-                self.feed = FileFeed(self.source, self.settings.bars, REPLAY_CHUNK_TICKS, window)
+                # Who goes on behind a tick begins with a chunk of it, or of the next.
+                cuts = (self.resume_tick, self.resume_tick + 1) if self.resume_tick else ()
+                self.feed = FileFeed(self.source, self.settings.bars, REPLAY_CHUNK_TICKS, window, cuts)
             else:
                 self.feed = FileFeed(self.source, self.settings.bars, 1 if paced else FILE_CHUNK_TICKS)
             self.loop.after_turn(self._file_turn)

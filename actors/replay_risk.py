@@ -15,7 +15,8 @@ from protocol.messages import Done, Grant, Intent, Reached, decode_message
 from protocol.orders import TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.positions import is_quantum_end, tick_position
-from protocol.records import FIRST_STRATEGY, EngineRun, Producer, Record, TradingState
+from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Producer, Record, TradingState
+from protocol.ring_state import encode_ring
 from protocol.wal.format import Envelope
 
 
@@ -39,12 +40,18 @@ class ReplayRisk(ReplayActor):
         self.loop.on_readable(self.signals, self._read_signals)
         self.journal.start()
 
-    def on_record(self, envelope: Envelope, record: Record) -> None:
+    def take_record(self, envelope: Envelope, record: Record) -> None:
         self.core.take_record(envelope, record)
+
+    def resume(self, envelope: Envelope, record: Checkpoint) -> None:
+        self.core.resume(envelope, record, self.resume_tick)
+
+    def take_state(self) -> bytes:
+        return encode_ring(self.core.take_state())
 
     def on_caught_up(self) -> None:
         self.core.book.begin()
-        self.market.start()
+        self.market.start(max(0, self.resume_tick - 1))  # the time of the last tick is still asked for
         self.ready(self.journal.lsn)
 
     def on_token(self, token: Grant | Done) -> None:

@@ -15,9 +15,11 @@ from actors.venues import Answer
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import MarketPayload
+from protocol.errors import WireError
 from protocol.messages import Done, Grant
 from protocol.orders import OrderStatus, Report
-from protocol.records import EngineRun, OrderPlace, OrderUpdate, Producer, Record
+from protocol.records import Checkpoint, EngineRun, OrderPlace, OrderUpdate, Producer, Record
+from protocol.ring_state import ROUTER, RouterRing, decode_ring, encode_ring
 from protocol.wal.format import Envelope
 
 
@@ -39,11 +41,23 @@ class ReplayRouting(ReplayActor):
         self.latch.adopt_router(os.getpid())
         self.journal.start()
 
-    def on_record(self, envelope: Envelope, record: Record) -> None:
+    def take_record(self, envelope: Envelope, record: Record) -> None:
         self.core.take_record(envelope, record)
 
+    def resume(self, envelope: Envelope, record: Checkpoint) -> None:
+        self.core.take_record(envelope, record)
+        found = record.state_of(ROUTER)
+        if found is None:
+            raise WireError("a CHECKPOINT without the venue's part")
+        positions = {symbol_id: held.quantity for symbol_id, held in self.fold.account.positions.items()}
+        self.venue.put_state(self.fold.tracker.open_orders, positions, decode_ring(found[1], RouterRing))
+        self.core.resume(self.resume_tick)
+
+    def take_state(self) -> bytes:
+        return encode_ring(self.venue.take_state())
+
     def on_caught_up(self) -> None:
-        self.market.start()
+        self.market.start(max(0, self.resume_tick - 1))  # the time of the last tick is still asked for
         self.ready(self.journal.lsn)
 
     def on_token(self, token: Grant | Done) -> None:

@@ -19,11 +19,12 @@ from actors.ring.strategy import Part, StrategyCore
 from actors.strategies import Environment, Strategy
 from actors.strategies.loading import load_strategy_class
 from protocol.codec import MarketPayload
-from protocol.errors import ExitCode
+from protocol.errors import ExitCode, WireError
 from protocol.messages import Done, Grant, Message, Reached, Statistics, encode_message
 from protocol.pipeline import SIGNALS
 from protocol.positions import tick_position
-from protocol.records import FIRST_STRATEGY, EngineRun, Record
+from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
+from protocol.ring_state import StrategyRing, decode_ring
 from protocol.wal.format import Envelope
 
 
@@ -45,6 +46,7 @@ class ReplayStrategy(ReplayActor):
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
+        self._run = run
         names = [name for name, _ in run.symbols]
         ids = {symbol: names.index(symbol) for symbol in self.settings.symbols}
         part = Part(
@@ -71,11 +73,22 @@ class ReplayStrategy(ReplayActor):
         self.loop.after_turn(self._flush)
         self.journal.start()
 
-    def on_record(self, envelope: Envelope, record: Record) -> None:
+    def take_record(self, envelope: Envelope, record: Record) -> None:
         self.core.take_record(envelope, record)
 
+    def resume(self, envelope: Envelope, record: Checkpoint) -> None:
+        found = record.state_of(self.name)
+        if found is None:
+            raise WireError(f"a CHECKPOINT without the state of {self.name}")
+        self._last_tick = self.resume_tick
+        self.core.resume(self._run, self.resume_tick, decode_ring(found[1], StrategyRing))
+        self.core.take_record(envelope, record)
+
+    def take_state(self) -> bytes:
+        return self.core.take_state()
+
     def on_caught_up(self) -> None:
-        self.market.start()
+        self.market.start(self.resume_tick)
         self.ready(self.journal.lsn)
 
     def on_token(self, token: Grant | Done) -> None:

@@ -11,6 +11,7 @@ life wrote behind it (retrace.py).
 
 from __future__ import annotations
 
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ from protocol.ring_state import RING, RISK_RING, ROUTER, RiskAnswer, decode_ring
 from protocol.settings import config_hash
 from protocol.state import RISK
 from protocol.wal import Journal
+from protocol.wal.format import LENGTH_MAX
 from protocol.wal.storage import MemoryStorage
 
 FEED_EVERY_S: Final = 0.02
@@ -49,6 +51,8 @@ class ReplayWal(Wal):
         """Where this life began, and the tick of the last checkpoint."""
         self.first_lsn = 1
         """Where every consumer's fold begins."""
+        # Half of what an entry may hold is for the strategies: whose state counts must not depend on the others'.
+        self.checkpoints.state_bytes_max = LENGTH_MAX // 2 // max(1, len(self.config.strategies))
         self._held: Grant | None = None
         """Waits for a checkpoint."""
         self._fed_s = 0.0
@@ -61,6 +65,10 @@ class ReplayWal(Wal):
 
     def make_journal_id(self) -> bytes:
         """Of the config and the data, so that the same run has the same bytes."""
+        return self._config_and_data_id
+
+    @cached_property
+    def _config_and_data_id(self) -> bytes:
         from actors.sources import make_source
 
         ids = {instrument.symbol: number for number, instrument in enumerate(self.config.instruments)}
@@ -77,14 +85,14 @@ class ReplayWal(Wal):
 
     def take_up(self, run: EngineRun) -> EngineRun:
         journal = self.journal
-        if not self.spec.is_resumed or journal.tail_lsn == 1:
-            journal.stated_lsn = journal.tail_lsn
-            return super().take_up(run)
         if journal.journal_id != self.make_journal_id():
             raise ConfigError([
                 f"--resume: the journal in {self.run_dir} is of another config or of other data (what matters is all "
                 "but run_dir, endpoints, limits and logging): put that back, or begin in a new run_dir"
             ])  # fmt: skip
+        if journal.tail_lsn == 1:
+            journal.stated_lsn = 1
+            return super().take_up(run)
         self.retrace = retrace = Retrace(journal, self._first_lsn())
         tick = msgspec.msgpack.decode(retrace.states[RING], type=int) if retrace.states else 0
         self.checkpoint_tick = self.resume_tick = tick
@@ -93,6 +101,9 @@ class ReplayWal(Wal):
         self.backlog.released = retrace.lsn
         self.log.info("replay_resumed", tick=tick, lsn=retrace.lsn, retraced=journal.tail_lsn - retrace.lsn)
         return retrace.run
+
+    def record_stop(self, run: EngineRun) -> None:
+        """The journal of a replay has one ENGINE_RUN: one that is stopped is one that can be resumed."""
 
     def _first_lsn(self) -> int:
         """Of the last CHECKPOINT, if it has all that is needed."""

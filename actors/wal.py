@@ -166,13 +166,16 @@ class Wal(Actor):
             self.server.receive()
             self.checkpoints.attempt = None
             if run is not None and not self._is_stopped(run):
-                if run.by != "operator":
-                    run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
-                self._append_own(msgspec.structs.replace(self._with_tables(run), journal_id=self.journal.journal_id))
+                self.record_stop(run)
             self.commit()
             self.sync()
             self.write_watermark(at_once=True)
         self.stopped(self.journal.tail_lsn)
+
+    def record_stop(self, run: EngineRun) -> None:
+        if run.by != "operator":
+            run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
+        self._append_own(msgspec.structs.replace(self._with_tables(run), journal_id=self.journal.journal_id))
 
     def statistics(self) -> Statistics:
         counters = self.counters | self.checkpoints.counters

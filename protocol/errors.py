@@ -145,6 +145,14 @@ class ReadyTimeoutError(SupervisionError):
     """A child did not say READY before its deadline."""
 
 
+class ReplayBrokenError(SupervisionError):
+    """A child of a replay has died: all stop, and the run goes on from its last checkpoint after `pause_s`."""
+
+    def __init__(self, message: str, pause_s: float) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
 class RestartLimitError(SupervisionError):
     """A child died more often than `supervisor.restarts` within `supervisor.window_s`."""
 

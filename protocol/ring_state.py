@@ -60,7 +60,6 @@ class RouterRing(msgspec.Struct, array_like=True, frozen=True):
 class StrategyRing(msgspec.Struct, array_like=True, frozen=True):
     saved: Any
     """What `save()` gave: JSON-like values."""
-    class_path: str
     view: bytes
     """Its fold, as a FoldState with the orders that have ended."""
     time_us: int

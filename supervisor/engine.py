@@ -168,9 +168,9 @@ def remove_journal(run_dir: Path) -> None:
             path.unlink()
 
 
-def check_promises(config: Config) -> None:
+def check_promises(config: Config, *, resume: bool = False) -> None:
     """What does not hold with these settings is said, in one line. Raises: ConfigError if the run_dir forbids them."""
-    if mistakes := check_run_dir(config):
+    if mistakes := check_run_dir(config, resume=resume):
         raise ConfigError(mistakes)
     import structlog  # late: it imports rich, unless `actors` has come first
 
@@ -198,11 +198,13 @@ def check_children(config: Config) -> list[str]:
 
 
 def run_engine(
-    config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (), progress: bool = False
-) -> ExitCode:
+    config: Config, *, inproc: bool = False, resume: bool = False, forget_states: tuple[str, ...] = (),
+    progress: bool = False,
+) -> ExitCode:  # fmt: skip
     """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError.
 
-    forget_states: the strategies whose saved states count no more.
+    resume: a replay goes on over the journal of its former life, if there is one. forget_states: the strategies whose
+    saved states count no more.
     """
     import setproctitle
 
@@ -212,9 +214,9 @@ def run_engine(
         raise ConfigError([f"--forget-state {name}: no such strategy; known: {', '.join(known)}" for name in unknown])
 
     configure_logging(config.logging)
-    check_promises(config)
+    check_promises(config, resume=resume)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
-    supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
+    supervisor = Supervisor(config, inproc=inproc, resume=resume, forget_states=forget_states)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = _run_with_progress(supervisor) if progress and config.market_data.is_file else supervisor.run()

@@ -70,11 +70,17 @@ def journal_exists(run_dir: Path) -> bool:
     return False
 
 
-def check_run_dir(config: Config) -> list[str]:
+def check_run_dir(config: Config, *, resume: bool = False) -> list[str]:
     """What is wrong with the config in the face of what lies in its run_dir."""
     wal = config.run_dir / "wal"
-    if config.is_replay and journal_exists(config.run_dir):
-        return [f"engine.run_dir = {config.engine.run_dir!r} has a journal, and a replay begins without: name another"]
+    if resume and not (config.is_replay and config.wal.enabled):
+        wanted = 'engine.mode = "replay"' if not config.is_replay else "wal.enabled = true"
+        return [f"--resume is for {wanted}" + ("" if config.is_replay else ": any other run goes on by itself")]
+    if config.is_replay and journal_exists(config.run_dir) and not resume:
+        return [
+            f"engine.run_dir = {config.engine.run_dir!r} has a journal, and a replay begins without: "
+            "`run --resume` goes on with it, or name another"
+        ]
     if config.wal.enabled or not (journal_exists(config.run_dir) or any(wal.glob("journal-*.wal*"))):
         return []
     return [

@@ -25,6 +25,7 @@ from protocol.errors import (
     ConfigError,
     ExitCode,
     ReadyTimeoutError,
+    ReplayBrokenError,
     RestartLimitError,
     StopRequestedError,
     SupervisionError,
@@ -69,7 +70,7 @@ class Supervisor:
 
     def __init__(
         self, config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (),
-        on_ready: Callable[[], None] = lambda: None,
+        resume: bool = False, on_ready: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.config = config
         self.run_dir = Path(config.engine.run_dir).absolute()
@@ -86,6 +87,9 @@ class Supervisor:
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
+        self._is_resumed = resume
+        self._resume_tick = 0
+        """By wal's word: where a replay goes on."""
         self.on_ready = on_ready
         self._interrupts = 0
         self._stopping = False
@@ -114,8 +118,7 @@ class Supervisor:
         lock = RunDirLock(self.run_dir)
         try:
             self._prepare_or_refuse(lock)
-            self._start()
-            self._watch()
+            self._run_to_end()
         except StopRequestedError as error:
             self.log.info("start_given_up", by=self.stop_by, reason=str(error))
         except ConfigError:
@@ -129,6 +132,26 @@ class Supervisor:
             finally:
                 self._clean_up(lock)
         return self.exit_code
+
+    def _run_to_end(self) -> None:
+        while True:
+            try:
+                self._start()
+                self._watch()
+                return
+            except ReplayBrokenError as error:
+                self._begin_again(error)
+
+    def _begin_again(self, error: ReplayBrokenError) -> None:
+        """Of a replay nobody goes on alone: all end, and the next lives go on from the last checkpoint (P11)."""
+        self.log.warning("replay_broken", reason=str(error), hint="it goes on from its last checkpoint")
+        self._kill_all()
+        self._stopping = self.is_ready = False
+        self._is_resumed = True
+        self._released.clear()
+        for name in self.children:
+            begin_page(self.run_dir, name)
+        self._wait_quietly(lambda: bool(self.stop_by), monotonic_s() + error.pause_s)
 
     def _prepare_or_refuse(self, lock: RunDirLock) -> None:  # a damaged run_dir is the operator's to mend
         try:
@@ -351,7 +374,8 @@ class Supervisor:
         here = (self.boot_id, self.ipc, self._lock_fd)
         spec = make_spec(
             self.config, child.name, incarnation, *here,
-            inproc=self.inproc, is_restart=self.is_ready, forget_states=self._forget_states,
+            inproc=self.inproc, is_restart=self.is_ready, is_resumed=self._is_resumed,
+            forget_states=self._forget_states,
         )  # fmt: skip
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
@@ -363,7 +387,7 @@ class Supervisor:
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING
-        self._control.tell(child, Go(self.run_record))
+        self._control.tell(child, Go(self.run_record, self._resume_tick))
 
     def _reap(self) -> None:
         """J5: a child's next life begins only after the last one has been reaped."""
@@ -383,12 +407,14 @@ class Supervisor:
         if failure is not None and failure.exit_code in FINAL_CODES:
             self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
             return
-        if self.config.is_replay:
-            words = failure.message if failure is not None else f"exit code {code}"
-            self._give_up(ExitCode.FAILURE, f"{child.name} died, and a replay with it: {words}")
-            return
         pause = child.policy.pause_after_death(monotonic_s())
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
+        if self.config.is_replay:
+            reason = f"{child.name} died: {child.last_words or f'exit code {code}'}"
+            if self.inproc or pause is None or (words and words == child.last_words):  # P13: it will be so again
+                self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
+                return
+            raise ReplayBrokenError(reason, pause)
         if failure is not None and failure.is_lasting:
             self._past_limit(child, failure.message)
         elif child.stays_down:
@@ -466,8 +492,8 @@ class Supervisor:
         child.phase = ChildPhase.READY
         child.lsn = message.lsn
         if message.run is not None:
-            self.run_record = message.run
-            self.start_lsn = self.start_lsn or message.lsn
+            self.run_record, self._resume_tick = message.run, message.resume_tick
+            self.start_lsn = 1 if self.config.is_replay else self.start_lsn or message.lsn
             save_config(self.run_dir, self.config)
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         self._control.tell_of_all_parked(child)

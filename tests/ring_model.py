@@ -255,7 +255,7 @@ class Ring:
         risk = self.risk.take_state()
         states = [("risk", lsn, risk.fold), (RISK_RING, lsn, risk.ring)]
         states.append((ROUTER, lsn, encode_ring(self.venue.take_state())))
-        states += [(f"strategy.s{number}", lsn, core.take_state("")) for number, core in enumerate(self.cores)]
+        states += [(f"strategy.s{number}", lsn, core.take_state()) for number, core in enumerate(self.cores)]
         run = encode_record(self.case.run_record())
         time_us = self.journal[-1][1]
         self._write(time_us, Producer.WAL, Checkpoint(b"j" * 16, run, 1, (), tuple(sorted(states))))

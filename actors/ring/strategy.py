@@ -134,7 +134,7 @@ class StrategyCore:
 
     # Over a crash (P11).
 
-    def take_state(self, class_path: str) -> bytes:
+    def take_state(self) -> bytes:
         """As of the last record that was taken, at a quantum's end; empty if another life cannot go on from here.
 
         Raises: TypeError if what `save` gave cannot be written, and whatever `save` raises.
@@ -144,7 +144,7 @@ class StrategyCore:
             return b""
         asked = [asked_state(sent) for sent in self.unanswered.values()]
         return encode_ring(StrategyRing(
-            saved, class_path, encode_state(take_state(self.view, with_ended=True)), self._time_us,
+            saved, encode_state(take_state(self.view, with_ended=True)), self._time_us,
             self.desk.last_number, self._strategy.rng.getstate(), tuple(timer.due_us for timer in self._timers),
             tuple(asked), tuple((number, w.acts_us, w.act_position, w.due_us) for number, w in self._waits.items()),
             tuple(sorted(self._own_orders)), tuple((key, *row) for key, row in sorted(self._cancels.items())),

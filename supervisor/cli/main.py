@@ -57,13 +57,13 @@ def main() -> None:
 @click.option("--progress/--no-progress", default=True, help="How far a file has been run, on stderr.")
 def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...], progress: bool) -> None:
     """Start the engine that CONFIG describes, and stay until it has stopped."""
-    if resume:
-        raise click.UsageError("--resume comes with replay, which this version does not have")
     settings = _read_config(config)
     from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
 
     try:
-        exit_code = run_engine(settings, inproc=inproc, forget_states=forget_states, progress=progress)
+        exit_code = run_engine(
+            settings, inproc=inproc, resume=resume, forget_states=forget_states, progress=progress
+        )  # fmt: skip
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
     except SeawallError as error:

@@ -341,11 +341,6 @@ def test_every_config_mistake_is_told_with_exit_code_2(verb: str, tmp_path: Path
         assert words in result.stderr
 
 
-def test_resume_comes_with_replay(tmp_path: Path) -> None:
-    result = seawall("run", tmp_path / "c.toml", "--resume")
-    assert (result.exit_code, "comes with replay" in result.stderr) == (2, True)
-
-
 def test_init_writes_what_loads_and_overwrites_nothing(tmp_path: Path) -> None:
     target = tmp_path / "a" / "first"
     assert seawall("init", target).exit_code == 0

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 from click.testing import CliRunner
@@ -137,6 +138,15 @@ def test_a_journal_forbids_a_start_without_one_and_nothing_is_touched(name: str,
     with pytest.raises(ConfigError, match=r"wal\.enabled"):
         Engine(load_config(config)).start()
     assert [path.name for path in run_dir.rglob("*")] == ["wal", name]
+
+
+def test_resume_is_for_a_replay_with_a_journal(tmp_path: Path) -> None:
+    [paper] = check_run_dir(parse_config(SMALL.format(tmp_path, "true")), resume=True)
+    assert 'engine.mode = "replay"' in paper
+    in_memory = parse_config(SMALL.format(tmp_path, "false"))
+    engine = msgspec.structs.replace(in_memory.engine, mode="replay")
+    [kept] = check_run_dir(msgspec.structs.replace(in_memory, engine=engine), resume=True)
+    assert "wal.enabled = true" in kept
 
 
 def test_without_a_journal_and_with_one_that_is_enabled_nothing_forbids_the_start(tmp_path: Path) -> None:

@@ -1,0 +1,175 @@
+"""A replay that was interrupted goes on, and its journal is that of one that never was (P11, P13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import ring_strategies
+from harness import EngineUnderTest, to_toml, wait_for
+from replays import market, replay_engine
+
+from protocol.wal.history import read_history
+
+Journal = list[tuple[object, bytes]]
+Undisturbed = Callable[..., Journal]
+TICKS = 2_000
+CODE = Path(ring_strategies.__file__).read_text(encoding="utf-8")
+STATELESS = CODE.replace("def save(self)", "def not_saved(self)")
+FAILS_ONCE = '''
+    def on_tick(self, tick: Any) -> None:
+        import pathlib
+
+        if len(self.heard) > 1200 and {condition}:
+            pathlib.Path("failed").touch()
+            raise RuntimeError("a bad day")
+        self.act("tick", tick.symbol, tick.bid, tick.ask, tick.time)
+'''
+
+
+def journal(engine: EngineUnderTest) -> Journal:
+    """Every entry of every file, whether packed or not."""
+    return [((envelope, crc), bytes(data)) for envelope, crc, data in read_history(engine.run_dir / "wal")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The journal of a run that nothing happens to: (code, latency_us) -> its entries."""
+
+    @cache
+    def run(code: str = "", latency_us: int = 0) -> Journal:
+        directory = tmp_path_factory.mktemp("once") / "engine"
+        engine = replay_engine(directory, market(TICKS), latency_us=latency_us, checkpoint_ticks=500, code=code)
+        try:
+            engine.start()
+            assert engine.wait() == 0, engine.log_text()[-3000:]
+            return journal(engine)
+        finally:
+            engine.close()
+
+    return run
+
+
+def wait_for_checkpoints(engine: EngineUnderTest, count: int) -> None:
+    wait_for(lambda: len(list((engine.run_dir / "wal").glob("journal-*.wal*"))) >= count, f"{count} checkpoints")
+
+
+@pytest.mark.parametrize(("code", "latency_us"), [("", 0), ("", 2_000), (STATELESS, 0)])
+def test_a_replay_killed_whole_and_resumed_has_the_journal_of_one_that_never_crashed(
+    tmp_path: Path, undisturbed: Undisturbed, code: str, latency_us: int
+) -> None:
+    expected = undisturbed(code, latency_us)
+    engine = replay_engine(tmp_path / "killed", market(TICKS), latency_us=latency_us, checkpoint_ticks=500, code=code)
+    try:
+        engine.start()
+        wait_for_checkpoints(engine, 2)
+        engine.kill_all()
+        assert journal(engine) != expected
+        engine.start("--resume")
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+        assert journal(engine) == expected
+        [resumed] = engine.log_events("replay_resumed")
+        assert (resumed["tick"] > 0) == (not code)
+        assert bool(engine.log_events("replay_begins_again")) == bool(code)
+    finally:
+        engine.close()
+
+
+def test_a_replay_that_was_stopped_goes_on_and_one_that_has_ended_stays_as_it_is(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    expected = undisturbed()
+    engine = replay_engine(tmp_path / "stopped", market(TICKS), checkpoint_ticks=500)
+    try:
+        engine.start()
+        wait_for_checkpoints(engine, 1)
+        assert engine.stop() == 0
+        for _ in range(2):
+            engine.start("--resume")
+            assert engine.wait() == 0, engine.log_text()[-3000:]
+            assert journal(engine) == expected
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("child", ["wal", "risk", "strategy.s2", "order_routing", "gateway", "market_data"])
+def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
+    tmp_path: Path, undisturbed: Undisturbed, child: str
+) -> None:
+    expected = undisturbed()
+    engine = replay_engine(tmp_path / "killed", market(TICKS), checkpoint_ticks=500)
+    try:
+        engine.start()
+        wait_for_checkpoints(engine, 2)
+        engine.kill(child)
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+        assert len(engine.log_events("replay_broken")) == 1
+        assert journal(engine) == expected
+    finally:
+        engine.close()
+
+
+def failing(condition: str) -> str:
+    head, _, tail = CODE.partition("    def on_tick(")
+    return head.rstrip() + "\n" + FAILS_ONCE.format(condition=condition) + tail[tail.index("\n\n") :]
+
+
+def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    expected = undisturbed()
+    code = failing('not pathlib.Path("failed").exists()')
+    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=code)
+    try:
+        engine.start()
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+        assert len(engine.log_events("replay_broken")) == 1
+        assert journal(engine) == expected
+    finally:
+        engine.close()
+
+
+def test_an_exception_that_comes_again_at_the_same_position_ends_the_run(tmp_path: Path) -> None:
+    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=failing("True"))
+    try:
+        engine.start()
+        assert engine.wait() == 1
+        assert len(engine.log_events("replay_broken")) == 1
+        [ended] = engine.log_events("engine_gives_up")
+        assert "a bad day (at market position" in ended["reason"]
+    finally:
+        engine.close()
+
+
+def test_what_a_resumed_run_does_otherwise_is_named_with_its_place_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    engine = replay_engine(tmp_path / "changed", market(TICKS), checkpoint_ticks=0)
+    try:
+        engine.start()
+        wait_for(lambda: engine.journal_path.exists() and engine.journal_path.stat().st_size > 20_000, "a journal")
+        engine.kill_all()
+        before = engine.journal_path.read_bytes()
+        module = engine.directory / "ring_strategies.py"
+        module.write_text(CODE.replace("if kind < 3:", "if kind < 4:"), encoding="utf-8")
+        engine.start("--resume")
+        assert engine.wait() == 2
+        assert "would now be" in engine.log_text()
+        after = engine.journal_path.read_bytes()
+        assert before.startswith(after[: len(after)])
+        assert len(after) > len(before) - 2_000, "no more than a torn tail is gone"
+    finally:
+        engine.close()
+
+
+def test_the_journal_of_another_config_is_not_gone_on_with(tmp_path: Path) -> None:
+    engine = replay_engine(tmp_path / "other", market(TICKS), checkpoint_ticks=500)
+    try:
+        engine.start()
+        wait_for_checkpoints(engine, 1)
+        engine.kill_all()
+        engine.tree["instruments"][0]["lot_size"] = 0.5
+        engine.config_path.write_text(to_toml(engine.tree), encoding="utf-8")
+        engine.start("--resume")
+        assert engine.wait() == 2
+        assert "of another config or of other data" in engine.log_text()
+    finally:
+        engine.close()
