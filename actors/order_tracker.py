@@ -140,6 +140,8 @@ class OrderTracker:
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
         self.open_orders: dict[int, Order] = {}
+        """By id, and in order of id, as the tables beside it: what is done and told of them must not depend on whether
+        they were opened here or came from a checkpoint (P11)."""
         self._open_by_symbol: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self._open_by_strategy: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self.execution_ids: dict[str, int] = {}
@@ -276,10 +278,14 @@ class OrderTracker:
         self.execution_ids = {key: order_id for key, order_id in self.execution_ids.items() if order_id in self.orders}
 
     def _open(self, order: Order) -> None:
-        order_id = order.order_id
-        self.open_orders[order_id] = order
-        self._open_by_symbol[order.symbol_id][order_id] = order
-        self._open_by_strategy[order.strategy_id][order_id] = order
+        order_id, symbol_id, strategy_id = order.order_id, order.symbol_id, order.strategy_id
+        for table in (self.open_orders, self._open_by_symbol[symbol_id], self._open_by_strategy[strategy_id]):
+            is_last = not table or next(reversed(table)) < order_id
+            table[order_id] = order
+            if not is_last:  # an exit whose id was reserved long ago, or one that is revived
+                in_order = sorted(table.items())
+                table.clear()
+                table.update(in_order)
 
     def _close(self, order: Order) -> None:
         order_id = order.order_id

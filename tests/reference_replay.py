@@ -6,6 +6,7 @@ the checks, the folds, the desk) and nothing of what decides who runs when.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -63,6 +64,8 @@ class Runner:
         self.crossing: list[Heard] = []
         self.slice: list[Any] = []
         self.orders: set[int] = set()
+        self.filled = 0
+        """The order of the fill behind which the venue ends what has nothing left to reduce."""
         self.cancels: dict[int, tuple[int, int, bool]] = {}
         self.is_vectorised = type(self.strategy).on_ticks is not Strategy.on_ticks
 
@@ -92,7 +95,15 @@ class Runner:
         is_mine, due_us = False, 0
         if isinstance(record, OrderUpdate):
             _, _, is_asked = self.cancels.get(record.order_id, (0, 0, True))
-            is_mine = record.order_id in self.orders and (is_asked or record.report is not Report.CANCEL)
+            is_mine = record.order_id in self.orders and (
+                is_asked or record.report is not Report.CANCEL or bool(record.reason)
+            )
+            is_reduced = record.report is Report.CANCEL and record.reason == "nothing_to_reduce"
+            if record.report is Report.FILL:
+                self.filled = record.order_id
+            elif not is_reduced:
+                self.filled = 0
+            is_mine = is_mine and not (is_reduced and self.filled and self.filled not in self.orders)
             due_us = heard.due_us
         elif isinstance(record, ANSWERS) and record.strategy_id == self.part.strategy_id:
             is_mine, due_us = True, answer_due_us(record.signal)
@@ -187,6 +198,7 @@ class Reference:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.ticks = case.ticks
+        self.times = [time_us for _, time_us, _, _ in case.ticks]
         self.lsn = 0
         self.now_us = 0
         self.fold = Fold()
@@ -230,13 +242,14 @@ class Reference:
                 runner.tell(self.now_us if latency_us else None, others)
             hooks(runner)
             signals += runner.take_asked()
-        for intent in signals:
+        for intent in sorted(signals, key=lambda intent: (intent.strategy_id, intent.number)):
             self._decide(intent)
         if latency_us:
             self._send()
         if tick is not None:
             symbol_id, time_us, bid, ask = tick
-            self._hear(self.venue.on_tick(symbol_id, time_us, bid, ask))
+            volume = self.case.volumes[number - 1] if self.case.volumes else 0
+            self._hear(self.venue.on_tick(symbol_id, time_us, bid, ask, volume))
         if not latency_us:
             self._send()
 
@@ -249,6 +262,8 @@ class Reference:
         for runner, others in zip(self.runners, crossing, strict=True):
             runner.tell(None, others)
             runner.run_timers(self.now_us)
+            late += runner.take_asked()
+            runner.run_bars(self.case.bars.get(len(self.ticks) + 1, []))
             late += runner.take_asked()
             runner.run_slice()
             runner.strategy.on_stop()
@@ -338,5 +353,5 @@ class Reference:
         if not latency_us:
             return 0
         acts_us = self.sent_us[runner.part.strategy_id, signal] + latency_us
-        act = next((time_us for _, time_us, _, _ in self.ticks if time_us >= acts_us), None)
-        return NEVER if act is None else act + latency_us
+        act = bisect_left(self.times, acts_us)
+        return NEVER if act == len(self.times) else self.times[act] + latency_us

@@ -24,7 +24,7 @@ from actors.risk_book import RiskBook
 from actors.strategies import Environment, Strategy
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, policies_of
-from protocol.codec import MarketKind, MarketPayload, decode_market, encode_market
+from protocol.codec import VOLUME, MarketKind, MarketPayload, decode_market, encode_market
 from protocol.messages import Intent
 from protocol.positions import is_checkpoint, ticks_done
 from protocol.records import (
@@ -57,10 +57,12 @@ class Case:
     quantum: int
     latency_us: int
     bars: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
-    """By the tick that closed them: BAR fields."""
+    """By the tick that closed them, those at the end by the one after the last: BAR fields."""
     slice_ticks: int = 5
     bystanders: Sequence[Callable[[], Strategy]] = ()
     """Numbered on behind the strategies."""
+    volumes: Sequence[int] = ()
+    """Micros, one a tick, if the feed has them."""
 
     @property
     def symbols(self) -> list[str]:
@@ -224,8 +226,11 @@ class Ring:
             stop = stop if closing is None else closing
             if bars := self.case.bars.get(start + 1):
                 self._put("market", hearer, ("bars", start + 1, bar_payload(bars)))
-            self._put("market", hearer, ("ticks", start + 1, tick_payload(ticks[start:stop])))
+            payload = tick_payload(ticks[start:stop], self.case.volumes[start:stop])
+            self._put("market", hearer, ("ticks", start + 1, payload))
             start = stop
+        if bars := self.case.bars.get(len(ticks) + 1):
+            self._put("market", hearer, ("bars", len(ticks) + 1, bar_payload(bars)))
         self._put("market", hearer, ("end", len(ticks) + 1))
 
     def _deliver(self, key: tuple[str, str], message: Any) -> None:
@@ -309,9 +314,10 @@ class Ring:
         return [*self.cores, *self.bystanders][int(hearer[1:])]
 
 
-def tick_payload(ticks: Sequence[Tick]) -> MarketPayload:
+def tick_payload(ticks: Sequence[Tick], volumes: Sequence[int] = ()) -> MarketPayload:
     records = b"".join(TICK.pack(0, *tick) for tick in ticks)
-    return next(decode_market(encode_market(MarketKind.TICKS, len(ticks), records)))
+    column = b"".join(map(VOLUME.pack, volumes))
+    return next(decode_market(encode_market(MarketKind.TICKS, len(ticks), records, column)))
 
 
 def bar_payload(bars: Sequence[tuple[int, ...]]) -> MarketPayload:

@@ -49,6 +49,7 @@ from protocol.units import MICROS
 from protocol.wal.format import Envelope
 
 _DERIVED: Final = (PositionOpen, PositionClose, BalanceChange)
+NOTHING_TO_REDUCE: Final = "nothing_to_reduce"
 _SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
 
 
@@ -90,6 +91,8 @@ class StrategyCore:
         self._heard: list[Heard] = []
         self._crossing: list[tuple[Envelope, Record]] = []
         self._is_told_others = False
+        self._is_others_fill = False
+        """The venue's last word; what it ends for want of a position it ends right behind such a fill (P8)."""
         self._waits: dict[int, Wait] = {}
         self._timers: list[Timer] = []
         self._slice: list[memoryview] = []
@@ -203,9 +206,13 @@ class StrategyCore:
         return record.signal if is_asked else None
 
     def _is_own(self, update: OrderUpdate) -> bool:
-        """The venue speaks of an own order, and not because of another's cancel."""
+        """The venue speaks of an own order, and not because of another's cancel, or of another's fill."""
+        is_own, is_cancel = update.order_id in self._own_orders, update.report is Report.CANCEL
+        if not (is_cancel and update.reason == NOTHING_TO_REDUCE):
+            self._is_others_fill = update.report is Report.FILL and not is_own
         _, _, is_asked = self._cancels.get(update.order_id, (0, 0, True))
-        return update.order_id in self._own_orders and (is_asked or update.report is not Report.CANCEL)
+        is_others_cancel = not is_asked and not update.reason  # else the venue has ended it for a reason of its own
+        return is_own and not (is_cancel and (self._is_others_fill or is_others_cancel))
 
     def grant(self, venue: int, horizon: int) -> None:
         """The token; P7: whether to move is decided here and never again."""

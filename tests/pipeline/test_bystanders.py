@@ -9,7 +9,7 @@ import pytest
 import ring_strategies
 from harness import EngineUnderTest, config_tree, wait_for
 from market_files import bid_ask, quotes
-from test_replay import SYMBOLS, csv_text, market
+from replays import SYMBOLS, csv_text, market
 
 from protocol.records import EngineRun, OrderPlace, OrderUpdate, Report, decode_record
 from protocol.wal.history import read_history
