@@ -102,7 +102,7 @@ def _write_parquet(path: Path, parts: Iterator[Columns], names: tuple[str, ...])
             columns["symbol"] = arrow.DictionaryArray.from_arrays(arrow.array(ids.astype(np.int32)), list(names))
         table = arrow.table(columns)
         if writer is None:
-            writer = parquet.ParquetWriter(path, table.schema, compression="none", use_dictionary=["symbol"])
+            writer = parquet.ParquetWriter(path, table.schema, compression="none", use_dictionary=len(names) > 1)
         writer.write_table(table, row_group_size=PART_TICKS)
     if writer is not None:
         writer.close()
