@@ -64,11 +64,14 @@ class MarketFlips(EmaCross):
 
 
 class RestingLimits(EmaCross):
-    """One limit order at a time at the near side of the spread: it rests, and fills when the market comes to it."""
+    """A limit order a cross at the near side of the spread: it rests, and fills when the market comes to it.
+
+    Few are still open at the next cross; they are canceled, for the market may never come back.
+    """
 
     def on_cross(self, tick: Tick) -> None:
-        if self.orders():
-            return
+        for order in self.orders():
+            self.cancel(order)
         if self.position(tick.symbol).quantity > 0:
             self.sell(tick.symbol, self.quantity, limit=tick.ask)
         else:
