@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -35,14 +35,19 @@ class View(Fold):
 
 @dataclass(slots=True)
 class Ticks:
-    """Ticks that are not over: `own` are those of the strategy's symbols, `numbers` their offsets."""
+    """Ticks that are not over: `own` are those of the strategy's symbols, `numbers` their offsets.
+
+    A tick is made when its turn has come and gone when the next has, so that all are made in the same few bytes.
+    """
 
     first: int
     count: int
-    times: list[int]
+    times: Sequence[int]
     records: memoryview
-    own: list[Tick]
-    numbers: list[int] | range
+    own: Iterator[Tick]
+    numbers: Sequence[int]
+    left: Iterator[Any]
+    """What `own` is made from: its length hint says how many there are still to come."""
 
 
 class Bars(NamedTuple):

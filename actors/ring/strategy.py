@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, repeat
 from operator import length_hint
 from typing import Any, Final
 
@@ -109,21 +110,22 @@ class StrategyCore:
 
     def take_ticks(self, first: int, payload: MarketPayload) -> None:
         ticks = np.frombuffer(payload.records, dtype=DTYPE)
-        times = ticks["timestamp"].tolist()
-        own, numbers = ([], range(0)) if self._is_vectorised else self._own_ticks(ticks)
-        self._work.append(Ticks(first, payload.items, times, payload.records, own, numbers))
+        times = ticks["timestamp"].copy().data  # not as it lies: of one tick alone no aligned view could be made
+        own = (iter(()), range(0), iter(())) if self._is_vectorised else self._own_ticks(ticks)
+        self._work.append(Ticks(first, payload.items, times, payload.records, *own))
 
-    def _own_ticks(self, ticks: Any) -> tuple[list[Tick], list[int] | range]:
+    def _own_ticks(self, ticks: Any) -> tuple[Iterator[Tick], Sequence[int], Iterator[float]]:
         own, ids, numbers = self._part.own, ticks["symbol_id"], range(len(ticks))
         names: Any
         if len(own) == 1 and (ids == next(iter(own))).all():
-            names = [next(iter(own.values()))] * len(ticks)
+            names = repeat(next(iter(own.values())))
         else:
             numbers = np.flatnonzero(np.isin(ids, list(own))).tolist()
             ticks = ticks[numbers]
             names = map(own.__getitem__, ticks["symbol_id"].tolist())
         bids, asks, seconds = ((ticks[key] / MICROS).tolist() for key in ("bid", "ask", "timestamp"))
-        return list(map(Tick, names, bids, asks, seconds)), numbers
+        left = iter(bids)
+        return map(Tick, names, left, asks, seconds), numbers, left
 
     def take_bars(self, next_tick: int, payload: MarketPayload) -> None:
         self._work.append(Bars(next_tick, bytes(payload.records)))
@@ -326,15 +328,14 @@ class StrategyCore:
         numbers = work.numbers
         first, last = bisect_left(numbers, start), bisect_left(numbers, stop)
         on_tick, stir = self._strategy.on_tick, self._stir
-        ticks = iter(work.own[first:last])
-        for tick in ticks:
+        for tick in islice(work.own, last - first):
             try:
                 on_tick(tick)
             except Exception:
                 self._failed("on_tick", (tick,))
                 raise
             if stir:
-                return numbers[last - 1 - length_hint(ticks)] + 1
+                return numbers[len(numbers) - 1 - length_hint(work.left)] + 1
         return stop
 
     def _run_slice(self, work: Ticks, start: int, stop: int) -> int:
