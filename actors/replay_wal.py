@@ -24,7 +24,7 @@ from actors.page import Activity
 from actors.retrace import Retrace
 from actors.stream import Consumer
 from actors.wal import Wal
-from protocol.errors import ConfigError, WalError
+from protocol.errors import ConfigError, WalError, WireError
 from protocol.messages import Append, Done, Grant, Ready, Statistics
 from protocol.positions import START, is_checkpoint, is_quantum_end, ticks_done
 from protocol.records import EngineRun, Producer
@@ -210,7 +210,14 @@ class ReplayWal(Wal):
     # The group commit.
 
     def on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
-        super().on_append(consumer, append, payload)
+        """Raises: WalError if something is missing: a token that tells of it may be right behind."""
+        dropped = self.counters["dropped_gap"]
+        try:
+            super().on_append(consumer, append, payload)
+        except WireError as error:
+            raise WalError(f"the ring is broken: an APPEND of {consumer.name}: {error}") from error
+        if self.counters["dropped_gap"] > dropped:
+            raise WalError(f"the ring is broken: an APPEND of {consumer.name} was lost before this one")
         if self.batch:
             self.event_us = self.batch[-1][1]
 

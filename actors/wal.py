@@ -48,7 +48,7 @@ APPENDABLE: Final = {
             EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
         }
     ),
-    Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE}),
+    Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
     Producer.GATEWAY: frozenset({EntryType.TRADING_STATE}),
 }  # fmt: skip
 """What each producer may append; ENGINE_RUN is written by wal itself."""
@@ -100,6 +100,8 @@ class Wal(Actor):
         self.batch: list[tuple[int, int, int, int, bytes]] = []
         self.last_seq: dict[int, int] = {}
         self.hellos: list[tuple[Consumer, Hello]] = []
+        self.refused: dict[str, int] = {}
+        """Whose APPEND could not be taken: name → incarnation."""
         self.synced_s = self.watermark_s = 0.0
         self.watermark_lsn = -1
         self.run: EngineRun | None = None
@@ -292,7 +294,21 @@ class Wal(Actor):
                 return
 
     def on_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
-        """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME."""
+        """Accepts exactly last + 1: lower is a duplicate, higher a gap that the producer closes after a WELCOME.
+
+        Raises: WireError for what cannot be taken. One peer's mistake must not end the journal of all, but nothing of
+        that producer comes in behind it: said once for each of its lives.
+        """
+        try:
+            self._take_append(consumer, append, payload)
+        except WireError as error:
+            if self.refused.get(consumer.name) != consumer.incarnation:
+                self.refused[consumer.name] = consumer.incarnation
+                hint = "all that it appends from here on waits in vain: a mistake in its code, or in this version"
+                self.log.error("append_refused", name=consumer.name, reason=str(error), hint=hint)
+            raise
+
+    def _take_append(self, consumer: Consumer, append: Append, payload: bytes) -> None:
         if append.incarnation != consumer.incarnation or consumer.producer not in APPENDABLE:
             raise WireError("APPEND of another life, or of no producer")
         producer = consumer.producer
@@ -305,9 +321,9 @@ class Wal(Actor):
             self.counters["dropped_gap"] += len(records)
             return
         length_max = self.journal.length_max - ENVELOPE.size
-        # One peer's mistake must not end the journal of all.
-        if not set(map(_entry_type, records)) <= APPENDABLE[Producer(producer)]:
-            raise WireError("a record that is not this producer's to append")
+        strange = set(map(_entry_type, records)) - APPENDABLE[Producer(producer)]
+        if strange:
+            raise WireError(f"record type {min(strange)} is not {Producer(producer).name}'s to append")
         if len(payload) > length_max and any(len(data) > length_max for _, _, data in records):
             raise WireError("a record beyond the limit")
         if seq <= last:

@@ -112,7 +112,7 @@ def replay(engine: EngineUnderTest) -> list[Record]:
 def reference(engine: EngineUnderTest, read: PlainFile, latency_us: int) -> list[Record]:
     case = Case(
         load_config(engine.config_path), read.ticks, [maker(strategy) for strategy in engine.tree["strategies"]],
-        QUANTUM, latency_us, bars_of(read, 1), SLICE, read.volumes,
+        QUANTUM, latency_us, bars_of(read, 1), SLICE, volumes=read.volumes,
     )  # fmt: skip
     return Reference(case).run()
 

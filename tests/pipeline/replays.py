@@ -11,7 +11,8 @@ from harness import EngineUnderTest, config_tree
 from ring_model import Tick
 from ring_strategies import Busy, Vector
 
-START = datetime(2024, 1, 2, tzinfo=UTC)
+START = datetime(2024, 1, 2, 21, 59, 30, tzinfo=UTC)
+"""Half a minute before the swap."""
 SYMBOLS = ("S0", "S1")
 KINDS = {"s0": (Busy, ["S0", "S1"], 0.05), "s1": (Busy, ["S0"], 0.02), "s2": (Vector, ["S0", "S1"], 0.5)}
 """Name -> (class, symbols, how often it acts): as Case numbers them."""
@@ -46,7 +47,10 @@ def replay_engine(
     """An engine over `ticks`, not started. code: of the strategies' module; else that of ring_strategies."""
     tree = config_tree(
         engine={"mode": "replay"},
-        instruments=[{"symbol": symbol, "tick_size": 0.01, "lot_size": 1.0} for symbol in SYMBOLS],
+        instruments=[
+            {"symbol": symbol, "tick_size": 0.01, "lot_size": 1.0, "swap_long": -0.02, "swap_short": 0.01}
+            for symbol in SYMBOLS
+        ],
         market_data={"source": "csv", "files": [{"path": f"{s}.csv", "symbol": s} for s in SYMBOLS], "seed": 1},
         strategies=[
             {"name": name, "class": f"ring_strategies:{KINDS[name][0].__name__}", "symbols": KINDS[name][1],

@@ -44,6 +44,7 @@ def test_every_replay_gives_the_same_bytes_and_the_fills_of_a_plain_loop(tmp_pat
     assert inproc.journal_path.read_bytes() == content
     fills = traded(once)
     assert len(fills) > 200
+    assert any(said.startswith("Adjust(") for said in fills), "the swap"
     assert sorted(fills) == sorted(reference(once, ticks, latency_us))
 
 

@@ -89,7 +89,7 @@ def test_the_cases_have_everything() -> None:
     assert found["FILL"] > 300
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_any_case_gives_what_a_plain_loop_gives(seed: int) -> None:
     check(seed, 2)
@@ -131,7 +131,7 @@ def test_the_crashes_come_behind_checkpoints() -> None:
     assert sum(check_resumes(seed) for seed in range(20)) > 20
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_any_case_goes_on_from_any_checkpoint(seed: int) -> None:
     check_resumes(seed, 2)

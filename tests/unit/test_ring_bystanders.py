@@ -57,7 +57,7 @@ def test_the_journal_is_that_without_the_bystanders_however_slow_they_are(seed: 
     check(seed)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32))
 def test_any_case_is_undisturbed_by_bystanders(seed: int) -> None:
     check(seed)
@@ -73,8 +73,9 @@ def test_a_bystander_sees_every_tick_and_the_end_and_all_it_asks_for_is_refused(
     assert plain[-1][0] in ("stop", "order")
     assert any(what[0] == "stop" for what in plain)
     orders = [what[1] for what in plain if what[0] == "order"]
-    assert len(orders) > 5
-    assert {(order.status, order.reason) for order in orders} == {
+    asked = [order for order in orders if order.reason != "unknown_order: 0"]  # a change of what never was one
+    assert len(asked) > 5
+    assert {(order.status, order.reason) for order in asked} == {
         ("Rejected", "does_not_trade: trades = false in the config")
     }
 

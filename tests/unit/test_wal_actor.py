@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,11 +14,13 @@ from structlog.testing import capture_logs
 from wal_journals import WatchedStorage
 
 from actors.stream import TAIL_EVERY_S
+from actors.venues import Answer
+from actors.wal import APPENDABLE
 from protocol.codec import encode_append
 from protocol.errors import WalSyncError
 from protocol.messages import Data, Reset, SayHello, Welcome, encode_message
 from protocol.orders import TradingMode
-from protocol.records import EntryType, Producer, RunEvent, TradingState, decode_record, encode_record
+from protocol.records import RECORD_TYPES, EntryType, Producer, RunEvent, TradingState, decode_record, encode_record
 from protocol.wal import Journal
 from protocol.wal.format import LENGTH_MAX, iterate_payload
 from protocol.wal.journal import read_journal
@@ -128,6 +130,24 @@ def test_a_producer_appends_only_what_is_its_own(wire: Wire, wal: WalUnderTest) 
     peer.append(1, halt_payload(7))
     until(lambda: wal.journal.tail_lsn == 2, wal.turn)
     assert wal.notes() == []
+
+
+def test_whatever_a_venue_says_order_routing_may_append() -> None:
+    said = {entry for entry, record in RECORD_TYPES.items() if record in get_args(Answer)}
+    assert len(said) > 1
+    assert said <= APPENDABLE[Producer.ORDER_ROUTING]
+
+
+def test_what_is_refused_is_said_once_for_each_life_for_all_behind_it_waits(wire: Wire, wal: WalUnderTest) -> None:
+    peer = risk(wire)
+    peer.hello()
+    welcome(peer, wal)
+    with capture_logs() as logs:
+        for count in (1, 2):
+            peer.append(1, encode_append([(EntryType.ORDER_UPDATE, 1, b"\x90")]))
+            until(lambda count=count: wal.actor.server.counters["bad_messages"] == count, wal.turn)
+    refused = [line for line in logs if line["event"] == "append_refused"]
+    assert [(line["name"], "is not RISK's to append" in line["reason"]) for line in refused] == [("risk", True)]
 
 
 # WELCOME is one durable snapshot (J1, J2).
