@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
+import zmq
+
 from actors.bars import BarBatch, BarBuilder
 from actors.market import data_time_us
 from actors.sources import FileSource, LiveSource, TickBatch
@@ -136,7 +138,7 @@ class FileFeed:
         self._add(chunk)
 
     def _add(self, chunk: Chunk) -> None:
-        self._window.append(chunk)
+        self._window.append(chunk._replace(message=zmq.Frame(chunk.payload)))
         self._next_position = chunk.next_position
         self.at_end = is_end(chunk)
 

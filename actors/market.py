@@ -19,7 +19,7 @@ from protocol.positions import tick_position
 from protocol.settings import Config
 from protocol.topics import BAR, TICK
 
-REPLAY_CHUNK_TICKS: Final = 8192
+REPLAY_CHUNK_TICKS: Final = 32768
 """A replay is exact however its ticks are cut."""
 
 

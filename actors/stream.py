@@ -67,6 +67,8 @@ class Chunk(NamedTuple):
     items: int
     payload: bytes
     gap: int = 0
+    message: zmq.Frame | None = None
+    """The payload once more, as a message that goes to many consumers without being copied for each."""
 
 
 class Backlog(Protocol):
@@ -249,7 +251,7 @@ class StreamServer:
             self._backlog.epoch, chunk.first_position, chunk.items, self._backlog.tail_position, chunk.gap,
             self.disk_low,
         )  # fmt: skip
-        if not self._send(consumer.identity, head, chunk.payload):
+        if not self._send(consumer.identity, head, chunk.message or chunk.payload):
             return False
         consumer.cursor = chunk.next_position
         consumer.credit -= 1
@@ -257,8 +259,8 @@ class StreamServer:
         self.counters["data_sent"] += 1
         return True
 
-    def _send(self, identity: bytes, message: Message, payload: bytes | None = None) -> bool:
-        frames = [identity, encode_message(message)]
+    def _send(self, identity: bytes, message: Message, payload: bytes | zmq.Frame | None = None) -> bool:
+        frames: list[bytes | zmq.Frame] = [identity, encode_message(message)]
         if payload is not None:
             frames.append(payload)
         try:

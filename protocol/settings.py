@@ -207,7 +207,7 @@ class Keep(NamedTuple):
 class ReplaySettings(Section, frozen=True, kw_only=True):
     """engine.mode = "replay" (design section 5)."""
 
-    quantum: int = 8192
+    quantum: int = 65_536
     """Ticks; what crosses from one strategy to another is seen at its end, and the journal is synced there."""
     checkpoint_ticks: int = 1_048_576
     """A CHECKPOINT at the first quantum's end behind each so many ticks, where `run --resume` goes on. 0: none."""

@@ -110,7 +110,8 @@ class RouterCore:
             self._take_arrivals(reached)
         passed = ticks_done(self.position)
         if reached > passed:
-            self._pass(self.ticks.cut(passed, reached))
+            for piece in self.ticks.cut(passed, reached):
+                self._pass(piece)
         if not self._latency_us:
             self._take_arrivals(reached)
         self.position = position
@@ -167,6 +168,8 @@ class RouterCore:
 
     def _next_act(self, after: int, to: int) -> int | None:
         """The first tick in after + 1 .. to at which the venue would say something."""
-        piece = self.ticks.cut(after, to)
-        act = self._venue.next_act(piece.ticks, piece.volumes)
-        return None if act is None else piece.first + act
+        for piece in self.ticks.cut(after, to):
+            act = self._venue.next_act(piece.ticks, piece.volumes)
+            if act is not None:
+                return piece.first + act
+        return None

@@ -6,6 +6,7 @@ Bounded by the market pipe: whoever holds ticks has not given their credit back 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -85,13 +86,13 @@ class HeldTicks:
             return piece.first + max(start, int(np.searchsorted(piece.times, time_us)))
         return None
 
-    def cut(self, after: int, to: int) -> Piece:
-        """The ticks after + 1 .. to, at least one, all held; a view where they lie in one piece."""
-        parts = [piece for piece in self._pieces if piece.last > after and piece.first <= to]
-        whole = parts[0] if len(parts) == 1 else _joined(parts)
-        start, stop = after + 1 - whole.first, to + 1 - whole.first
-        volumes = None if whole.volumes is None else whole.volumes[start:stop]
-        return Piece(after + 1, whole.ticks[start:stop], volumes, whole.times[start:stop])
+    def cut(self, after: int, to: int) -> Iterator[Piece]:
+        """The ticks after + 1 .. to, all held, as views of the pieces in which they lie."""
+        for piece in self._pieces:
+            if piece.last > after and piece.first <= to:
+                start, stop = max(0, after + 1 - piece.first), to + 1 - piece.first
+                volumes = None if piece.volumes is None else piece.volumes[start:stop]
+                yield Piece(piece.first + start, piece.ticks[start:stop], volumes, piece.times[start:stop])
 
     def drop(self, to: int) -> int:
         """Forgets whole pieces up to the tick `to`, the newest apart. Returns how many."""

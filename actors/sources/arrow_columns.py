@@ -104,10 +104,11 @@ def _micros(
     multiplier, divisor = INTEGER_MICROS[integers or "units"]
     raw = _in_place(array, np.dtype(array.type.to_pandas_dtype()))
     sure = (raw >= 0) & (raw <= MICROS_MAX // multiplier)
-    values = np.where(sure, raw, 0).astype(np.int64)
+    values = (raw if sure.all() else np.where(sure, raw, 0)).astype(np.int64)
     if divisor > 1:
         sure &= values % divisor == 0
-    return values * multiplier // divisor, sure
+        values //= divisor
+    return values * multiplier if multiplier > 1 else values, sure
 
 
 def _float_prices(floats: npt.NDArray[np.float64]) -> tuple[Integers, Mask]:

@@ -100,31 +100,28 @@ def cut(blocks: Iterable[Block], ticks_max: int) -> Iterator[TickBatch]:
     held: list[Block] = []
     count = 0
     for block in blocks:
-        if not len(block.times):
-            continue
-        held.append(block)
-        count += len(block.times)
-        if count >= ticks_max:
-            whole = _joined(held)
-            stop = count - count % ticks_max
-            yield from _batches(whole, stop, ticks_max)
-            held = [whole.part(stop, count)] if stop < count else []
-            count -= stop
+        start, stop = 0, len(block.times)
+        while count + stop - start >= ticks_max:
+            end = start + ticks_max - count
+            yield _batch([*held, block.part(start, end)])
+            held, count, start = [], 0, end
+        if start < stop:
+            held.append(block.part(start, stop))
+            count += stop - start
     if held:
-        yield from _batches(_joined(held), count, ticks_max)
+        yield _batch(held)
 
 
-def _batches(block: Block, stop: int, ticks_max: int) -> Iterator[TickBatch]:
+def _batch(blocks: Sequence[Block]) -> TickBatch:
+    block = _joined(blocks)
     times, volumes = block.times, block.volumes
-    for start in range(0, stop, ticks_max):
-        end = min(start + ticks_max, stop)
-        yield TickBatch(
-            records=block.records[start:end].tobytes(),
-            volumes=b"" if volumes is None else volumes[start:end].tobytes(),
-            count=end - start,
-            first_time_us=int(times[start]),
-            last_time_us=int(times[end - 1]),
-        )
+    return TickBatch(
+        records=block.records.tobytes(),
+        volumes=b"" if volumes is None else volumes.tobytes(),
+        count=len(times),
+        first_time_us=int(times[0]),
+        last_time_us=int(times[-1]),
+    )
 
 
 # ---- merge ----------------------------------------------------------------------------------------------------

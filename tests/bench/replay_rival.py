@@ -52,8 +52,9 @@ class MarketFlips(Strategy):
 
     def on_quote_tick(self, tick: QuoteTick) -> None:
         price = tick.bid_price.as_double() + tick.ask_price.as_double()
-        self.fast_average = fast = self.fast_average + self.fast_share * (price - self.fast_average)
-        self.slow_average = slow = self.slow_average + self.slow_share * (price - self.slow_average)
+        fast, slow = self.fast_average, self.slow_average
+        self.fast_average = fast = fast + self.fast_share * (price - fast)
+        self.slow_average = slow = slow + self.slow_share * (price - slow)
         if (fast > slow) is not self.is_above:
             self.is_above = not self.is_above
             self.on_cross()

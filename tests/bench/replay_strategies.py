@@ -40,8 +40,9 @@ class EmaCross(Timed):
 
     def on_tick(self, tick: Tick) -> None:
         price = tick.bid + tick.ask
-        self.fast_average = fast = self.fast_average + self.fast_share * (price - self.fast_average)
-        self.slow_average = slow = self.slow_average + self.slow_share * (price - self.slow_average)
+        fast, slow = self.fast_average, self.slow_average
+        self.fast_average = fast = fast + self.fast_share * (price - fast)
+        self.slow_average = slow = slow + self.slow_share * (price - slow)
         if (fast > slow) is not self.is_above:
             self.is_above = not self.is_above
             self.on_cross(tick)
