@@ -83,13 +83,16 @@ class Broadcaster:
 
     # Life.
 
+    queue_max = SEND_QUEUE_MAX
+    """Messages that may wait for one subscriber."""
+
     def start(self) -> None:
         """The socket is bound. Does nothing if it is already. Raises: GatewayError naming the endpoint."""
         if self._socket is not None:
             return
         context = self._given_context or zmq.Context()
         made: zmq.Socket[bytes] = context.socket(zmq.XPUB)
-        made.setsockopt(zmq.SNDHWM, SEND_QUEUE_MAX)
+        made.setsockopt(zmq.SNDHWM, self.queue_max)
         made.setsockopt(zmq.LINGER, 0)
         made.setsockopt(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES_MAX)
         made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)

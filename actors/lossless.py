@@ -31,6 +31,8 @@ TURN_S: Final = 0.005
 """At most about so long (and a piece of 8,192 ticks, some 8 ms) goes by between two looks at the commands."""
 STALL_S: Final = 1.0
 """Without one message taken: said in the log."""
+LOSSLESS_QUEUE_MAX: Final = 100_000
+"""Messages for a subscriber that reads later: the fewer times that both wait for each other the better, and 7 MB each."""
 PIECES_MAX: Final = 10_000
 """Beyond it what is only now and then said (the account) is not said at all; the rest is bounded by the market."""
 
@@ -45,6 +47,8 @@ class Piece(NamedTuple):
 
 class LosslessBroadcaster(Broadcaster):
     """What is published is queued; `flush` sends it."""
+
+    queue_max = LOSSLESS_QUEUE_MAX
 
     def __init__(self, endpoint: str, **options: Any) -> None:
         super().__init__(endpoint, **options)

@@ -17,7 +17,7 @@ from actors.feed import FILE_CHUNK_TICKS, FILE_WINDOW_CHUNKS, LIVE_WINDOW_TICKS,
 from actors.market import MarketClient
 from actors.market_data import MarketData
 from actors.sources import FileSource, LiveSource, make_source
-from actors.stream import TAIL_EVERY_S
+from actors.stream import TAIL_EVERY_S, Chunk
 from protocol.codec import MarketPayload
 from protocol.messages import HEAD
 from protocol.pipeline import MARKET
@@ -105,6 +105,12 @@ def test_who_asks_for_what_has_left_the_window_reads_the_file_again_until_it_is_
     assert fresh == again, "each reads by itself, from the same bytes"
 
 
+def content(chunk: Chunk | None) -> Chunk:
+    """Apart from the message that carries it once more."""
+    assert chunk is not None
+    return chunk._replace(message=None)
+
+
 @pytest.mark.parametrize("bars", ["[]", "[1]"])
 @pytest.mark.parametrize("reached", [0, 1, 3, 9, 10])
 def test_a_feed_that_comes_back_goes_on_at_any_position_with_the_same_chunks(
@@ -125,8 +131,8 @@ def test_a_feed_that_comes_back_goes_on_at_any_position_with_the_same_chunks(
     start = chunks[reached].first_position
     again.seek(start)
     fill(again)
-    assert again.read("x", start) == chunks[reached]
-    assert again.read("late", 0) == chunks[0], "what lies before can still be asked for"
+    assert content(again.read("x", start)) == content(chunks[reached])
+    assert content(again.read("late", 0)) == content(chunks[0]), "what lies before can still be asked for"
 
 
 def test_a_feed_whose_consumers_have_all_read_the_end_comes_back_at_its_end(tmp_path: Path) -> None:
