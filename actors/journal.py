@@ -166,13 +166,17 @@ class JournalClient:
             batch = [pending[i] for i in range(start, min(start + APPEND_MAX, len(pending)))]
             head = Append(self._incarnation, batch[0].producer_seq, len(batch))
             payload = encode_append([(item.entry_type, item.time_us, item.data) for item in batch])
-            if not self.stream.send(head, payload):
-                break
             start += len(batch)
+            token = self._own_token if start == len(pending) else None
+            if not self.stream.send(head, payload, token):
+                start -= len(batch)
+                break
+            if token is not None:
+                self._own_token = None
         self._unsent = len(pending) - start
 
     def say_token(self, token: Grant | Done) -> None:
-        """Replay: `token` goes to wal behind all that was appended so far."""
+        """Replay: `token` goes to wal behind all that was appended so far, in the same message if it can."""
         assert self._own_token is None, "one at a time: it is the pen"
         self._own_token = token
         self._flush_token()

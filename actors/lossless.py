@@ -32,7 +32,7 @@ TURN_S: Final = 0.005
 STALL_S: Final = 1.0
 """Without one message taken: said in the log."""
 LOSSLESS_QUEUE_MAX: Final = 100_000
-"""Messages for a subscriber that reads later: the fewer times that both wait for each other the better, and 7 MB each."""
+"""Messages for a subscriber that reads later: the fewer times that both wait for each other the better. 7 MB each."""
 PIECES_MAX: Final = 10_000
 """Beyond it what is only now and then said (the account) is not said at all; the rest is bounded by the market."""
 

@@ -77,18 +77,22 @@ class ReplayRisk(ReplayActor):
         for frames in receive_all(self.signals):
             name = frames[0].decode("utf-8", "replace").rpartition("#")[0]
             strategy_id = self.strategy_ids.get(name)
-            try:
-                message = decode_message(frames[-1])
-            except WireError:
-                message = None
-            if isinstance(message, Intent) and message.strategy_id == strategy_id:
-                self.core.take_signal(message)
-            elif isinstance(message, Reached) and strategy_id is not None:
-                self.core.reached(strategy_id, message.position)
-            else:
-                self.counters["bad_messages"] += 1
+            for frame in frames[1:]:
+                self._take_signal(strategy_id, frame)
         # Now, not at the next GRANT: that one needs the ticks of the next quantum, for which this credit is (P12).
         self.keep_page(self.core.position)
+
+    def _take_signal(self, strategy_id: int | None, frame: bytes) -> None:
+        try:
+            message = decode_message(frame)
+        except WireError:
+            message = None
+        if isinstance(message, Intent) and message.strategy_id == strategy_id:
+            self.core.take_signal(message)
+        elif isinstance(message, Reached) and strategy_id is not None:
+            self.core.reached(strategy_id, message.position)
+        else:
+            self.counters["bad_messages"] += 1
 
     def _halt_asked(self, venue: int) -> TradingState | None:
         """P13: an operator's HALT acts at a quantum's end."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import zmq
 
-from actors.base import Place
+from actors.base import Place, send_frames
 from actors.page import Activity
 from actors.replay import ReplayActor
 from actors.ring.bystander import BystanderCore
@@ -27,6 +28,9 @@ from protocol.positions import tick_position
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.ring_state import StrategyRing, decode_ring
 from protocol.wal.format import Envelope
+
+SIGNALS_MAX: Final = 256
+"""Frames of one message to risk."""
 
 
 class ReplayStrategy(ReplayActor):
@@ -130,21 +134,22 @@ class ReplayStrategy(ReplayActor):
         )
 
     def _reached(self, position: int) -> None:
-        self._say(Reached(position))
-
-    def _send(self, intent: Message) -> None:
-        self.counters["signals"] += 1
-        self._say(intent)
-
-    def _say(self, message: Message) -> None:
-        self._unsent.append(message)
+        self._unsent.append(Reached(position))
         self._flush()
 
+    def _send(self, intent: Message) -> None:
+        """It goes with the REACHED behind it: risk does nothing with it before."""
+        self.counters["signals"] += 1
+        self._unsent.append(intent)
+
     def _flush(self) -> None:
+        """Many in a message."""
         with suppress(zmq.Again):
             while self._unsent:
-                self.signals.send(encode_message(self._unsent[0]), zmq.NOBLOCK)
-                self._unsent.popleft()
+                some = list(islice(self._unsent, SIGNALS_MAX))
+                send_frames(self.signals, [encode_message(message) for message in some])
+                for _ in some:
+                    self._unsent.popleft()
 
     def _call(self, hook: Callable[..., Any], *arguments: Any) -> Any:
         self.page.set_activity(Activity.HOOK)

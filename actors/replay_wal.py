@@ -154,8 +154,7 @@ class ReplayWal(Wal):
             hearers = [c for c in consumers if c.name == ROUTER]
         token, now = msgspec.structs.replace(token, lsn=self.tail_lsn), monotonic_s()
         for hearer in hearers:
-            self.server.feed(hearer, now)
-            if not self.server.tell(hearer, token):
+            if not self.server.feed_and_tell(hearer, token, now):
                 raise WalError(f"the ring is broken: {hearer.name} cannot be told {type(token).__name__}")
 
     def _end_quantum(self) -> None:

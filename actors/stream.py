@@ -160,12 +160,21 @@ class StreamServer:
             self._take_credit(consumer, message)
         elif isinstance(message, Append) and self._on_append is not None and len(frames) == 3:
             self._on_append(consumer, message, frames[2])
+        elif isinstance(message, Append) and self._on_token is not None and len(frames) == 4:
+            self._on_append_and_token(consumer, message, frames)
         elif isinstance(message, State) and self._on_state is not None and len(frames) == 3:
             self._on_state(consumer, message, frames[2])
         elif isinstance(message, Grant | Done) and self._on_token is not None:
             self._on_token(consumer, message)
         else:
             raise WireError(f"{type(message).__name__} does not belong here")
+
+    def _on_append_and_token(self, consumer: Consumer, append: Append, frames: list[bytes]) -> None:
+        token = decode_message(frames[3])
+        if not isinstance(token, Grant | Done) or self._on_append is None or self._on_token is None:
+            raise WireError(f"{type(token).__name__} does not belong behind an APPEND")
+        self._on_append(consumer, append, frames[2])
+        self._on_token(consumer, token)
 
     def _take_hello(self, identity: bytes, hello: Hello) -> None:
         if identity != f"{hello.name}#{hello.incarnation}".encode():
@@ -246,12 +255,28 @@ class StreamServer:
                 return
             consumer.told_s = now_s
 
-    def _send_chunk(self, consumer: Consumer, chunk: Chunk) -> bool:
+    def feed_and_tell(self, consumer: Consumer, message: Message, now_s: float) -> bool:
+        """`message` goes behind all that the consumer has credit for, with the last DATA if that is one: who hears of
+        both at once wakes once. False: as `tell`.
+        """
+        for _ in range(min(consumer.credit, CHUNKS_PER_TURN)):
+            chunk = self._backlog.read(consumer.name, consumer.cursor)
+            if chunk is None:
+                break
+            consumer.told_s = now_s
+            is_last = chunk.next_position > self._backlog.tail_position
+            if not self._send_chunk(consumer, chunk, message if is_last else None):
+                break
+            if is_last:
+                return True
+        return self.tell(consumer, message)
+
+    def _send_chunk(self, consumer: Consumer, chunk: Chunk, behind: Message | None = None) -> bool:
         head = Data(
             self._backlog.epoch, chunk.first_position, chunk.items, self._backlog.tail_position, chunk.gap,
             self.disk_low,
         )  # fmt: skip
-        if not self._send(consumer.identity, head, chunk.message or chunk.payload):
+        if not self._send(consumer.identity, head, chunk.message or chunk.payload, behind):
             return False
         consumer.cursor = chunk.next_position
         consumer.credit -= 1
@@ -259,10 +284,15 @@ class StreamServer:
         self.counters["data_sent"] += 1
         return True
 
-    def _send(self, identity: bytes, message: Message, payload: bytes | zmq.Frame | None = None) -> bool:
+    def _send(
+        self, identity: bytes, message: Message, payload: bytes | zmq.Frame | None = None,
+        behind: Message | None = None,
+    ) -> bool:  # fmt: skip
         frames: list[bytes | zmq.Frame] = [identity, encode_message(message)]
         if payload is not None:
             frames.append(payload)
+        if behind is not None:
+            frames.append(encode_message(behind))
         try:
             send_frames(self._socket, frames)
         except zmq.Again:
@@ -367,6 +397,8 @@ class StreamClient:
         if isinstance(message, Data):
             if message.epoch == self.epoch and self.epoch:
                 self._take_data(message, frames)
+            if len(frames) == 3 and self._on_token is not None:
+                self._take_token(decode_message(frames[2]))
         elif isinstance(message, Welcome):
             self.welcomed = True
             self._grant, self._credit_owed = message.grant, 0
@@ -379,10 +411,13 @@ class StreamClient:
             self._on_reset(message.reason)
         elif isinstance(message, Barrier) and self._on_barrier is not None:
             self._on_barrier(message)
-        elif isinstance(message, Grant | Done) and self._on_token is not None:
-            self._on_token(message)
         else:
+            self._take_token(message)
+
+    def _take_token(self, message: Message) -> None:
+        if not isinstance(message, Grant | Done) or self._on_token is None:
             raise WireError(f"{type(message).__name__} does not belong here")
+        self._on_token(message)
 
     def _take_data(self, data: Data, frames: list[bytes]) -> None:
         self.tail_position = max(self.tail_position, data.tail_position)
@@ -396,7 +431,7 @@ class StreamClient:
                 self.say_hello()
             return
         self._starved = 0
-        if len(frames) != 2:
+        if len(frames) < 2:
             raise WireError("DATA without its payload")
         if data.first_position <= self.position:
             self._give_credit(self._grant)
@@ -429,11 +464,13 @@ class StreamClient:
             self.send(Credit(self._credit_owed, grant))
             self._credit_owed = 0
 
-    def send(self, message: Message, payload: bytes | None = None) -> bool:
+    def send(self, message: Message, payload: bytes | None = None, behind: Message | None = None) -> bool:
         """False if the pipe is full; the protocol says it again later."""
         frames: list[Any] = [encode_message(message)]
         if payload is not None:
             frames.append(payload)
+        if behind is not None:
+            frames.append(encode_message(behind))
         try:
             send_frames(self._socket, frames)
         except zmq.Again:
