@@ -101,8 +101,6 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """Strategies whose states from before this run of the engine count no more (`run --forget-state`)."""
     is_restart: bool = False
     """The engine was ready before this life began: it follows another of the same run."""
-    is_resumed: bool = False
-    """A replay goes on over the journal that there is (P11)."""
 
 
 COPIED_MAX: Final = 64 * 1024

@@ -126,7 +126,7 @@ class Gateway(FoldingActor):
         if self.pace is None:
             self.market.start(self.resume_tick)
         else:
-            self.pace.start(lambda: self.market.start(self.resume_tick))
+            self.pace.start(self.market.start)  # from the first tick: what was not sent is known to nobody
         for made in self.commands:
             self.loop.on_readable(made, lambda made=made: self._serve(made))
         for made, handler in self.publisher.subscriptions():
@@ -244,7 +244,9 @@ class Gateway(FoldingActor):
         )
 
     def _append_halt(self) -> None:
-        """H7: gateway and risk may both append it."""
+        """H7: gateway and risk may both append it; in a replay risk does, at a quantum's end (P13)."""
+        if self.config.is_replay:
+            return
         token = self.latch.halt_token
         if not self.is_ready or token in (0, self.fold.cleared_token, self.halt_appended, self.fold.trading.token):
             return

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from operator import length_hint
 from typing import Any, Final, NamedTuple
 
 import zmq
@@ -26,9 +28,11 @@ from actors.market import MarketClient
 from actors.page import HealthPage
 
 RETRY_S: Final = 0.001
-"""Between two tries: a subscriber that is merely slower has 10 ms of messages before it."""
+"""Between two tries: a subscriber that is merely slower has 100 ms of messages before it."""
 TURN_S: Final = 0.005
-"""At most about so long (and a piece of 8,192 ticks, some 8 ms) goes by between two looks at the commands."""
+"""At most about so long, and a STEP, goes by between two looks at the commands."""
+STEP: Final = 4096
+"""Messages sent at a time: some 4 ms."""
 STALL_S: Final = 1.0
 """Without one message taken: said in the log."""
 LOSSLESS_QUEUE_MAX: Final = 100_000
@@ -74,19 +78,21 @@ class LosslessBroadcaster(Broadcaster):
         self._pieces.append(Piece(iter(()), handler))
 
     def flush(self) -> bool:
-        """Sends the first piece, or as much of it as there is room for. False: there is room for nothing."""
+        """Sends of the first piece as much as there is room for, STEP at most. False: there is room for nothing."""
         send, refused = plain_send(self.socket), self._refused
         messages, sent = self._pieces[0]
         message = refused
         try:
             if refused:
                 send(refused, _NOBLOCK)
-            for (message,) in messages:
+            for (message,) in islice(messages, STEP):
                 send(message, _NOBLOCK)
         except zmq.Again:
             self._refused = message
             return message is not refused
         self._refused = b""
+        if length_hint(messages):
+            return True
         self._pieces.popleft()
         if sent is not None:
             sent()

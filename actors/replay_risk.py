@@ -96,7 +96,6 @@ class ReplayRisk(ReplayActor):
 
     def _halt_asked(self, venue: int) -> TradingState | None:
         """P13: an operator's HALT acts at a quantum's end."""
-        token = self.latch.halt_token
-        if not is_quantum_end(venue, self.config.replay.quantum) or token in (0, self.fold.cleared_token):
+        if not is_quantum_end(venue, self.config.replay.quantum) or not self.latch.is_halted():
             return None
-        return TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), token)
+        return TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), self.latch.halt_token)

@@ -26,7 +26,7 @@ from protocol.messages import Done, Grant, Message, Reached, Statistics, encode_
 from protocol.pipeline import SIGNALS
 from protocol.positions import tick_position
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
-from protocol.ring_state import StrategyRing, decode_ring
+from protocol.ring_state import StrategyRing, decode_ring, state_bytes_max
 from protocol.wal.format import Envelope
 
 SIGNALS_MAX: Final = 256
@@ -93,7 +93,12 @@ class ReplayStrategy(ReplayActor):
         self.core.take_record(envelope, record)
 
     def take_state(self) -> bytes:
-        return self.core.take_state()
+        state, limit = self.core.take_state(), state_bytes_max(self.config)
+        if len(state) > limit:  # here too: beyond the limit of a message nobody would hear of it
+            hint = "a resumed run begins at the first tick: save() must give less, or replay.checkpoint_ticks be lower"
+            self.log.warning("state_too_large", bytes=len(state), bytes_max=limit, hint=hint)
+            return b""
+        return state
 
     def on_caught_up(self) -> None:
         self.market.start(self.resume_tick if self.settings.trades else 0)

@@ -28,11 +28,10 @@ from protocol.errors import ConfigError, WalError, WireError
 from protocol.messages import Append, Done, Grant, Ready, Statistics
 from protocol.positions import START, is_checkpoint, is_quantum_end, ticks_done
 from protocol.records import EngineRun, Producer
-from protocol.ring_state import RING, RISK_RING, ROUTER, RiskAnswer, decode_ring
+from protocol.ring_state import RING, RISK_RING, ROUTER, RiskAnswer, decode_ring, state_bytes_max
 from protocol.settings import config_hash
 from protocol.state import RISK
 from protocol.wal import Journal
-from protocol.wal.format import LENGTH_MAX
 from protocol.wal.storage import MemoryStorage
 
 FEED_EVERY_S: Final = 0.02
@@ -50,8 +49,7 @@ class ReplayWal(Wal):
         """Where this life began, and the tick of the last checkpoint."""
         self.first_lsn = 1
         """Where every consumer's fold begins."""
-        # Half of what an entry may hold is for the strategies: whose state counts must not depend on the others'.
-        self.checkpoints.state_bytes_max = LENGTH_MAX // 2 // max(1, len(self.config.traders))
+        self.checkpoints.state_bytes_max = state_bytes_max(self.config)
         self.granted = {RISK, *(f"strategy.{strategy.name}" for strategy in self.config.traders)}
         """Who hears GRANTs, and whose state a CHECKPOINT has: bystanders stand at no quantum's end (P13)."""
         self._held: Grant | None = None
@@ -88,13 +86,15 @@ class ReplayWal(Wal):
         journal = self.journal
         if journal.journal_id != self.make_journal_id():
             raise ConfigError([
-                f"--resume: the journal in {self.run_dir} is of another config or of other data (what matters is all "
-                "but run_dir, endpoints, limits and logging): put that back, or begin in a new run_dir"
+                f"--resume: the journal in {self.run_dir} is of another config or of other data (all matters "
+                "but engine.run_dir and the sections wal, gateway, supervisor, logging): put that back, or begin in a "
+                "new run_dir"
             ])  # fmt: skip
-        if journal.tail_lsn == 1:
+        if self.has_begun:
             journal.stated_lsn = 1
             return super().take_up(run)
         self.retrace = retrace = Retrace(journal, self._first_lsn())
+        self._check_resumable(run, retrace)
         tick = msgspec.msgpack.decode(retrace.states[RING], type=int) if retrace.states else 0
         self.checkpoint_tick = self.resume_tick = tick
         self.first_lsn, self.event_us = retrace.lsn, retrace.first.time_us
@@ -102,6 +102,26 @@ class ReplayWal(Wal):
         self.backlog.released = retrace.lsn
         self.log.info("replay_resumed", tick=tick, lsn=retrace.lsn, retraced=journal.tail_lsn - retrace.lsn)
         return retrace.run
+
+    def _check_resumable(self, run: EngineRun, retrace: Retrace) -> None:
+        if retrace.run.version != run.version:
+            raise ConfigError([
+                f"--resume: {self.run_dir} was begun by version {retrace.run.version}, and this is {run.version}: a "
+                "state is only understood by the version that wrote it. Go on with that, or begin in a new run_dir"
+            ])  # fmt: skip
+        token = self.latch.halt_token
+        if token and retrace.tells_of_halt(token):
+            raise ConfigError([
+                f"--resume: {self.run_dir} was halted by {self.latch.who()} ({self.latch.reason()}) behind its last "
+                "checkpoint, and no run that goes on would do that again: begin in a new run_dir"
+            ])  # fmt: skip
+        if token:
+            hint = "--resume goes on as if it had not been: nothing in the journal behind the checkpoint tells of it"
+            self.log.warning("halt_cleared", by=self.latch.who(), reason=self.latch.reason(), hint=hint)
+
+    def cleared_token(self, run: EngineRun) -> int:
+        """An operator's --resume says that the HALT before it is over; the journal of a replay tells of no stop."""
+        return run.halt_token if self.has_begun else self.latch.halt_token
 
     def record_stop(self, run: EngineRun) -> None:
         """The journal of a replay has one ENGINE_RUN: one that is stopped is one that can be resumed."""
@@ -147,15 +167,17 @@ class ReplayWal(Wal):
         self._pass_on(token)
 
     def _pass_on(self, token: Grant | Done) -> None:
-        consumers = self.server.consumers.values()
-        if isinstance(token, Grant):
-            hearers = [c for c in consumers if c.name in self.granted]
-        else:
-            hearers = [c for c in consumers if c.name == ROUTER]
         token, now = msgspec.structs.replace(token, lsn=self.tail_lsn), monotonic_s()
-        for hearer in hearers:
+        for hearer in self._members(self.granted if isinstance(token, Grant) else {ROUTER}):
             if not self.server.feed_and_tell(hearer, token, now):
                 raise WalError(f"the ring is broken: {hearer.name} cannot be told {type(token).__name__}")
+
+    def _members(self, names: set[str]) -> list[Consumer]:
+        """Raises: WalError if one is not there: all others would wait for it."""
+        members = [consumer for consumer in self.server.consumers.values() if consumer.name in names]
+        if len(members) < len(names):
+            raise WalError(f"the ring is broken: {', '.join(sorted(names - {c.name for c in members}))} is gone")
+        return members
 
     def _end_quantum(self) -> None:
         """It is on disk, and from here on entries say so."""
@@ -177,11 +199,12 @@ class ReplayWal(Wal):
         self._leave_trace()
         self._held = token
         now = monotonic_s()
-        holders = [c for c in self.server.consumers.values() if c.name == ROUTER or c.name in self.granted]
+        holders = self._members({ROUTER, *self.granted})
         barrier = self.checkpoints.begin(holders, self.tail_lsn, now)
         for holder in holders:
             self.server.feed(holder, now)
-            self.server.tell(holder, barrier)
+            if not self.server.tell(holder, barrier):
+                raise WalError(f"the ring is broken: {holder.name} cannot be told BARRIER")
 
     def _go_on(self) -> None:
         """Everybody has answered: the CHECKPOINT is written, and the GRANT goes on."""
@@ -241,7 +264,7 @@ class ReplayWal(Wal):
     def commit(self) -> None:
         now = monotonic_s()
         self.look_at_disk()
-        if self.hellos:
+        if self.hellos and self._held is None:
             if self.batch:
                 self.write()
             self.answer_hellos()

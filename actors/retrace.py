@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from protocol.errors import ResumeError
-from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record
+from protocol.records import Checkpoint, EngineRun, EntryType, Producer, TradingState, decode_record
 from protocol.wal import Journal
 from protocol.wal.batch import Chain, NewEntry
 from protocol.wal.format import HEADER, Envelope, iterate_payload
@@ -47,6 +47,21 @@ class Retrace:
     @property
     def is_over(self) -> bool:
         return self.lsn == self._journal.tail_lsn
+
+    def tells_of_halt(self, token: int) -> bool:
+        """Whether what is retraced has a TRADING_STATE with this token."""
+        lsn, journal = self.lsn + 1, self._journal
+        while lsn <= journal.tail_lsn:
+            first, count, payload = journal.read(lsn, READ_BYTES)
+            if not count:
+                return False
+            for envelope, _, data in iterate_payload(payload):
+                if envelope.entry_type == EntryType.TRADING_STATE:
+                    record = decode_record(envelope.entry_type, data)
+                    if isinstance(record, TradingState) and record.token == token:
+                        return True
+            lsn = first + count
+        return False
 
     def follow(self, batch: Sequence[NewEntry]) -> int:
         """How many of the batch's first stand on disk already; all others come behind the journal's end.

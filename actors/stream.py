@@ -381,8 +381,8 @@ class StreamClient:
         if not self.welcomed:
             if now - self._hello_s >= HELLO_REPEAT_S:
                 self.say_hello()
-        elif now - self._heard_s >= SILENCE_S:
-            self.say_hello()
+        elif now - self._heard_s >= SILENCE_S and not int(self._socket.get(zmq.EVENTS)) & int(zmq.POLLIN):
+            self.say_hello()  # else it is this side that has not listened
 
     def receive(self) -> None:
         for frames in receive_all(self._socket):

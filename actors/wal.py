@@ -31,7 +31,7 @@ from protocol.codec import decode_append
 from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
 from protocol.messages import Append, Done, Grant, Hello, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
-from protocol.records import EngineRun, EntryType, Producer, RunEvent, encode_record
+from protocol.records import APPENDABLE, EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
 from protocol.wal.format import ENVELOPE, JOURNAL_HEAD
 from protocol.wal.reserve import DiskReserve, DiskState
@@ -41,17 +41,6 @@ MIB: Final = 1024 * 1024
 WATERMARK_EVERY_S: Final = 1.0
 LATCH_SYNC_S: Final = 0.05
 """How long a wal that fails waits for the halt to reach a disk that may have failed too."""
-APPENDABLE: Final = {
-    Producer.RISK: frozenset(
-        {
-            EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
-            EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
-        }
-    ),
-    Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
-    Producer.GATEWAY: frozenset({EntryType.TRADING_STATE}),
-}  # fmt: skip
-"""What each producer may append; ENGINE_RUN is written by wal itself."""
 BATCH_RECORDS_MAX: Final = 8192
 """Of one group commit; more waits in the pipe for the next. A sync is paid for many times over by then, and a batch
 that grows with the load would make everybody wait for all of it, and wal's memory the producers' to fill."""
@@ -104,6 +93,8 @@ class Wal(Actor):
         """Whose APPEND could not be taken: name → incarnation."""
         self.synced_s = self.watermark_s = 0.0
         self.watermark_lsn = -1
+        self.has_begun = False
+        """The journal is this life's own."""
         self.run: EngineRun | None = None
         """The newest ENGINE_RUN."""
         self.checkpoints = Checkpoints(
@@ -134,7 +125,7 @@ class Wal(Actor):
             raise ConfigError([str(error)]) from error
         self.backlog = JournalBacklog(self.journal, self.journal.tail_lsn)
         run = self.take_up(run)
-        self.latch.set_cleared(run.halt_token)
+        self.latch.set_cleared(self.cleared_token(run))
         socket = self.bind(JOURNAL)
         may_speak = Peers(self.run_dir, self.config).may_speak
         take_state = self.checkpoints.take
@@ -153,6 +144,10 @@ class Wal(Actor):
         run = self._append_start(run)
         self._forget_states()
         return run
+
+    def cleared_token(self, run: EngineRun) -> int:
+        """Of the HALT that is over."""
+        return run.halt_token
 
     def ready_message(self, run: EngineRun) -> Ready:
         return Ready(self.journal.tail_lsn, run)
@@ -213,6 +208,7 @@ class Wal(Actor):
         except OSError as error:
             raise WalSyncError(f"{self.run_dir}: a page could not be synced: {error.strerror}") from error
         if self.journal.is_new:
+            self.has_begun = True
             journal_id = self.make_journal_id()
             record = encode_record(msgspec.structs.replace(run, journal_id=journal_id))
             self.journal.create(journal_id, (EntryType.ENGINE_RUN, self.time_us(), Producer.SUPERVISOR, 1, record))

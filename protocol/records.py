@@ -269,6 +269,18 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding a peer's bytes may raise: text that is no UTF-8, and nesting without end, are no MsgspecError."""
 
+APPENDABLE: Final = {
+    Producer.RISK: frozenset(
+        {
+            EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
+            EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
+        }
+    ),
+    Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
+    Producer.GATEWAY: frozenset({EntryType.TRADING_STATE}),
+}  # fmt: skip
+"""What each producer may append; ENGINE_RUN is written by wal itself."""
+
 _ENTRY_TYPES: Final = {record: entry for entry, record in RECORD_TYPES.items()}
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODE: Final = {int(entry): msgspec.msgpack.Decoder(record).decode for entry, record in RECORD_TYPES.items()}
@@ -292,6 +304,7 @@ def decode_record(entry_type: int, data: bytes | memoryview) -> Record:
 
 
 __all__ = [
+    "APPENDABLE",
     "FIRST_STRATEGY",
     "RECORD_TYPES",
     "Adjust",

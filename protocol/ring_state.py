@@ -12,8 +12,9 @@ import msgspec
 
 from protocol.errors import WireError
 from protocol.records import UNREADABLE, Record, decode_record, encode_record
+from protocol.settings import Config
 from protocol.state import AskedState, encode_state
-from protocol.wal.format import ENVELOPE, Envelope
+from protocol.wal.format import ENVELOPE, LENGTH_MAX, Envelope
 
 RING: Final = "ring"
 """The name under which wal says the tick, as an integer."""
@@ -85,6 +86,12 @@ class RiskAnswer(msgspec.Struct, array_like=True, frozen=True):
 
     fold: bytes
     ring: bytes
+
+
+def state_bytes_max(config: Config) -> int:
+    """Of one strategy's state: they share half of what an entry may hold, for whose state counts must not depend on
+    the others'."""
+    return LENGTH_MAX // 2 // max(1, len(config.traders))
 
 
 def encode_ring(state: RiskRing | RouterRing | StrategyRing | RiskAnswer) -> bytes:

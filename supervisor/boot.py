@@ -71,6 +71,24 @@ STOP_STEPS: Final = (
 )
 
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopLimits:
+    """What a stop waits for besides `supervisor.stop_timeout_s`."""
+
+    term_wait_s: float = 1.0
+    kill_wait_s: float = 5.0
+    overdue_stop_s: float = 1.0
+    """For each later step of a child that has let a step's deadline pass."""
+    final_stop_s: float = 1.0
+    """For each step of a stop after the journal has failed for good."""
+    wal_tries: int = 3
+    """H3: wal is restarted if it dies before the stop is durable."""
+
+
+STOP_LIMITS: Final = StopLimits()
+
+
 def child_names(config: Config, role: str) -> tuple[str, ...]:
     if role != "strategy":
         return (role,)

@@ -213,10 +213,17 @@ def run_engine(
     if unknown:
         raise ConfigError([f"--forget-state {name}: no such strategy; known: {', '.join(known)}" for name in unknown])
 
+    if resume and forget_states:
+        raise ConfigError(["--forget-state with --resume: a replay goes on with all its states, or begins again"])
     configure_logging(config.logging)
     check_promises(config, resume=resume)
+    if config.is_replay and inproc and sys.flags.hash_randomization:
+        import structlog
+
+        hint = "a strategy that goes through a set of strings does so in another order each time: PYTHONHASHSEED=0"
+        structlog.get_logger().warning("replay_hashes_at_random", child="supervisor", hint=hint)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
-    supervisor = Supervisor(config, inproc=inproc, resume=resume, forget_states=forget_states)
+    supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = _run_with_progress(supervisor) if progress and config.market_data.is_file else supervisor.run()
@@ -232,8 +239,9 @@ def _run_with_progress(supervisor: Supervisor) -> ExitCode:
     tellers: list[ProgressTeller] = []
 
     def begin() -> None:
-        tellers.append(make_teller(supervisor.log))
-        supervisor.loop.every(LOOK_EVERY_S, look)
+        if not tellers:  # else the replay has been resumed
+            tellers.append(make_teller(supervisor.log))
+            supervisor.loop.every(LOOK_EVERY_S, look)
 
     def look() -> None:
         if supervisor.stop_by:

@@ -13,6 +13,8 @@ from typing import Final
 PAUSE_FIRST_S: Final = 0.1
 PAUSE_MAX_S: Final = 5.0
 PAUSE_FROM_DEATH: Final = 3
+IN_VAIN_MAX: Final = 10
+"""Lives in a row of a replay that came no further than one before."""
 JITTER: Final = 0.25
 """Share of the pause by which it varies, so that children do not come back in step."""
 
@@ -38,3 +40,17 @@ class RestartPolicy:
         pause = min(PAUSE_MAX_S, PAUSE_FIRST_S * 2 ** (len(deaths) - PAUSE_FROM_DEATH))
         share = random.random() if jitter is None else jitter
         return pause * (1 + JITTER * (2 * share - 1))
+
+
+class Progress:
+    """Whether a replay that begins again and again comes any further."""
+
+    def __init__(self) -> None:
+        self._lsn = 0
+        self._in_vain = 0
+
+    def is_stuck(self, lsn: int) -> bool:
+        """`lsn`: how far the life that is over had come."""
+        self._in_vain = 0 if lsn > self._lsn else self._in_vain + 1
+        self._lsn = max(self._lsn, lsn)
+        return self._in_vain >= IN_VAIN_MAX

@@ -30,37 +30,22 @@ from protocol.errors import (
     StopRequestedError,
     SupervisionError,
 )
-from protocol.messages import (
-    Detach,
-    Go,
-    Loaded,
-    Message,
-    Ready,
-    Stop,
-)
+from protocol.messages import Detach, Go, Loaded, Message, Ready, Stop
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config
-from supervisor.boot import STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
+from supervisor.boot import STOP_LIMITS, STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
 from supervisor.control import ControlPipe
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.health import quiet_state
 from supervisor.lock import RunDirLock
-from supervisor.restart import RestartPolicy
+from supervisor.restart import Progress, RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
 from supervisor.saved_config import save_config
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
-TERM_WAIT_S: Final = 1.0
-KILL_WAIT_S: Final = 5.0
-OVERDUE_STOP_S: Final = 1.0
-"""For each later step of a child that has let a step's deadline pass."""
-FINAL_STOP_S: Final = 1.0
-"""For each step of a stop after the journal has failed for good."""
-STOP_WAL_TRIES: Final = 3
-"""H3: wal is restarted if it dies before the stop is durable."""
 FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
 """Exit codes of a child after which restarting it would only repeat them."""
 
@@ -70,7 +55,7 @@ class Supervisor:
 
     def __init__(
         self, config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (),
-        resume: bool = False, on_ready: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.config = config
         self.run_dir = Path(config.engine.run_dir).absolute()
@@ -87,7 +72,7 @@ class Supervisor:
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
-        self._is_resumed = resume
+        self._progress = Progress()
         self._resume_tick = 0
         """By wal's word: where a replay goes on."""
         self.on_ready = on_ready
@@ -146,8 +131,9 @@ class Supervisor:
         """Of a replay nobody goes on alone: all end, and the next lives go on from the last checkpoint (P11)."""
         self.log.warning("replay_broken", reason=str(error), hint="it goes on from its last checkpoint")
         self._kill_all()
+        if left := [child.name for child in self.children.values() if child.is_alive]:
+            raise SupervisionError(f"{', '.join(left)} cannot be killed, and two lives of one child must not meet (J5)")
         self._stopping = self.is_ready = False
-        self._is_resumed = True
         self._released.clear()
         for name in self.children:
             begin_page(self.run_dir, name)
@@ -217,9 +203,9 @@ class Supervisor:
     def _stop(self) -> None:
         """The ten documented steps; a child that is gone has done its step.
 
-        One that hangs is waited for `stop_timeout_s` in its first step, all of a step together, and OVERDUE_STOP_S in
-        each that follows. So a stop takes at most `stop_timeout_s` for each of the six roles, once more for each life
-        of a wal that must be brought back, and some 2 s a step.
+        One that hangs is waited for `stop_timeout_s` in its first step, all of a step together, and a second in each
+        that follows (STOP_LIMITS). So a stop takes at most `stop_timeout_s` for each of the six roles, once more for
+        each life of a wal that must be brought back, and some 2 s a step.
         """
         self._stopping = True
         if not self.children or not any(child.is_alive for child in self.children.values()):
@@ -236,7 +222,7 @@ class Supervisor:
     def _carry_out(self, step: StopStep, children: list[Child]) -> None:
         # Without wal nothing can drain any more: what waits for its own appends waits in vain.
         is_final = self.exit_code in FINAL_CODES and not self.children["wal"].is_alive
-        deadline = monotonic_s() + (FINAL_STOP_S if is_final else self.config.supervisor.stop_timeout_s)
+        deadline = monotonic_s() + (STOP_LIMITS.final_stop_s if is_final else self.config.supervisor.stop_timeout_s)
         if step.action is StopAction.DETACH:
             asked = [child for child in children if child.phase is ChildPhase.READY and child.is_alive]
             for child in asked:
@@ -254,7 +240,7 @@ class Supervisor:
     def _stop_wal(self, wal: Child, deadline: float) -> None:
         """H3: the stop is what is durable; a wal that dies before it is brought back to write it."""
         run = make_run(self.config, self.boot_id, RunEvent.STOP, self.stop_by or FAILURE, self.latch.halt_token)
-        for _ in range(STOP_WAL_TRIES):
+        for _ in range(STOP_LIMITS.wal_tries):
             if not wal.is_alive:
                 deadline = monotonic_s() + self.config.supervisor.stop_timeout_s
                 if not self._revive(wal, deadline):
@@ -286,7 +272,7 @@ class Supervisor:
     def _end(self, children: list[Child], deadline: float) -> None:
         """Their processes have ended: by themselves, else by SIGTERM, else by SIGKILL."""
         self._wait_for(children, lambda child: not child.is_alive, deadline)
-        for number, wait_s in ((signal.SIGTERM, TERM_WAIT_S), (signal.SIGKILL, KILL_WAIT_S)):
+        for number, wait_s in ((signal.SIGTERM, STOP_LIMITS.term_wait_s), (signal.SIGKILL, STOP_LIMITS.kill_wait_s)):
             late = [child for child in children if child.is_alive]
             if self.inproc and number is signal.SIGKILL:
                 break
@@ -300,7 +286,7 @@ class Supervisor:
 
     def _wait_for(self, children: list[Child], is_done: Callable[[Child], bool], deadline: float) -> None:
         """Until it is done for each, or their deadline has passed: a child that let one pass gets no other."""
-        overdue_by = min(deadline, monotonic_s() + OVERDUE_STOP_S)
+        overdue_by = min(deadline, monotonic_s() + STOP_LIMITS.overdue_stop_s)
         for child in children:
             self._wait_quietly(lambda child=child: is_done(child), overdue_by if child.is_overdue else deadline)
             child.is_overdue = not is_done(child)
@@ -325,7 +311,7 @@ class Supervisor:
             if self.inproc:
                 self._control.tell(child, Stop())
             child.kill()
-        deadline = monotonic_s() + KILL_WAIT_S
+        deadline = monotonic_s() + STOP_LIMITS.kill_wait_s
         for child in self.children.values():
             while child.is_alive and monotonic_s() < deadline:
                 self.loop.turn()
@@ -349,11 +335,11 @@ class Supervisor:
                     f"{child.name} did not say {phase.upper()} within supervisor.ready_timeout_s = {timeout_s}; "
                     "its log says what it was doing"
                 )
-                if boot_row(child.name).on_limit is not OnLimit.PARK:
+                if self.config.is_replay or boot_row(child.name).on_limit is not OnLimit.PARK:
                     raise ReadyTimeoutError(reason)
                 child.phase = ChildPhase.PARKED  # its death is no crash
                 child.kill()
-                self._wait_quietly(lambda: not child.is_alive, monotonic_s() + KILL_WAIT_S)
+                self._wait_quietly(lambda: not child.is_alive, monotonic_s() + STOP_LIMITS.kill_wait_s)
                 self._bury(child, ChildPhase.PARKED)
                 self._park(child, reason)
                 self._start_by = monotonic_s() + timeout_s  # the others have lost theirs to it
@@ -374,8 +360,7 @@ class Supervisor:
         here = (self.boot_id, self.ipc, self._lock_fd)
         spec = make_spec(
             self.config, child.name, incarnation, *here,
-            inproc=self.inproc, is_restart=self.is_ready, is_resumed=self._is_resumed,
-            forget_states=self._forget_states,
+            inproc=self.inproc, is_restart=self.is_ready, forget_states=self._forget_states,
         )  # fmt: skip
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
@@ -411,7 +396,10 @@ class Supervisor:
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
         if self.config.is_replay:
             reason = f"{child.name} died: {child.last_words or f'exit code {code}'}"
-            if self.inproc or pause is None or (words and words == child.last_words):  # P13: it will be so again
+            child.restarts += 1
+            is_hopeless = self._progress.is_stuck(max(child.lsn for child in self.children.values())) or pause is None
+            is_repeated = bool(words) and words == child.last_words  # P13: it will be so again
+            if self.inproc or is_hopeless or is_repeated or self.latch.is_halted():
                 self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
                 return
             raise ReplayBrokenError(reason, pause)

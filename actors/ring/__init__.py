@@ -3,7 +3,9 @@
     router.py    order_routing's part: holds the venue at v, grants up to h
     strategy.py  a strategy's part: runs its hooks to h, or stops where it needs an answer
     risk.py      risk's part: waits for all, then appends what follows, in order of position
+    bystander.py a strategy that does not trade: beside the ring
     ticks.py     the ticks that each of them holds
+    parts.py     what a strategy's part holds besides
 
 Each part is a state machine without sockets: ticks, records and tokens go in; records, signals and tokens come out. The
 actors carry them in processes; the tests carry them under a random scheduler, and compare with a plain interpreter.

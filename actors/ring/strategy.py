@@ -56,7 +56,7 @@ _SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
 
 class StrategyCore:
     """send(intent) to risk; reached(position) answers a GRANT. call(hook, *arguments) calls the author's code, and
-    failed(hook, arguments) tells of what raised where `call` would cost too much. passed(): a chunk is done with.
+    failed(hook, arguments) tells of what raised where `call` would cost too much.
     """
 
     def __init__(

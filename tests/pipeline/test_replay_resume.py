@@ -11,9 +11,13 @@ import ring_strategies
 from harness import EngineUnderTest, to_toml, wait_for
 from replays import market, replay_engine
 
+from actors.latch import halt_page
+from protocol.orders import TradingMode
+from protocol.records import TradingState, decode_record
+from protocol.wal.format import Envelope
 from protocol.wal.history import read_history
 
-Journal = list[tuple[object, bytes]]
+Journal = list[tuple[tuple[Envelope, int], bytes]]
 Undisturbed = Callable[..., Journal]
 TICKS = 2_000
 CODE = Path(ring_strategies.__file__).read_text(encoding="utf-8")
@@ -171,5 +175,69 @@ def test_the_journal_of_another_config_is_not_gone_on_with(tmp_path: Path) -> No
         engine.start("--resume")
         assert engine.wait() == 2
         assert "of another config or of other data" in engine.log_text()
+    finally:
+        engine.close()
+
+
+DIES = """
+    def on_tick(self, tick: Any) -> None:
+        import os
+
+        if len(self.heard) > 1200:
+            os._exit(1)
+        self.act("tick", tick.symbol, tick.bid, tick.ask, tick.time)
+"""
+
+
+def test_a_child_that_dies_without_a_word_at_the_same_place_is_not_brought_back_for_ever(tmp_path: Path) -> None:
+    head, _, tail = CODE.partition("    def on_tick(")
+    code = head.rstrip() + "\n" + DIES + tail[tail.index("\n\n") :]
+    engine = replay_engine(tmp_path / "dies", market(TICKS), checkpoint_ticks=500, code=code)
+    engine.tree["supervisor"] = {"restarts": 3}
+    engine.config_path.write_text(to_toml(engine.tree), encoding="utf-8")
+    try:
+        engine.start()
+        assert engine.wait() == 1
+        assert len(engine.log_events("replay_broken")) == 3
+        assert "--resume" in engine.log_events("engine_gives_up")[0]["reason"]
+    finally:
+        engine.close()
+
+
+def halts_in(entries: Journal) -> list[TradingState]:
+    records = [decode_record(envelope.entry_type, data) for (envelope, _), data in entries]
+    return [record for record in records if isinstance(record, TradingState)]
+
+
+def test_a_replay_that_was_halted_is_not_gone_on_with_unseen(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    """P13: the HALT acts at a quantum's end; behind the last checkpoint nobody could say it again."""
+    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=0)
+    try:
+        engine.start()
+        engine.wait_ready()
+        assert engine.client.request("HALT enough")["status"] == "ok"
+        halts = wait_for(lambda: halts_in(journal(engine)), "TRADING_STATE")
+        assert [(halt.state, halt.reason) for halt in halts] == [(TradingMode.HALTED, "enough")]
+        engine.kill_all()
+        engine.start("--resume")
+        assert engine.wait() == 2
+        assert "was halted by operator (enough)" in engine.log_text()
+    finally:
+        engine.close()
+    assert not halts_in(undisturbed())
+
+
+def test_a_halt_that_no_record_tells_of_is_over_when_the_operator_resumes(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=500)
+    try:
+        engine.start()
+        wait_for_checkpoints(engine, 1)
+        engine.kill_all()
+        halt_page(engine.run_dir, "cli", "while it was down")
+        engine.start("--resume")
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+        assert journal(engine) == undisturbed()
     finally:
         engine.close()

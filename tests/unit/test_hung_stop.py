@@ -10,10 +10,10 @@ import pytest
 
 from protocol.settings import parse_config
 from supervisor import supervision
-from supervisor.boot import boot_order
+from supervisor.boot import STOP_LIMITS, boot_order
 from supervisor.child import Child, ChildPhase
 from supervisor.restart import RestartPolicy
-from supervisor.supervision import STOP_WAL_TRIES, Supervisor
+from supervisor.supervision import Supervisor
 
 TIMEOUT_S = 10.0
 ROLES, STEPS = 6, 10
@@ -76,7 +76,7 @@ def stop_time_s(monkeypatch: pytest.MonkeyPatch, strategies: int) -> float:
 
 
 def test_a_stop_in_which_everybody_hangs_is_over_by_the_documented_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound_s = (ROLES + STOP_WAL_TRIES) * TIMEOUT_S + 2 * STEPS
+    bound_s = (ROLES + STOP_LIMITS.wal_tries) * TIMEOUT_S + 2 * STEPS
     assert stop_time_s(monkeypatch, 1) < bound_s
 
 
