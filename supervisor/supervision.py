@@ -397,11 +397,10 @@ class Supervisor:
         if self.config.is_replay:
             reason = f"{child.name} died: {child.last_words or f'exit code {code}'}"
             child.restarts += 1
-            is_hopeless = self._progress.is_stuck(max(child.lsn for child in self.children.values())) or pause is None
-            is_repeated = bool(words) and words == child.last_words  # P13: it will be so again
-            if self.inproc or is_hopeless or is_repeated or self.latch.is_halted():
-                self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
-                return
+            is_stuck = self._progress.is_stuck(max(child.lsn for child in self.children.values()))
+            is_repeated = words and words == child.last_words  # P13: it will be so again
+            if self.inproc or pause is None or is_stuck or is_repeated or self.latch.is_halted():
+                return self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
             raise ReplayBrokenError(reason, pause)
         if failure is not None and failure.is_lasting:
             self._past_limit(child, failure.message)

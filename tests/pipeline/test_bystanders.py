@@ -11,7 +11,7 @@ from harness import EngineUnderTest, config_tree, wait_for
 from market_files import bid_ask, quotes
 from replays import SYMBOLS, csv_text, market
 
-from protocol.records import EngineRun, OrderPlace, OrderUpdate, Report, decode_record
+from protocol.records import Checkpoint, EngineRun, OrderPlace, OrderUpdate, Report, decode_record
 from protocol.wal.history import read_history
 
 WATCHERS = """
@@ -45,8 +45,8 @@ BYSTANDERS = [
 ]
 
 
-def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
-    """An engine that has replayed a market of two symbols to its end, with checkpoints on the way."""
+def engine_of(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
+    """An engine over a market of two symbols, with checkpoints on the way."""
     ticks = market(3_000)
     tree = config_tree(
         engine={"mode": "replay"},
@@ -55,11 +55,16 @@ def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -
         strategies=strategies,
         risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0},
         order_routing={"latency_us": latency_us},
-        replay={"quantum": 500},
+        replay={"quantum": 500, "checkpoint_ticks": 1_000},
     )
     files = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}
     files["ring_strategies.py"] = Path(ring_strategies.__file__).read_text(encoding="utf-8")
-    engine = EngineUnderTest(directory, tree, files={**files, "watchers.py": WATCHERS})
+    return EngineUnderTest(directory, tree, files={**files, "watchers.py": WATCHERS})
+
+
+def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
+    """It has come to its end."""
+    engine = engine_of(directory, strategies, latency_us)
     try:
         engine.start()
         assert engine.wait() == 0, engine.log_text()[-3000:]
@@ -69,9 +74,9 @@ def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -
 
 
 def records(engine: EngineUnderTest) -> list[Any]:
-    """All that the journal says but ENGINE_RUN, which names the strategies and the config."""
+    """All that the journal says but ENGINE_RUN, and CHECKPOINT that has it: it names the strategies and the config."""
     said = [decode_record(e.entry_type, data) for e, _, data in read_history(engine.run_dir / "wal")]
-    return [record for record in said if not isinstance(record, EngineRun)]
+    return [record for record in said if not isinstance(record, EngineRun | Checkpoint)]
 
 
 @pytest.mark.parametrize("latency_us", [0, 2_000])
@@ -86,15 +91,34 @@ def test_bystanders_change_no_record_of_the_journal(tmp_path: Path, latency_us: 
     assert {event["reason"] for event in vain} == {"does_not_trade: trades = false in the config"}
 
 
+def entries(engine: EngineUnderTest) -> list[tuple[Any, bytes]]:
+    return [((envelope, crc), bytes(data)) for envelope, crc, data in read_history(engine.run_dir / "wal")]
+
+
+def test_a_replay_with_bystanders_is_resumed_and_they_begin_again(tmp_path: Path) -> None:
+    expected = entries(replay(tmp_path / "once", [*TRADERS, *BYSTANDERS], 0))
+    engine = engine_of(tmp_path / "killed", [*TRADERS, *BYSTANDERS], 0)
+    try:
+        engine.start()
+        wait_for(lambda: list((engine.run_dir / "wal").glob("journal-*.wal*")), "a checkpoint")
+        engine.kill_all()
+        engine.start("--resume")
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+        assert engine.log_events("replay_resumed")[0]["tick"] > 0
+        assert entries(engine) == expected
+    finally:
+        engine.close()
+
+
 def test_a_quantum_far_above_the_chunk_does_not_starve(tmp_path: Path) -> None:
     tree = config_tree(
         engine={"mode": "replay"},
         market_data={"source": "csv", "path": "ticks.csv", "symbol": "EURUSD"},
         strategies=[{"name": "quiet", "class": "quiet:Quiet", "symbols": ["EURUSD"]}],
-        replay={"quantum": 150_000},
+        replay={"quantum": 250_000},  # the second touches nine chunks: one more than the pipe's credit by itself
     )
     quiet = "from actors.strategies import Strategy\n\n\nclass Quiet(Strategy):\n    pass\n"
-    engine = EngineUnderTest(tmp_path, tree, files={"ticks.csv": bid_ask(quotes(200_000)), "quiet.py": quiet})
+    engine = EngineUnderTest(tmp_path, tree, files={"ticks.csv": bid_ask(quotes(510_000)), "quiet.py": quiet})
     try:
         engine.start()
         assert engine.wait() == 0, engine.log_text()[-3000:]
