@@ -71,7 +71,6 @@ STOP_STEPS: Final = (
 )
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopLimits:
     """What a stop waits for besides `supervisor.stop_timeout_s`."""

@@ -131,8 +131,8 @@ class Supervisor:
         """Of a replay nobody goes on alone: all end, and the next lives go on from the last checkpoint (P11)."""
         self.log.warning("replay_broken", reason=str(error), hint="it goes on from its last checkpoint")
         self._kill_all()
-        if left := [child.name for child in self.children.values() if child.is_alive]:
-            raise SupervisionError(f"{', '.join(left)} cannot be killed, and two lives of one child must not meet (J5)")
+        if any(child.is_alive for child in self.children.values()):
+            raise SupervisionError("a child cannot be killed, and two lives of it must not meet (J5)")
         self._stopping = self.is_ready = False
         self._released.clear()
         for name in self.children:
@@ -157,11 +157,10 @@ class Supervisor:
         endpoint = pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name)
         self._control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
         self.loop.on_readable(self._control.socket, self._control.receive)
-        self.loop.on_readable(self._wakeup_read, self._on_wakeup)
+        self.loop.on_readable(self._wakeup_read, lambda: os.read(self._wakeup_read, 64))
         self.loop.every(HEALTH_EVERY_S, self._look_after)
-        settings = config.supervisor
         for name in boot_order(config):
-            self.children[name] = Child(name, RestartPolicy(settings.restarts, settings.window_s))
+            self.children[name] = Child(name, RestartPolicy(config.supervisor.restarts, config.supervisor.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
         self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR)
 
@@ -395,14 +394,8 @@ class Supervisor:
         pause = child.policy.pause_after_death(monotonic_s())
         words, child.last_words = child.last_words, failure.message if failure is not None else ""
         if self.config.is_replay:
-            reason = f"{child.name} died: {child.last_words or f'exit code {code}'}"
-            child.restarts += 1
-            is_stuck = self._progress.is_stuck(max(child.lsn for child in self.children.values()))
-            is_repeated = words and words == child.last_words  # P13: it will be so again
-            if self.inproc or pause is None or is_stuck or is_repeated or self.latch.is_halted():
-                return self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
-            raise ReplayBrokenError(reason, pause)
-        if failure is not None and failure.is_lasting:
+            self._replay_breaks(child, pause, words, f"{child.name} died: {child.last_words or f'exit code {code}'}")
+        elif failure is not None and failure.is_lasting:
             self._past_limit(child, failure.message)
         elif child.stays_down:
             self._park(child, 'on_restart = "parked", and it has no saved state')
@@ -413,6 +406,15 @@ class Supervisor:
         elif not self.stop_by:
             child.restarts += 1
             self.loop.after(pause, lambda: self._restart(child))
+
+    def _replay_breaks(self, child: Child, pause: float | None, former_words: str, reason: str) -> None:
+        """Raises: ReplayBrokenError, if there is a point in going on (P13: not when the same happens again)."""
+        child.restarts += 1
+        is_stuck = self._progress.is_stuck(max(child.lsn for child in self.children.values()))
+        is_repeated = bool(former_words) and former_words == child.last_words
+        if pause is not None and not (is_stuck or is_repeated or self.inproc or self.latch.is_halted()):
+            raise ReplayBrokenError(reason, pause)
+        self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
 
     def _restart(self, child: Child) -> None:
         if self._stopping or self.stop_by or child.phase is not ChildPhase.DEAD:
@@ -487,9 +489,6 @@ class Supervisor:
         if self.is_ready:
             self._control.tell_of_life(child)
             self._control.tell_children()
-
-    def _on_wakeup(self) -> None:
-        os.read(self._wakeup_read, 64)
 
     def _look_after(self) -> None:
         """Once a second: ask every child how it is, and tell the gateway."""
