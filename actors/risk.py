@@ -144,8 +144,8 @@ class Risk(FoldingActor):
         for name in fold.run.strategies if fold.run else ():
             orders = [order.order_id for order in tracker.open_of_strategy(fold.strategy_id(name))]
             if name not in self.traders and orders:
-                hint = "its open orders are cancelled, as those of a parked strategy"
-                self.log.warning("strategy_does_not_trade", strategy=name, open_orders=orders, hint=hint)
+                hint = "it is not configured, or has trades = false: its open orders are cancelled"
+                self.log.warning("strategy_not_configured", strategy=name, open_orders=orders, hint=hint)
                 self.book.cancel_orders_of(name, "removed")
 
     def _ready_when_drained(self) -> None:

@@ -72,7 +72,7 @@ FAULTS: Final = {
     "failure not final": Planted(Journal._fail, "self._failure = str(error)", "pass"),
     "log hole taken for damage": Planted(WriteAheadLog._refuse_damage, "_has_lost_sector(content, bad.offset)", "0"),
     # Dedup.
-    "not deduplicated": Planted(Wal.on_append, "del records[:known]", "pass"),
+    "not deduplicated": Planted(Wal._take_append, "del records[:known]", "pass"),
 }
 """Name → fault; those of the plain log begin with "log"."""
 

@@ -38,7 +38,7 @@ from protocol.wal.storage import RealStorage  # noqa: E402
 CHILDREN = ("wal", "risk", "strategy.busy", "order_routing", "gateway", "market_data")
 ALL, SUPERVISOR = "all", "supervisor"
 VICTIMS = (*CHILDREN, ALL, ALL, SUPERVISOR)
-KILLS_MAX = 6
+KILLS_MAX = 8
 """In one run."""
 POLL_S = 0.002
 DEADLINE_S = 300.0
@@ -114,10 +114,10 @@ class Replays:
     ) -> bool:
         """False: the run had come to its end before."""
         if draw.random() < 0.5:
-            until_s = time.monotonic() + draw.uniform(0.0, run_s)
+            until_s = time.monotonic() + draw.uniform(0.0, run_s / 2)
             is_time: Callable[[], bool] = lambda: time.monotonic() >= until_s  # noqa: E731
         else:
-            length = draw.randrange(1, sum(map(len, expected.values())))
+            length = length_of(engine.run_dir) + draw.randrange(1, sum(map(len, expected.values())) // 8)
             is_time = lambda: length_of(engine.run_dir) >= length  # noqa: E731
         wait_for(lambda: is_time() or engine.process.poll() is not None, "the moment to kill", DEADLINE_S)
         if engine.process.poll() is not None:

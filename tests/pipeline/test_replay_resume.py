@@ -19,18 +19,29 @@ from protocol.wal.history import read_history
 
 Journal = list[tuple[tuple[Envelope, int], bytes]]
 Undisturbed = Callable[..., Journal]
-TICKS = 2_000
+TICKS = 1_300
 CODE = Path(ring_strategies.__file__).read_text(encoding="utf-8")
 STATELESS = CODE.replace("def save(self)", "def not_saved(self)")
-FAILS_ONCE = '''
-    def on_tick(self, tick: Any) -> None:
-        import pathlib
+BEFORE_ACTING = '        self.act("tick", tick.symbol'
+FAILS = '''
+        if len(self.heard) > 700 and {condition}:
+            import pathlib
 
-        if len(self.heard) > 1200 and {condition}:
             pathlib.Path("failed").touch()
             raise RuntimeError("a bad day")
-        self.act("tick", tick.symbol, tick.bid, tick.ask, tick.time)
 '''
+DIES = """
+        if len(self.heard) > 700:
+            import os
+
+            os._exit(1)
+"""
+
+
+def doing(what: str) -> str:
+    """The strategies' module, in which Busy does that at some tick."""
+    assert CODE.count(BEFORE_ACTING) == 1
+    return CODE.replace(BEFORE_ACTING, what.lstrip("\n") + BEFORE_ACTING)
 
 
 def journal(engine: EngineUnderTest) -> Journal:
@@ -115,14 +126,9 @@ def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
         engine.close()
 
 
-def failing(condition: str) -> str:
-    head, _, tail = CODE.partition("    def on_tick(")
-    return head.rstrip() + "\n" + FAILS_ONCE.format(condition=condition) + tail[tail.index("\n\n") :]
-
-
 def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: Undisturbed) -> None:
     expected = undisturbed()
-    code = failing('not pathlib.Path("failed").exists()')
+    code = doing(FAILS.format(condition='not __import__("pathlib").Path("failed").exists()'))
     engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=code)
     try:
         engine.start()
@@ -134,7 +140,8 @@ def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: U
 
 
 def test_an_exception_that_comes_again_at_the_same_position_ends_the_run(tmp_path: Path) -> None:
-    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=failing("True"))
+    code = doing(FAILS.format(condition="True"))
+    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=code)
     try:
         engine.start()
         assert engine.wait() == 1
@@ -153,7 +160,9 @@ def test_what_a_resumed_run_does_otherwise_is_named_with_its_place_and_nothing_i
         engine.kill_all()
         before = engine.journal_path.read_bytes()
         module = engine.directory / "ring_strategies.py"
-        module.write_text(CODE.replace("if kind < 3:", "if kind < 4:"), encoding="utf-8")
+        usual = "dice.randrange(1, 4) * self.lot"
+        assert usual in CODE
+        module.write_text(CODE.replace(usual, "dice.randrange(1, 3) * self.lot"), encoding="utf-8")
         engine.start("--resume")
         assert engine.wait() == 2
         assert "would now be" in engine.log_text()
@@ -179,20 +188,8 @@ def test_the_journal_of_another_config_is_not_gone_on_with(tmp_path: Path) -> No
         engine.close()
 
 
-DIES = """
-    def on_tick(self, tick: Any) -> None:
-        import os
-
-        if len(self.heard) > 1200:
-            os._exit(1)
-        self.act("tick", tick.symbol, tick.bid, tick.ask, tick.time)
-"""
-
-
 def test_a_child_that_dies_without_a_word_at_the_same_place_is_not_brought_back_for_ever(tmp_path: Path) -> None:
-    head, _, tail = CODE.partition("    def on_tick(")
-    code = head.rstrip() + "\n" + DIES + tail[tail.index("\n\n") :]
-    engine = replay_engine(tmp_path / "dies", market(TICKS), checkpoint_ticks=500, code=code)
+    engine = replay_engine(tmp_path / "dies", market(TICKS), checkpoint_ticks=500, code=doing(DIES))
     engine.tree["supervisor"] = {"restarts": 3}
     engine.config_path.write_text(to_toml(engine.tree), encoding="utf-8")
     try:

@@ -188,11 +188,11 @@ class Lossy:
         self._is_lost: bool | None = None
         """The message whose first frame was sent and whose last was not."""
 
-    def send(self, frame: bytes, flags: int = 0) -> None:
+    def send(self, frame: bytes, flags: int = 0, *, copy: bool = True) -> None:
         is_lost = next(self._fate, False) if self._is_lost is None else self._is_lost
         self._is_lost = None
         if not is_lost:
-            self._socket.send(frame, flags)
+            self._socket.send(frame, flags, copy=copy)
         if flags & zmq.SNDMORE:
             self._is_lost = is_lost
 
