@@ -33,7 +33,9 @@ ROOT: Final = Path(__file__).parents[1]
 DEADLINE_S: Final = 60.0
 """For whatever must happen: far above what it takes, so that a busy machine fails nothing."""
 POLL_S: Final = 0.005
-PORTS: Final = (15_000, 32_000)
+WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Of pytest-xdist: each has ports of its own, four at most."""
+PORTS: Final = range(15_000, 31_000)[WORKER % 4 * 4_000 : WORKER % 4 * 4_000 + 4_000]
 """Below the range from which the system takes the ports of outgoing connections (32768 up on Linux): a subscriber
 that connects before the engine has bound would else, now and then, be connected to itself and take the port."""
 
@@ -56,7 +58,7 @@ _ports_given: Final[set[int]] = set()
 def free_endpoint() -> str:
     """A tcp endpoint on loopback that nobody has bound, and that no other call of this process was given."""
     while True:
-        port = random.SystemRandom().randrange(*PORTS)
+        port = random.SystemRandom().choice(PORTS)
         if port in _ports_given:
             continue
         _ports_given.add(port)

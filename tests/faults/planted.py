@@ -103,7 +103,7 @@ def main(name: str, *tests: str) -> int:
     """pytest's exit code. A fault that cannot be planted is not a test that fails, and must not look like one."""
     try:
         with planted(name):
-            return pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *tests])
+            return pytest.main(["-q", "-n0", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *tests])
     except LookupError as error:
         print(f"not planted: {error}", file=sys.stderr)
         return pytest.ExitCode.USAGE_ERROR
