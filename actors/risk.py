@@ -141,11 +141,13 @@ class Risk(FoldingActor):
                 hint = "it gets no ticks and takes no orders: put its [[instruments]] back to close it"
                 held = {"quantity": quantity / MICROS, "open_orders": orders}
                 self.log.warning("symbol_not_configured", symbol=symbol, **held, hint=hint)
+        configured = {settings.name for settings in self.config.strategies}
         for name in fold.run.strategies if fold.run else ():
             orders = [order.order_id for order in tracker.open_of_strategy(fold.strategy_id(name))]
             if name not in self.traders and orders:
-                hint = "it is not configured, or has trades = false: its open orders are cancelled"
-                self.log.warning("strategy_not_configured", strategy=name, open_orders=orders, hint=hint)
+                event = "strategy_does_not_trade" if name in configured else "strategy_not_configured"
+                hint = "its open orders are cancelled, as those of a parked strategy"
+                self.log.warning(event, strategy=name, open_orders=orders, hint=hint)
                 self.book.cancel_orders_of(name, "removed")
 
     def _ready_when_drained(self) -> None:

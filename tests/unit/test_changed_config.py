@@ -67,15 +67,24 @@ def config(tmp_path: Path) -> Config:
     return msgspec.structs.replace(config, strategies=[one, config.strategies[1]])
 
 
-def test_the_orders_of_a_strategy_that_is_not_configured_any_more_are_named_and_cancelled(
-    config: Config, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("remaining", "event"),
+    [
+        pytest.param([], "strategy_not_configured", id="removed"),
+        pytest.param([False], "strategy_does_not_trade", id="trades = false"),
+    ],
+)
+def test_the_orders_of_a_strategy_that_trades_no_more_are_named_and_cancelled(
+    config: Config, monkeypatch: pytest.MonkeyPatch, remaining: list[bool], event: str
 ) -> None:
+    one, two = config.strategies
     with House(config, monkeypatch) as house:
         first_run(house)
-        logs = second_run(house, msgspec.structs.replace(config, strategies=config.strategies[1:]))
-        told = [log for log in logs if log["event"] == "strategy_not_configured"]
+        strategies = [*(msgspec.structs.replace(one, trades=trades) for trades in remaining), two]
+        logs = second_run(house, msgspec.structs.replace(config, strategies=strategies))
+        told = [log for log in logs if log["event"].startswith("strategy_")]
         cancels = [(record.order_id, record.by) for record in house.records() if isinstance(record, OrderCancel)]
-        assert [log["strategy"] for log in told] == ["one"]
+        assert [(log["event"], log["strategy"]) for log in told] == [(event, "one")]
         assert [order_id for order_id, _ in cancels] == told[0]["open_orders"]
         assert {by for _, by in cancels} == {"removed"}
         assert len(cancels) == 2
