@@ -49,6 +49,13 @@ def test_a_named_test_fails_when_a_fault_is_planted(name: str) -> None:
     assert _exit_code_with(name, ELSEWHERE[name]) == pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_fits_the_code(name: str) -> None:
+    sound = FAULTS[name].function.__code__
+    with planted(name):
+        assert FAULTS[name].function.__code__ != sound
+
+
 def test_a_fault_that_does_not_fit_the_code_is_no_failing_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAULTS, "stale", replace(FAULTS["not deduplicated"], sound="what stood there once"))
     with pytest.raises(LookupError), planted("stale"):
