@@ -29,14 +29,21 @@ class = "actors.strategies.sma_cross:SmaCross"
 symbols = ["EURUSD"]
 [market_data]
 rate = 2000
+[risk]
+max_signal_age_ms = 60000  # each is sent once, and the machine may be busy
 """
 
 
 class Resting(Strategy):
     """Holds one of each symbol, and has an order in each that no market reaches."""
 
+    def __init__(self) -> None:
+        self.bought: set[str] = set()
+        """Not to be told by the position, which may be the other strategy's."""
+
     def on_tick(self, tick: Tick) -> None:
-        if not any(order.symbol == tick.symbol for order in self.orders()) and not self.position(tick.symbol).quantity:
+        if tick.symbol not in self.bought:
+            self.bought.add(tick.symbol)
             self.buy(tick.symbol, 1)
             self.buy(tick.symbol, 1, limit=0.00001)
 
