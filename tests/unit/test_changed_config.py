@@ -12,6 +12,7 @@ from houses import House, house_config
 
 from actors.strategies import Strategy, Tick
 from protocol.errors import ConfigError
+from protocol.orders import OrderType
 from protocol.records import OrderCancel, RunEvent
 from protocol.settings import Config
 from supervisor.handed import make_run
@@ -28,23 +29,35 @@ class = "actors.strategies.sma_cross:SmaCross"
 symbols = ["EURUSD"]
 [market_data]
 rate = 2000
+[risk]
+max_signal_age_ms = 60000  # each is sent once, and the machine may be busy
 """
 
 
 class Resting(Strategy):
     """Holds one of each symbol, and has an order in each that no market reaches."""
 
+    def __init__(self) -> None:
+        self.bought: set[str] = set()
+        """Not to be told by the position, which may be the other strategy's."""
+
     def on_tick(self, tick: Tick) -> None:
-        if not any(order.symbol == tick.symbol for order in self.orders()) and not self.position(tick.symbol).quantity:
+        if tick.symbol not in self.bought:
+            self.bought.add(tick.symbol)
             self.buy(tick.symbol, 1)
             self.buy(tick.symbol, 1, limit=0.00001)
 
 
 def first_run(house: House) -> None:
-    """It ends with the positions, and with orders 2 and 4 open."""
+    """It ends with the positions, and with no order open but the two that rest."""
     house.start("wal", "risk", "strategy.one", "strategy.two", "order_routing", "gateway", "market_data")
     fold = house.actors["risk"].fold
-    house.until(lambda: len(fold.tracker.open_orders) == 2 and len(fold.opened_at) == 2, "two positions and orders")
+
+    def is_resting() -> bool:
+        types = [order.order_type for order in fold.tracker.open_orders.values()]
+        return types == [OrderType.LIMIT] * 2 and len(fold.opened_at) == 2
+
+    house.until(is_resting, "two positions, and orders that rest in both")
     for name in list(house.actors):
         house.kill(name)
         begin_page(house.run_dir, name)

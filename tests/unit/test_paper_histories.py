@@ -21,7 +21,7 @@ History = list[tuple[str, Any]]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=IDS)
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(history=steps)
 def test_a_venue_restarted_at_any_moment_says_what_one_that_never_stopped_says(
     kind: Policies, history: History
@@ -33,7 +33,7 @@ def test_a_venue_restarted_at_any_moment_says_what_one_that_never_stopped_says(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=IDS)
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(history=steps)
 def test_orders_fill_on_their_side_within_their_limit_and_reduce_only_ones_only_reduce(
     kind: Policies, history: History
@@ -59,7 +59,7 @@ def test_orders_fill_on_their_side_within_their_limit_and_reduce_only_ones_only_
             assert (record.price - quote) * order.side.sign >= 0, "slippage never helps"
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(history=steps)
 def test_what_fills_at_a_tick_is_at_most_its_share_of_the_volume(history: History) -> None:
     engine = Engine(KINDS[2])
@@ -87,7 +87,7 @@ def spoken_first(venue: PaperVenue, rows: list[Tick]) -> int | None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=IDS)
-@settings(max_examples=400)
+@settings(max_examples=120)
 @given(history=steps, ahead=many_ticks, restart=st.booleans(), more=st.lists(order_terms(), max_size=3))
 def test_the_horizon_is_the_first_tick_at_which_stepping_says_something(
     kind: Policies, history: History, ahead: list[Any], restart: bool, more: list[dict[str, Any]]
