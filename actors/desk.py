@@ -24,9 +24,14 @@ from protocol.messages import (
     decode_message,
     encode_message,
 )
+from protocol.orders import Side
 from protocol.state import AskedState, SignalState
 from protocol.units import MICROS, PRODUCT
 
+SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
+"""A signal's side, as the author reads it -> as it travels."""
+DOES_NOT_TRADE: Final = "does_not_trade: trades = false in the config"
+"""Refused where it is asked for: in a replay a record of it would stand wherever the schedule put it (P13)."""
 TIMER_MIN_S: Final = 0.001
 """The shortest interval of `every`."""
 

@@ -11,9 +11,8 @@ life wrote behind it (retrace.py).
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
 from hashlib import blake2b
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -31,8 +30,6 @@ from protocol.records import EngineRun, Producer
 from protocol.ring_state import RING, RISK_RING, ROUTER, RiskAnswer, decode_ring, state_bytes_max
 from protocol.settings import config_hash
 from protocol.state import RISK
-from protocol.wal import Journal
-from protocol.wal.storage import MemoryStorage
 
 FEED_EVERY_S: Final = 0.02
 """Those who have no token hear of what there is, and at the end everybody."""
@@ -57,17 +54,8 @@ class ReplayWal(Wal):
         self._fed_s = 0.0
         self.loop.every(FEED_EVERY_S, lambda: None)
 
-    def make_journal(self, directory: Path) -> Journal:
-        if not self.config.wal.enabled:
-            return Journal(directory, sync="off", storage=MemoryStorage())
-        return Journal(directory, sync="interval")
-
     def make_journal_id(self) -> bytes:
         """Of the config and the data, so that the same run has the same bytes."""
-        return self._config_and_data_id
-
-    @cached_property
-    def _config_and_data_id(self) -> bytes:
         from actors.sources import make_source
 
         ids = {instrument.symbol: number for number, instrument in enumerate(self.config.instruments)}
@@ -84,15 +72,15 @@ class ReplayWal(Wal):
 
     def take_up(self, run: EngineRun) -> EngineRun:
         journal = self.journal
+        if self.has_begun:
+            journal.stated_lsn = 1
+            return super().take_up(run)
         if journal.journal_id != self.make_journal_id():
             raise ConfigError([
                 f"--resume: the journal in {self.run_dir} is of another config or of other data (all matters "
                 "but engine.run_dir and the sections wal, gateway, supervisor, logging): put that back, or begin in a "
                 "new run_dir"
             ])  # fmt: skip
-        if self.has_begun:
-            journal.stated_lsn = 1
-            return super().take_up(run)
         self.retrace = retrace = Retrace(journal, self._first_lsn())
         self._check_resumable(run, retrace)
         tick = msgspec.msgpack.decode(retrace.states[RING], type=int) if retrace.states else 0
@@ -150,6 +138,9 @@ class ReplayWal(Wal):
 
     # The ring.
 
+    def token_handler(self) -> Callable[[Consumer, Grant | Done], None]:
+        return self.on_token
+
     def on_token(self, consumer: Consumer, token: Grant | Done) -> None:
         """It goes on to whom it is for, behind the records that came before it."""
         if self.batch:
@@ -169,7 +160,7 @@ class ReplayWal(Wal):
     def _pass_on(self, token: Grant | Done) -> None:
         token, now = msgspec.structs.replace(token, lsn=self.tail_lsn), monotonic_s()
         for hearer in self._members(self.granted if isinstance(token, Grant) else {ROUTER}):
-            if not self.server.feed_and_tell(hearer, token, now):
+            if not self.server.feed(hearer, now, token):
                 raise WalError(f"the ring is broken: {hearer.name} cannot be told {type(token).__name__}")
 
     def _members(self, names: set[str]) -> list[Consumer]:

@@ -25,7 +25,7 @@ from typing import Any, Final
 from actors.asked import UNANSWERED_MAX, Asked
 from actors.base import Place
 from actors.clock import now_us
-from actors.desk import Desk, Sent
+from actors.desk import DOES_NOT_TRADE, SIDES, Desk, Sent
 from actors.fold import Change, FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
 from actors.folding import FoldingActor
 from actors.market import MarketClient
@@ -42,7 +42,7 @@ from protocol.messages import (
     Statistics,
     Welcome,
 )
-from protocol.orders import OrderStatus, Side, TradingMode
+from protocol.orders import OrderStatus, TradingMode
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
 from protocol.state import STATE_BYTES_MAX, StrategyState, decode_strategy_state, encode_strategy_state
@@ -53,7 +53,6 @@ NUMBER_BITS: Final = 32
 pages were removed): risk takes a number that comes again for a repetition."""
 STARTED: Final = b"started"
 """The market epoch on the page of a life that sent a signal from on_start and saw no market yet; no feed has it."""
-_SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
 
 
 class StrategyActor(FoldingActor):
@@ -237,7 +236,7 @@ class StrategyActor(FoldingActor):
     def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
         """The signal is on its way to risk, or suppressed."""
         if not self.settings.trades:
-            return self.refuse_here(signal, "does_not_trade: trades = false in the config")
+            return self.refuse_here(signal, DOES_NOT_TRADE)
         # Not from the past either: what a hook is told while the fold is not complete, a former life may have acted on.
         if self.is_detached or not self.journal.caught_up or self.feed.position <= self.suppressed_to:
             self.counters["suppressed"] += 1
@@ -260,7 +259,7 @@ class StrategyActor(FoldingActor):
         assert symbol_id is not None, "the desk knows it"
         intent = Intent(
             self.strategy_id, signal.number, self.asked.risk_incarnation, now_us(), self.market.epoch,
-            self.feed.position, kind, symbol_id, side=_SIDES[signal.side], **fields,
+            self.feed.position, kind, symbol_id, side=SIDES[signal.side], **fields,
         )  # fmt: skip
         self.counters["signals"] += 1
         self.asked.send(Sent(intent, signal))
@@ -268,7 +267,7 @@ class StrategyActor(FoldingActor):
 
     def _may_reduce(self, signal: Signal) -> bool:
         symbol_id = self.desk.symbol_id(signal.symbol)
-        return symbol_id is not None and self.fold.may_reduce(symbol_id, _SIDES[signal.side])
+        return symbol_id is not None and self.fold.may_reduce(symbol_id, SIDES[signal.side])
 
     def refuse_here(self, signal: Signal, reason: str) -> Signal:
         self.asked.refuse_here(signal, reason)

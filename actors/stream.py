@@ -247,29 +247,21 @@ class StreamServer:
                 )
                 self._send(consumer.identity, tail)
 
-    def feed(self, consumer: Consumer, now_s: float) -> None:
-        """Sends what it has credit for."""
-        for _ in range(min(consumer.credit, CHUNKS_PER_TURN)):
-            chunk = self._backlog.read(consumer.name, consumer.cursor)
-            if chunk is None or not self._send_chunk(consumer, chunk):
-                return
-            consumer.told_s = now_s
-
-    def feed_and_tell(self, consumer: Consumer, message: Message, now_s: float) -> bool:
-        """`message` goes behind all that the consumer has credit for, with the last DATA if that is one: who hears of
-        both at once wakes once. False: as `tell`.
+    def feed(self, consumer: Consumer, now_s: float, behind: Message | None = None) -> bool:
+        """Sends what it has credit for, then `behind`: with the last DATA if that is one, so that who hears of both
+        wakes once. False: `behind` could not be told.
         """
         for _ in range(min(consumer.credit, CHUNKS_PER_TURN)):
             chunk = self._backlog.read(consumer.name, consumer.cursor)
             if chunk is None:
                 break
-            consumer.told_s = now_s
-            is_last = chunk.next_position > self._backlog.tail_position
-            if not self._send_chunk(consumer, chunk, message if is_last else None):
+            with_it = behind if chunk.next_position > self._backlog.tail_position else None
+            if not self._send_chunk(consumer, chunk, with_it):
                 break
-            if is_last:
+            consumer.told_s = now_s
+            if with_it is not None:
                 return True
-        return self.tell(consumer, message)
+        return behind is None or self.tell(consumer, behind)
 
     def _send_chunk(self, consumer: Consumer, chunk: Chunk, behind: Message | None = None) -> bool:
         head = Data(
@@ -431,7 +423,7 @@ class StreamClient:
                 self.say_hello()
             return
         self._starved = 0
-        if len(frames) < 2:
+        if len(frames) != 2 and (self._on_token is None or len(frames) != 3):
             raise WireError("DATA without its payload")
         if data.first_position <= self.position:
             self._give_credit(self._grant)

@@ -13,6 +13,7 @@ run's records with GO and STOP (H3: a durable ENGINE_RUN(stop) is the stop).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -109,7 +110,7 @@ class Wal(Actor):
         """Not opened yet."""
         if not self.config.wal.enabled:
             return Journal(directory, sync="off", storage=MemoryStorage())
-        return Journal(directory, sync=self.config.wal.sync)
+        return Journal(directory, sync=self.config.journal_sync)
 
     def make_journal_id(self) -> bytes:
         return os.urandom(16)
@@ -130,7 +131,7 @@ class Wal(Actor):
         may_speak = Peers(self.run_dir, self.config).may_speak
         take_state = self.checkpoints.take
         self.server = StreamServer(
-            socket, self.backlog, self._on_hello, self.on_append, take_state, may_speak, self.on_token
+            socket, self.backlog, self._on_hello, self.on_append, take_state, may_speak, self.token_handler()
         )
         self._tell_disk()
         self.loop.on_readable(socket, self._receive)
@@ -150,7 +151,7 @@ class Wal(Actor):
         return run.halt_token
 
     def ready_message(self, run: EngineRun) -> Ready:
-        return Ready(self.journal.tail_lsn, run)
+        return Ready(self.tail_lsn, run)
 
     @property
     def tail_lsn(self) -> int:
@@ -273,9 +274,9 @@ class Wal(Actor):
         """Of wal's own records."""
         return now_us()
 
-    def on_token(self, consumer: Consumer, token: Grant | Done) -> None:
-        """Nobody has one outside a replay."""
-        raise WireError(f"{type(token).__name__} outside a replay")
+    def token_handler(self) -> Callable[[Consumer, Grant | Done], None] | None:
+        """Nobody has a token outside a replay."""
+        return None
 
     # The stream.
 

@@ -286,6 +286,11 @@ class Config(Section, frozen=True, kw_only=True):
         return self.engine.mode == "replay"
 
     @property
+    def journal_sync(self) -> str:
+        """A replay syncs at quantum ends, whatever `wal.sync` says."""
+        return "interval" if self.is_replay else self.wal.sync
+
+    @property
     def traders(self) -> list[StrategySettings]:
         return [strategy for strategy in self.strategies if strategy.trades]
 

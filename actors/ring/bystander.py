@@ -7,14 +7,12 @@ then: that, and that alone, depends on scheduling, and cannot reach the journal.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
+from actors.desk import DOES_NOT_TRADE
 from actors.ring.strategy import StrategyCore
 from actors.strategies import Signal
 from protocol.positions import START, tick_position, ticks_done
-
-DOES_NOT_TRADE: Final = "does_not_trade"
-"""Refused where it is asked for: a record of it would stand wherever the schedule put it."""
 
 
 class BystanderCore(StrategyCore):
@@ -43,4 +41,4 @@ class BystanderCore(StrategyCore):
         self._target = tick_position((ticks_done(self.position) // quantum + 1) * quantum)
 
     def ask(self, kind: int, signal: Signal, **fields: Any) -> Signal:
-        return self.refuse_here(signal, f"{DOES_NOT_TRADE}: trades = false in the config")
+        return self.refuse_here(signal, DOES_NOT_TRADE)

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from actors.desk import TIMER_MIN_S, Desk, Sent, asked_state, refusal, refusal_here, sent_of
+from actors.desk import SIDES, TIMER_MIN_S, Desk, Sent, asked_state, refusal, refusal_here, sent_of
 from actors.fold import FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
 from actors.fold_state import take_state
 from actors.order_tracker import Order
@@ -30,7 +30,7 @@ from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
 from protocol.codec import MarketPayload
 from protocol.errors import ResumeError
 from protocol.messages import SIGNAL_CANCEL, Intent
-from protocol.orders import Report, Side, TradingMode
+from protocol.orders import Report, TradingMode
 from protocol.positions import PHASE_BAR, PHASE_TIMER, START, is_quantum_end, tick_position, ticks_done
 from protocol.records import (
     BalanceChange,
@@ -51,7 +51,6 @@ from protocol.wal.format import Envelope
 
 _DERIVED: Final = (PositionOpen, PositionClose, BalanceChange)
 NOTHING_TO_REDUCE: Final = "nothing_to_reduce"
-_SIDES: Final = {"Buy": Side.BUY, "Sell": Side.SELL}
 
 
 class StrategyCore:
@@ -437,7 +436,7 @@ class StrategyCore:
         assert symbol_id is not None, "the desk knows it"
         intent = Intent(
             self._part.strategy_id, signal.number, 0, 0, self.epoch, 0, kind, symbol_id,
-            side=_SIDES[signal.side], **fields,
+            side=SIDES[signal.side], **fields,
         )  # fmt: skip
         self.unanswered[signal.number] = Sent(intent, signal)
         self._asked.append((signal, intent))

@@ -10,7 +10,7 @@ import pytest
 from crashes import Tail, assert_sound, trading_engine
 from disks import TinyDisk, refusing, tiny_disk
 from harness import EngineUnderTest, Subscriber, config_tree, wait_for
-from journal_reader import HALTED, STOP
+from journal_reader import HALTED, STOP, JournalEntry, PositionFold
 
 MIB = 1024 * 1024
 CAREFUL = '''
@@ -151,8 +151,7 @@ def test_a_disk_that_is_nearly_full_refuses_new_orders_and_a_full_one_ends_the_e
         alarm = _lsn_of_the_resting_orders_cancel(engine)
         wait_for(lambda: engine.independent_positions()["EURUSD"].net_quantity == 0, "the position's end")
         wait_for(lambda: _wal_counters(engine).get("disk_low") == 1, "HEALTH to say so")
-        after = [entry for entry in engine.journal if entry.lsn > alarm]
-        assert not [entry for entry in after if entry.name == "ORDER_PLACE" and entry.fields["side"] == 0]
+        assert not _increasing_orders(engine, alarm)
         lsn, refusals = engine.journal[-1].lsn, _refusals(engine)
         wait_for(lambda: _refusals(engine) > refusals + 20, "more refusals")
         assert engine.journal[-1].lsn == lsn, "refusals take no room from cancels and fills"
@@ -185,6 +184,19 @@ def _refusals(engine: EngineUnderTest) -> int:
     path = engine.directory / "refusals"
     text = path.read_text() if path.exists() else ""
     return int(text) if text else 0
+
+
+def _increasing_orders(engine: EngineUnderTest, after_lsn: int) -> list[JournalEntry]:
+    """On a busy machine the strategy sells twice before it hears of a fill: a buy is no increase then."""
+    fold = PositionFold()
+    increasing: list[JournalEntry] = []
+    for entry in engine.journal:
+        if entry.name == "ORDER_PLACE" and entry.lsn > after_lsn:
+            held = fold.holdings()["EURUSD"].net_quantity
+            if held * (-1 if entry.fields["side"] else 1) >= 0:
+                increasing.append(entry)
+        fold.apply(entry)
+    return increasing
 
 
 def _lsn_of_the_resting_orders_cancel(engine: EngineUnderTest) -> int:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import ring_strategies
-from harness import EngineUnderTest, config_tree
+from harness import EngineUnderTest, Tree, config_tree, wait_for
 from ring_model import Tick
 from ring_strategies import Busy, Vector
 
+from protocol.wal.format import Envelope
+from protocol.wal.history import read_history
+
+Entries = list[tuple[tuple[Envelope, int], bytes]]
 START = datetime(2024, 1, 2, 21, 59, 30, tzinfo=UTC)
 """Half a minute before the swap."""
 SYMBOLS = ("S0", "S1")
@@ -40,11 +46,19 @@ def csv_text(ticks: list[Tick], symbol_id: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+STRATEGIES: Final[list[Tree]] = [
+    {"name": name, "class": f"ring_strategies:{kind.__name__}", "symbols": symbols, "params": {"rate": rate},
+     "slice": 64}
+    for name, (kind, symbols, rate) in KINDS.items()
+]  # fmt: skip
+MODULE: Final = Path(ring_strategies.__file__).read_text(encoding="utf-8")
+
+
 def replay_engine(
-    directory: Path, ticks: list[Tick], *, latency_us: int = 0, checkpoint_ticks: int = 0, code: str = "",
-    kinds: tuple[str, ...] = tuple(KINDS),
+    directory: Path, ticks: list[Tick], *, latency_us: int = 0, checkpoint_ticks: int = 0, code: str = MODULE,
+    strategies: Sequence[Tree] = STRATEGIES, files: Mapping[str, str] = {},
 ) -> EngineUnderTest:  # fmt: skip
-    """An engine over `ticks`, not started. code: of the strategies' module; else that of ring_strategies."""
+    """An engine over `ticks`, not started. code: of the strategies' module."""
     tree = config_tree(
         engine={"mode": "replay"},
         instruments=[
@@ -52,16 +66,21 @@ def replay_engine(
             for symbol in SYMBOLS
         ],
         market_data={"source": "csv", "files": [{"path": f"{s}.csv", "symbol": s} for s in SYMBOLS], "seed": 1},
-        strategies=[
-            {"name": name, "class": f"ring_strategies:{KINDS[name][0].__name__}", "symbols": KINDS[name][1],
-             "params": {"rate": KINDS[name][2]}, "slice": 64}
-            for name in kinds
-        ],
+        strategies=list(strategies),
         risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0},
         order_routing={"latency_us": latency_us},
         replay={"quantum": 500, "checkpoint_ticks": checkpoint_ticks},
     )  # fmt: skip
     del tree["market_data"]["rate"]
-    files = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}
-    files["ring_strategies.py"] = code or Path(ring_strategies.__file__).read_text(encoding="utf-8")
-    return EngineUnderTest(directory, tree, files=files)
+    feeds = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}
+    return EngineUnderTest(directory, tree, files={**feeds, "ring_strategies.py": code, **files})
+
+
+def entries_of(engine: EngineUnderTest) -> Entries:
+    """Every entry of every file of its journal, whether packed or not."""
+    return [((envelope, crc), bytes(data)) for envelope, crc, data in read_history(engine.run_dir / "wal")]
+
+
+def wait_for_checkpoint(engine: EngineUnderTest) -> None:
+    """The first name comes with the link, before the CHECKPOINT is in place (design section 4); a second behind it."""
+    wait_for(lambda: len(list((engine.run_dir / "wal").glob("journal-*.wal*"))) > 1, "a checkpoint")

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ring_strategies
 from harness import EngineUnderTest, config_tree, wait_for
 from market_files import bid_ask, quotes
-from replays import SYMBOLS, csv_text, market
+from replays import SYMBOLS, entries_of, market, replay_engine, wait_for_checkpoint
 
 from protocol.records import Checkpoint, EngineRun, OrderPlace, OrderUpdate, Report, decode_record
 from protocol.wal.history import read_history
@@ -47,19 +46,10 @@ BYSTANDERS = [
 
 def engine_of(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
     """An engine over a market of two symbols, with checkpoints on the way."""
-    ticks = market(3_000)
-    tree = config_tree(
-        engine={"mode": "replay"},
-        instruments=[{"symbol": symbol, "tick_size": 0.01, "lot_size": 1.0} for symbol in SYMBOLS],
-        market_data={"source": "csv", "files": [{"path": f"{s}.csv", "symbol": s} for s in SYMBOLS], "seed": 1},
-        strategies=strategies,
-        risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0},
-        order_routing={"latency_us": latency_us},
-        replay={"quantum": 500, "checkpoint_ticks": 1_000},
-    )
-    files = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}
-    files["ring_strategies.py"] = Path(ring_strategies.__file__).read_text(encoding="utf-8")
-    return EngineUnderTest(directory, tree, files={**files, "watchers.py": WATCHERS})
+    return replay_engine(
+        directory, market(3_000), latency_us=latency_us, checkpoint_ticks=1_000, strategies=strategies,
+        files={"watchers.py": WATCHERS},
+    )  # fmt: skip
 
 
 def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
@@ -91,22 +81,17 @@ def test_bystanders_change_no_record_of_the_journal(tmp_path: Path, latency_us: 
     assert {event["reason"] for event in vain} == {"does_not_trade: trades = false in the config"}
 
 
-def entries(engine: EngineUnderTest) -> list[tuple[Any, bytes]]:
-    return [((envelope, crc), bytes(data)) for envelope, crc, data in read_history(engine.run_dir / "wal")]
-
-
 def test_a_replay_with_bystanders_is_resumed_and_they_begin_again(tmp_path: Path) -> None:
-    expected = entries(replay(tmp_path / "once", [*TRADERS, *BYSTANDERS], 0))
+    expected = entries_of(replay(tmp_path / "once", [*TRADERS, *BYSTANDERS], 0))
     engine = engine_of(tmp_path / "killed", [*TRADERS, *BYSTANDERS], 0)
     try:
         engine.start()
-        # The first name comes with the link, before the CHECKPOINT is in place (design section 4); a second behind it.
-        wait_for(lambda: len(list((engine.run_dir / "wal").glob("journal-*.wal*"))) > 1, "a checkpoint")
+        wait_for_checkpoint(engine)
         engine.kill_all()
         engine.start("--resume")
         assert engine.wait() == 0, engine.log_text()[-3000:]
         assert engine.log_events("replay_resumed")[0]["tick"] > 0
-        assert entries(engine) == expected
+        assert entries_of(engine) == expected
     finally:
         engine.close()
 

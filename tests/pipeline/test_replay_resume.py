@@ -7,21 +7,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import ring_strategies
-from harness import EngineUnderTest, to_toml, wait_for
-from replays import market, replay_engine
+from harness import to_toml, wait_for
+from replays import MODULE, Entries, entries_of, market, replay_engine, wait_for_checkpoint
 
 from actors.latch import halt_page
 from protocol.orders import TradingMode
 from protocol.records import TradingState, decode_record
-from protocol.wal.format import Envelope
-from protocol.wal.history import read_history
 
-Journal = list[tuple[tuple[Envelope, int], bytes]]
-Undisturbed = Callable[..., Journal]
+Undisturbed = Callable[..., Entries]
 TICKS = 1_300
-CODE = Path(ring_strategies.__file__).read_text(encoding="utf-8")
-STATELESS = CODE.replace("def save(self)", "def not_saved(self)")
+STATELESS = MODULE.replace("def save(self)", "def not_saved(self)")
 BEFORE_ACTING = '        self.act("tick", tick.symbol'
 FAILS = '''
         if len(self.heard) > 700 and {condition}:
@@ -40,13 +35,8 @@ DIES = """
 
 def doing(what: str) -> str:
     """The strategies' module, in which Busy does that at some tick."""
-    assert CODE.count(BEFORE_ACTING) == 1
-    return CODE.replace(BEFORE_ACTING, what.lstrip("\n") + BEFORE_ACTING)
-
-
-def journal(engine: EngineUnderTest) -> Journal:
-    """Every entry of every file, whether packed or not."""
-    return [((envelope, crc), bytes(data)) for envelope, crc, data in read_history(engine.run_dir / "wal")]
+    assert MODULE.count(BEFORE_ACTING) == 1
+    return MODULE.replace(BEFORE_ACTING, what.lstrip("\n") + BEFORE_ACTING)
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +44,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """The journal of a run that nothing happens to: (code, latency_us) -> its entries."""
 
     @cache
-    def run(code: str = "", latency_us: int = 0) -> Journal:
+    def run(code: str = MODULE, latency_us: int = 0) -> Entries:
         directory = tmp_path_factory.mktemp("once") / "engine"
         engine = replay_engine(directory, market(TICKS), latency_us=latency_us, checkpoint_ticks=500, code=code)
         try:
             engine.start()
             assert engine.wait() == 0, engine.log_text()[-3000:]
-            return journal(engine)
+            return entries_of(engine)
         finally:
             engine.close()
 
     return run
 
 
-def wait_for_checkpoints(engine: EngineUnderTest, count: int) -> None:
-    wait_for(lambda: len(list((engine.run_dir / "wal").glob("journal-*.wal*"))) >= count, f"{count} checkpoints")
-
-
-@pytest.mark.parametrize(("code", "latency_us"), [("", 0), ("", 2_000), (STATELESS, 0)])
+@pytest.mark.parametrize(("code", "latency_us"), [(MODULE, 0), (MODULE, 2_000), (STATELESS, 0)])
 def test_a_replay_killed_whole_and_resumed_has_the_journal_of_one_that_never_crashed(
     tmp_path: Path, undisturbed: Undisturbed, code: str, latency_us: int
 ) -> None:
@@ -79,15 +65,15 @@ def test_a_replay_killed_whole_and_resumed_has_the_journal_of_one_that_never_cra
     engine = replay_engine(tmp_path / "killed", market(TICKS), latency_us=latency_us, checkpoint_ticks=500, code=code)
     try:
         engine.start()
-        wait_for_checkpoints(engine, 2)
+        wait_for_checkpoint(engine)
         engine.kill_all()
-        assert journal(engine) != expected
+        assert entries_of(engine) != expected
         engine.start("--resume")
         assert engine.wait() == 0, engine.log_text()[-3000:]
-        assert journal(engine) == expected
+        assert entries_of(engine) == expected
         [resumed] = engine.log_events("replay_resumed")
-        assert (resumed["tick"] > 0) == (not code)
-        assert bool(engine.log_events("replay_begins_again")) == bool(code)
+        assert (resumed["tick"] > 0) == (code == MODULE)
+        assert bool(engine.log_events("replay_begins_again")) == (code == STATELESS)
     finally:
         engine.close()
 
@@ -99,12 +85,12 @@ def test_a_replay_that_was_stopped_goes_on_and_one_that_has_ended_stays_as_it_is
     engine = replay_engine(tmp_path / "stopped", market(TICKS), checkpoint_ticks=500)
     try:
         engine.start()
-        wait_for_checkpoints(engine, 1)
+        wait_for_checkpoint(engine)
         assert engine.stop() == 0
         for _ in range(2):
             engine.start("--resume")
             assert engine.wait() == 0, engine.log_text()[-3000:]
-            assert journal(engine) == expected
+            assert entries_of(engine) == expected
     finally:
         engine.close()
 
@@ -117,11 +103,11 @@ def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
     engine = replay_engine(tmp_path / "killed", market(TICKS), checkpoint_ticks=500)
     try:
         engine.start()
-        wait_for_checkpoints(engine, 2)
+        wait_for_checkpoint(engine)
         engine.kill(child)
         assert engine.wait() == 0, engine.log_text()[-3000:]
         assert len(engine.log_events("replay_broken")) == 1
-        assert journal(engine) == expected
+        assert entries_of(engine) == expected
     finally:
         engine.close()
 
@@ -134,7 +120,7 @@ def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: U
         engine.start()
         assert engine.wait() == 0, engine.log_text()[-3000:]
         assert len(engine.log_events("replay_broken")) == 1
-        assert journal(engine) == expected
+        assert entries_of(engine) == expected
     finally:
         engine.close()
 
@@ -161,8 +147,8 @@ def test_what_a_resumed_run_does_otherwise_is_named_with_its_place_and_nothing_i
         before = engine.journal_path.read_bytes()
         module = engine.directory / "ring_strategies.py"
         usual = "dice.randrange(1, 4) * self.lot"
-        assert usual in CODE
-        module.write_text(CODE.replace(usual, "dice.randrange(1, 3) * self.lot"), encoding="utf-8")
+        assert usual in MODULE
+        module.write_text(MODULE.replace(usual, "dice.randrange(1, 3) * self.lot"), encoding="utf-8")
         engine.start("--resume")
         assert engine.wait() == 2
         assert "would now be" in engine.log_text()
@@ -177,7 +163,7 @@ def test_the_journal_of_another_config_is_not_gone_on_with(tmp_path: Path) -> No
     engine = replay_engine(tmp_path / "other", market(TICKS), checkpoint_ticks=500)
     try:
         engine.start()
-        wait_for_checkpoints(engine, 1)
+        wait_for_checkpoint(engine)
         engine.kill_all()
         engine.tree["instruments"][0]["lot_size"] = 0.5
         engine.config_path.write_text(to_toml(engine.tree), encoding="utf-8")
@@ -201,7 +187,7 @@ def test_a_child_that_dies_without_a_word_at_the_same_place_is_not_brought_back_
         engine.close()
 
 
-def halts_in(entries: Journal) -> list[TradingState]:
+def halts_in(entries: Entries) -> list[TradingState]:
     records = [decode_record(envelope.entry_type, data) for (envelope, _), data in entries]
     return [record for record in records if isinstance(record, TradingState)]
 
@@ -213,7 +199,7 @@ def test_a_replay_that_was_halted_is_not_gone_on_with_unseen(tmp_path: Path, und
         engine.start()
         engine.wait_ready()
         assert engine.client.request("HALT enough")["status"] == "ok"
-        halts = wait_for(lambda: halts_in(journal(engine)), "TRADING_STATE")
+        halts = wait_for(lambda: halts_in(entries_of(engine)), "TRADING_STATE")
         assert [(halt.state, halt.reason) for halt in halts] == [(TradingMode.HALTED, "enough")]
         engine.kill_all()
         engine.start("--resume")
@@ -230,11 +216,11 @@ def test_a_halt_that_no_record_tells_of_is_over_when_the_operator_resumes(
     engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=500)
     try:
         engine.start()
-        wait_for_checkpoints(engine, 1)
+        wait_for_checkpoint(engine)
         engine.kill_all()
         halt_page(engine.run_dir, "cli", "while it was down")
         engine.start("--resume")
         assert engine.wait() == 0, engine.log_text()[-3000:]
-        assert journal(engine) == undisturbed()
+        assert entries_of(engine) == undisturbed()
     finally:
         engine.close()
