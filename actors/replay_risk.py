@@ -24,6 +24,7 @@ class ReplayRisk(ReplayActor):
     def __init__(self, place: Place) -> None:
         super().__init__(place, producer=Producer.RISK)
         self.core: RiskCore
+        self.is_detached = False
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
@@ -54,8 +55,13 @@ class ReplayRisk(ReplayActor):
         self.market.start(max(0, self.resume_tick - 1))  # the time of the last tick is still asked for
         self.ready(self.journal.lsn)
 
+    def detach(self, part: str) -> int:
+        """At an ordered stop risk keeps the pen: those behind it in the stop order would hear of no answer any more."""
+        self.is_detached = True
+        return super().detach(part)
+
     def on_token(self, token: Grant | Done) -> None:
-        if isinstance(token, Grant):
+        if isinstance(token, Grant) and not self.is_detached:
             self.core.grant(token.venue, token.horizon)
             self.keep_page(self.core.position)
 
@@ -66,6 +72,8 @@ class ReplayRisk(ReplayActor):
         self.core.take_end()
 
     def go_on(self) -> None:
+        if self.is_detached:
+            return
         self.core.go_on()
         self.keep_page(self.core.position)
 
@@ -77,7 +85,7 @@ class ReplayRisk(ReplayActor):
         for frames in receive_all(self.signals):
             name = frames[0].decode("utf-8", "replace").rpartition("#")[0]
             strategy_id = self.strategy_ids.get(name)
-            for frame in frames[1:]:
+            for frame in () if self.is_detached else frames[1:]:
                 self._take_signal(strategy_id, frame)
         # Now, not at the next GRANT: that one needs the ticks of the next quantum, for which this credit is (P12).
         self.keep_page(self.core.position)

@@ -49,6 +49,8 @@ class ReplayWal(Wal):
         self.checkpoints.state_bytes_max = state_bytes_max(self.config)
         self.granted = {RISK, *(f"strategy.{strategy.name}" for strategy in self.config.traders)}
         """Who hears GRANTs, and whose state a CHECKPOINT has: bystanders stand at no quantum's end (P13)."""
+        self._cleared_token = 0
+        """Of the HALT that stood when the operator started the engine; a later one is not over."""
         self._held: Grant | None = None
         """Waits for a checkpoint."""
         self._fed_s = 0.0
@@ -71,10 +73,10 @@ class ReplayWal(Wal):
     # The start, and going on.
 
     def take_up(self, run: EngineRun) -> EngineRun:
-        journal = self.journal
+        journal, self._cleared_token = self.journal, run.halt_token
         if self.has_begun:
             journal.stated_lsn = 1
-            return super().take_up(run)
+            return super().take_up(msgspec.structs.replace(run, halt_token=0))
         if journal.journal_id != self.make_journal_id():
             raise ConfigError([
                 f"--resume: the journal in {self.run_dir} is of another config or of other data (all matters "
@@ -97,7 +99,7 @@ class ReplayWal(Wal):
                 f"--resume: {self.run_dir} was begun by version {retrace.run.version}, and this is {run.version}: a "
                 "state is only understood by the version that wrote it. Go on with that, or begin in a new run_dir"
             ])  # fmt: skip
-        token = self.latch.halt_token
+        token = run.halt_token
         if token and retrace.tells_of_halt(token):
             raise ConfigError([
                 f"--resume: {self.run_dir} was halted by {self.latch.who()} ({self.latch.reason()}) behind its last "
@@ -109,7 +111,7 @@ class ReplayWal(Wal):
 
     def cleared_token(self, run: EngineRun) -> int:
         """An operator's --resume says that the HALT before it is over; the journal of a replay tells of no stop."""
-        return run.halt_token if self.has_begun else self.latch.halt_token
+        return self._cleared_token
 
     def record_stop(self, run: EngineRun) -> None:
         """The journal of a replay has one ENGINE_RUN: one that is stopped is one that can be resumed."""
@@ -149,12 +151,8 @@ class ReplayWal(Wal):
             self._end_quantum()
             if self._is_checkpoint_due(token.venue):
                 self.checkpoint_tick = ticks_done(token.venue)
-                if self.retrace is None or self.retrace.is_over:
-                    self._hold(token)
-                    return
-                self.retrace.pass_checkpoint()
-                self.last_seq[Producer.WAL] = self.retrace.producer_seq[Producer.WAL]
-                self.backlog.released = self.retrace.lsn
+                self._hold(token)
+                return
         self._pass_on(token)
 
     def _pass_on(self, token: Grant | Done) -> None:
@@ -187,7 +185,8 @@ class ReplayWal(Wal):
     # Checkpoints.
 
     def _hold(self, token: Grant) -> None:
-        self._leave_trace()
+        if self.retrace is not None and self.retrace.is_over:
+            self._leave_trace()
         self._held = token
         now = monotonic_s()
         holders = self._members({ROUTER, *self.granted})
@@ -198,7 +197,7 @@ class ReplayWal(Wal):
                 raise WalError(f"the ring is broken: {holder.name} cannot be told BARRIER")
 
     def _go_on(self) -> None:
-        """Everybody has answered: the CHECKPOINT is written, and the GRANT goes on."""
+        """Everybody has answered: the CHECKPOINT is written, or compared with the former life's; the GRANT goes on."""
         attempt, token, self._held = self.checkpoints.attempt, self._held, None
         assert attempt is not None
         assert token is not None
@@ -207,9 +206,18 @@ class ReplayWal(Wal):
         lsn = self.tail_lsn
         states = {name: state for name, (_, state) in attempt.states.items() if state}
         states |= {RISK: answer.fold, RISK_RING: answer.ring, RING: msgspec.msgpack.encode(self.checkpoint_tick)}
+        if self.retrace is not None:
+            self.retrace.pass_checkpoint(states)
+            self.last_seq[Producer.WAL] = self.retrace.producer_seq[Producer.WAL]
+            self.backlog.released = self.retrace.lsn
+        else:
+            self._write_checkpoint([(name, lsn, state) for name, state in states.items()])
+        self._pass_on(token)
+
+    def _write_checkpoint(self, states: list[tuple[str, int, bytes]]) -> None:
         self.page.set_activity(Activity.SYNCING)
         try:
-            self.journal.checkpoint(self.event_us, [(name, lsn, state) for name, state in states.items()])
+            self.journal.checkpoint(self.event_us, states)
         except WalError as error:  # without it the bytes would be those of another run
             self.journal_failed(error)
         self.page.set_activity(Activity.WORKING)
@@ -218,7 +226,6 @@ class ReplayWal(Wal):
         self.last_seq[Producer.WAL] = self.journal.last_producer_seq[Producer.WAL]
         if self.sealing is not None:
             self.sealing.start()
-        self._pass_on(token)
 
     # The group commit.
 

@@ -7,10 +7,10 @@ disk; where those end the journal goes on. So a strategy that does not do the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
-from protocol.errors import ResumeError
+from protocol.errors import ResumeError, WalError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, TradingState, decode_record
 from protocol.wal import Journal
 from protocol.wal.batch import Chain, NewEntry
@@ -53,8 +53,8 @@ class Retrace:
         lsn, journal = self.lsn + 1, self._journal
         while lsn <= journal.tail_lsn:
             first, count, payload = journal.read(lsn, READ_BYTES)
-            if not count:
-                return False
+            if not count or first != lsn:
+                self._cannot_read(lsn)
             for envelope, _, data in iterate_payload(payload):
                 if envelope.entry_type == EntryType.TRADING_STATE:
                     record = decode_record(envelope.entry_type, data)
@@ -77,11 +77,16 @@ class Retrace:
         self.lsn, self._crc = chain.lsn, chain.crc
         return count
 
-    def pass_checkpoint(self) -> None:
-        """The next entry is the CHECKPOINT that is due. Raises: ResumeError."""
-        envelope, crc, _ = self._next_entry()
-        if envelope.entry_type != EntryType.CHECKPOINT:
+    def pass_checkpoint(self, states: Mapping[str, bytes]) -> None:
+        """The next entry is the CHECKPOINT that is due, and has these states. Raises: ResumeError."""
+        envelope, crc, data = self._next_entry()
+        record = decode_record(envelope.entry_type, data)
+        if not isinstance(record, Checkpoint):
             self._differs(envelope.lsn, "CHECKPOINT", EntryType(envelope.entry_type).name)
+        stored = {name: state for name, _, state in record.states}
+        for name in sorted(stored.keys() | states.keys()):
+            if stored.get(name) != states.get(name):
+                self._differs(envelope.lsn, f"a CHECKPOINT with another state of {name}", "written with the first")
         self.lsn = self.stated_lsn = envelope.lsn
         self._crc = crc
         self.producer_seq[Producer.WAL] = envelope.producer_seq
@@ -103,16 +108,26 @@ class Retrace:
         while len(self._ahead) - self._offset < size and self._read_lsn <= self._journal.tail_lsn:
             first, count, payload = self._journal.read(self._read_lsn, READ_BYTES)
             if not count or first != self._read_lsn:
-                raise ResumeError(
-                    f"{self._journal.path}: LSN {self._read_lsn} is not kept any more, and a replay goes on over all "
-                    "that there was: begin again in a new run_dir"
-                )
+                self._cannot_read(self._read_lsn)
             self._ahead, self._offset = self._ahead[self._offset :] + payload, 0
             self._read_lsn += count
+
+    def _cannot_read(self, lsn: int) -> NoReturn:
+        directory = self._journal.path.parent
+        raise ResumeError(
+            f"{directory}: LSN {lsn} cannot be read: its file is damaged, or not kept any more (`seawall wal verify "
+            f"{directory.parent}` says which). A replay goes on over all that there was: begin again in a new run_dir"
+        )
 
     def _complain(self, said: bytes) -> NoReturn:
         """Names the first difference."""
         for mine, crc, data in iterate_payload(said):
+            record = decode_record(mine.entry_type, data)
+            if isinstance(record, TradingState) and record.by != Producer.RISK.name.lower():
+                raise WalError(
+                    f"halted by {record.by} ({record.reason}), with the journal said again up to LSN {mine.lsn - 1}: "
+                    "nothing was traded since"
+                )
             theirs, their_crc, their_data = self._next_entry()
             if crc != their_crc:
                 self._differs(mine.lsn, _text(mine, data), _text(theirs, their_data))

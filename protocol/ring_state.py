@@ -13,7 +13,7 @@ import msgspec
 from protocol.errors import WireError
 from protocol.records import UNREADABLE, Record, decode_record, encode_record
 from protocol.settings import Config
-from protocol.state import AskedState, encode_state
+from protocol.state import AskedState, encode_state, encode_with_saved
 from protocol.wal.format import ENVELOPE, LENGTH_MAX, Envelope
 
 RING: Final = "ring"
@@ -96,10 +96,7 @@ def state_bytes_max(config: Config) -> int:
 
 def encode_ring(state: RiskRing | RouterRing | StrategyRing | RiskAnswer) -> bytes:
     """Raises: TypeError, for the strategy's author, if what `save` gave cannot be written."""
-    try:
-        return encode_state(state)
-    except (TypeError, OverflowError, RecursionError) as error:
-        raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
+    return encode_with_saved(state, state.saved) if isinstance(state, StrategyRing) else encode_state(state)
 
 
 def decode_ring(data: bytes, kind: type[T]) -> T:

@@ -2,7 +2,7 @@
 
 Owns their bytes: MessagePack arrays, fields in order, appended and never reordered; every field that is appended
 later has a default. What they mean is the fold's business (actors/fold_state.py). The bytes are canonical: the same
-state gives the same bytes, so rows are sorted.
+state gives the same bytes, so rows are sorted; what a strategy saves stays in its own order.
 """
 
 from __future__ import annotations
@@ -118,10 +118,43 @@ class StrategyState(msgspec.Struct, array_like=True, frozen=True):
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+_IN_ORDER: Final = msgspec.msgpack.Encoder()
+"""For what has a `saved` in it: the order of a dict is its author's, who may act on it."""
+_PLAIN: Final = (type(None), bool, int, float, str, bytes)
 _FOLD: Final = msgspec.msgpack.Decoder(FoldState)
 _STRATEGY: Final = msgspec.msgpack.Decoder(StrategyState)
 
 encode_state = _ENCODER.encode
+
+
+def encode_with_saved(state: Any, saved: Any) -> bytes:
+    """`saved` is what `save()` gave, somewhere in `state`.
+
+    Raises: TypeError, for the strategy's author, if `load` would not get it back as it was.
+    """
+    try:
+        _check_saved(saved, "")
+        return _IN_ORDER.encode(state)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
+
+
+def _check_saved(value: Any, where: str) -> None:
+    """A tuple comes back as a list, as in JSON; what else would come back as another kind is refused."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return
+    if kind is list or kind is tuple:
+        for index, item in enumerate(value):
+            _check_saved(item, f"{where}[{index}]")
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(f"a key {key!r}{where and f' in {where}'}: only str can be one")
+            _check_saved(item, f"{where}[{key!r}]")
+    else:
+        place = f" in {where}" if where else ""
+        raise TypeError(f"a {kind.__name__}{place}: it may be None, bool, int, float, str, bytes, list or dict")
 
 
 def encode_strategy_state(state: StrategyState) -> bytes:
@@ -129,10 +162,8 @@ def encode_strategy_state(state: StrategyState) -> bytes:
 
     Raises: TypeError, for the strategy's author, if what `save` gave cannot be written.
     """
-    try:
-        return encode_state(state if state.asked or state.untold or state.class_path else (state.feed, state.saved))
-    except (TypeError, OverflowError, RecursionError) as error:
-        raise TypeError(f"save() gave what is no JSON-like value: {error}") from error
+    whole = state if state.asked or state.untold or state.class_path else (state.feed, state.saved)
+    return encode_with_saved(whole, state.saved)
 
 
 def decode_fold_state(data: bytes) -> FoldState:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import structlog
 import zmq
 
@@ -73,6 +74,8 @@ class Supervisor:
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
         self._progress = Progress()
+        self._ended_halt = 0
+        """The latch's token when the operator started the engine: a replay that he resumes is halted by it no more."""
         self._resume_tick = 0
         """By wal's word: where a replay goes on."""
         self.on_ready = on_ready
@@ -149,6 +152,7 @@ class Supervisor:
         config, run_dir = self.config, self.run_dir
         self._lock_fd = lock.fd
         self.latch = open_latch(run_dir, self.boot_id)
+        self._ended_halt = self.latch.halt_token
         self.ipc = prepare_ipc(run_dir)
         self.page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
         self.page.begin_life(self.page.next_incarnation, os.getpid())
@@ -371,7 +375,10 @@ class Supervisor:
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING
-        self._control.tell(child, Go(self.run_record, self._resume_tick))
+        run = self.run_record
+        if run is not None and self.config.is_replay and child.name == "wal":
+            run = msgspec.structs.replace(run, halt_token=self._ended_halt)
+        self._control.tell(child, Go(run, self._resume_tick))
 
     def _reap(self) -> None:
         """J5: a child's next life begins only after the last one has been reaped."""

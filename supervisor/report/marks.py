@@ -140,6 +140,8 @@ class MarkedRun:
         self.spread_unknown = 0
         """Fills before the first quote of their symbol."""
         self.ticks = 0
+        self.is_cut = False
+        """There are more than were to be read."""
         self.last_quotes: dict[int, tuple[int, int]] = {}
         """(bid, ask) in micros by symbol id, as the data ends."""
         self._settled = 0
@@ -175,7 +177,9 @@ class MarkedRun:
             ticks = np.frombuffer(batch.records, TICK_DTYPE)
             if ticks_max is not None:
                 until = int(np.searchsorted(ticks["timestamp"], last_fill_us, "right"))
-                ticks = ticks[: max(ticks_max - self.ticks, until, 0)]
+                allowed = max(ticks_max - self.ticks, until, 0)
+                self.is_cut = self.is_cut or allowed < len(ticks)
+                ticks = ticks[:allowed]
             if not len(ticks):
                 return
             self._add(ticks)

@@ -190,7 +190,7 @@ def _read_again(
     marked.read(source.batches(BATCH_TICKS), ticks_max)
     if not marked.is_complete:
         raise _NotReadError("The data ends before the run's last fill.")
-    if ticks_max is not None:
+    if marked.is_cut:
         notes.append(f"The run has not come to the end of its data: the figures are of its first {marked.ticks} ticks.")
     return marked
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import to_toml, wait_for
-from replays import MODULE, Entries, entries_of, market, replay_engine, wait_for_checkpoint
+from replays import MODULE, STRATEGIES, Entries, entries_of, market, replay_engine, wait_for_checkpoint
 
 from actors.latch import halt_page
 from protocol.orders import TradingMode
@@ -87,6 +87,7 @@ def test_a_replay_that_was_stopped_goes_on_and_one_that_has_ended_stays_as_it_is
         engine.start()
         wait_for_checkpoint(engine)
         assert engine.stop() == 0
+        assert not engine.log_events("actor_failed") + engine.log_events("stop_deadline_passed")
         for _ in range(2):
             engine.start("--resume")
             assert engine.wait() == 0, engine.log_text()[-3000:]
@@ -110,6 +111,31 @@ def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
         assert entries_of(engine) == expected
     finally:
         engine.close()
+
+
+def test_a_save_that_changes_its_strategy_is_called_again_where_a_run_begins_anew(tmp_path: Path) -> None:
+    """One strategy without state sends all back to the first tick: the other's saves count for its state."""
+    code = MODULE.replace("return [self.heard,", "self.hear('saved')\n        return [self.heard,")
+    assert code.count("self.hear('saved')") == 1
+    strategies = [STRATEGIES[0], {**STRATEGIES[1], "class": "ring_strategies:Forgetful"}]
+    journals: list[Entries] = []
+    for name in ("undisturbed", "killed"):
+        directory, ticks = tmp_path / name, market(2 * TICKS)
+        engine = replay_engine(directory, ticks, checkpoint_ticks=500, code=code, strategies=strategies)
+        try:
+            engine.start()
+            if name == "killed":
+                wait_for_checkpoint(engine)
+                engine.kill_all()
+                engine.start("--resume")
+                assert engine.wait() == 0, engine.log_text()[-3000:]
+                assert engine.log_events("replay_begins_again")
+            else:
+                assert engine.wait() == 0, engine.log_text()[-3000:]
+            journals.append(entries_of(engine))
+        finally:
+            engine.close()
+    assert journals[0] == journals[1]
 
 
 def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: Undisturbed) -> None:
@@ -224,3 +250,42 @@ def test_a_halt_that_no_record_tells_of_is_over_when_the_operator_resumes(
         assert entries_of(engine) == undisturbed()
     finally:
         engine.close()
+
+
+HELD = """import pathlib
+import time
+
+while pathlib.Path("held").exists():
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("code", [MODULE, STATELESS])
+def test_a_halt_while_a_replay_comes_back_by_itself_is_not_over(tmp_path: Path, code: str) -> None:
+    """It acts at the next quantum's end; where the journal is still being said again, the run ends there."""
+    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=500, code=_behind_future(code))
+    try:
+        engine.start()
+        wait_for_checkpoint(engine)
+        (engine.directory / "held").touch()
+        engine.kill("risk")
+        wait_for(lambda: engine.log_events("replay_broken"), "the next lives")
+        halt_page(engine.run_dir, "cli", "enough")
+        (engine.directory / "held").unlink()
+        exit_code = engine.wait()
+        assert not engine.log_events("halt_cleared")
+        if exit_code:
+            [ended] = engine.log_events("engine_gives_up")
+            assert "halted by cli (enough)" in ended["reason"]
+        assert code == MODULE or exit_code == 1, "what is said again has more than a quantum"
+        assert exit_code or [halt.reason for halt in halts_in(entries_of(engine))] == ["enough"]
+        engine.start("--resume")
+        assert engine.wait() == (0 if exit_code else 2), "a halt in the journal stays there"
+    finally:
+        engine.close()
+
+
+def _behind_future(code: str) -> str:
+    future = "from __future__ import annotations\n"
+    assert code.count(future) == 1
+    return code.replace(future, future + HELD)

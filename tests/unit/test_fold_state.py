@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+from decimal import Decimal
+
 import msgpack
 import msgspec
 import pytest
@@ -29,10 +33,18 @@ from hypothesis import strategies as st
 
 from actors.fold import ANSWERED_MAX, Fold, ImpossibleReport
 from actors.fold_state import take_state
+from actors.strategies import Signal
 from protocol.errors import FoldError
 from protocol.orders import OrderStatus, Report
 from protocol.records import BalanceChange, OrderCancel, OrderUpdate, SignalRefused
-from protocol.state import FeedState, StrategyState, decode_fold_state, decode_strategy_state, encode_state
+from protocol.state import (
+    FeedState,
+    StrategyState,
+    decode_fold_state,
+    decode_strategy_state,
+    encode_state,
+    encode_strategy_state,
+)
 from protocol.units import product_to_bytes
 
 
@@ -180,9 +192,28 @@ def test_an_outsider_reads_the_state_of_risk_from_a_checkpoint() -> None:
     assert values[12] == [5, 5]
 
 
-def test_the_state_of_a_strategy_is_canonical() -> None:
-    feed = FeedState(b"epoch", 290, 302, 301)
-    one = StrategyState(feed, {"b": 1, "a": [1.5, None, True], "c": {"y": 1, "x": 2}})
-    other = StrategyState(feed, {"c": {"x": 2, "y": 1}, "a": [1.5, None, True], "b": 1})
-    assert encode_state(one) == encode_state(other)
-    assert decode_strategy_state(encode_state(one)) == one
+def test_what_a_strategy_saves_comes_back_in_its_own_order() -> None:
+    saved = {"slow": 1, "fast": [1.5, None, True], "best": {"y": b"1", "x": 2}}
+    back = decode_strategy_state(encode_strategy_state(StrategyState(FeedState(b"epoch", 290, 302, 301), saved))).saved
+    assert back == saved
+    assert list(back) == ["slow", "fast", "best"]
+    assert list(back["best"]) == ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"when": [datetime(2024, 1, 2)]}, r"a datetime in ['when'][0]"),
+        ({"seen": {1, 2}}, "a set in ['seen']"),
+        (Decimal("1.1"), "a Decimal: it may be None, bool, int, float, str, bytes, list or dict"),
+        ({"signal": Signal(1, "EURUSD", "Buy", 1.0)}, "a Signal in ['signal']"),
+        ({"by id": {5: "x"}}, "a key 5 in ['by id']: only str"),
+        ("\ud800", "surrogates"),
+        (2**80, ""),
+    ],
+    ids=["datetime", "set", "Decimal", "Signal", "key", "surrogate", "large"],
+)
+def test_what_would_not_come_back_as_it_was_is_not_saved(saved: object, words: str) -> None:
+    state = StrategyState(FeedState(b"epoch", 290, 302, 301), saved)
+    with pytest.raises(TypeError, match=f"save.. gave what is no JSON-like value: .*{re.escape(words)}"):
+        encode_strategy_state(state)
