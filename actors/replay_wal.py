@@ -128,7 +128,8 @@ class ReplayWal(Wal):
         return 1
 
     def ready_message(self, run: EngineRun) -> Ready:
-        return Ready(self.tail_lsn, run, self.resume_tick)
+        """With the token: the next life, if this one breaks, is told of the same halt."""
+        return Ready(self.tail_lsn, msgspec.structs.replace(run, halt_token=self._cleared_token), self.resume_tick)
 
     @property
     def tail_lsn(self) -> int:

@@ -231,6 +231,8 @@ def run_engine(
         from supervisor.summary import print_summary  # late: no start waits for NumPy
 
         print_summary(supervisor)
+    elif config.is_replay and code is ExitCode.OK:
+        print("stopped before the end of the data: `seawall run CONFIG --resume` goes on", flush=True)
     return code
 
 
@@ -247,7 +249,10 @@ def _run_with_progress(supervisor: Supervisor) -> ExitCode:
         if supervisor.stop_by:
             tellers[0].close()
         else:
-            tellers[0].look(supervisor.children["market_data"].statistics)
+            children = supervisor.children
+            hearers = children.keys() - {"wal", "market_data", *supervisor.parked}
+            said = [children[name].statistics for name in hearers]
+            tellers[0].look(children["market_data"].statistics, [one for one in said if one is not None])
 
     supervisor.on_ready = begin
     try:

@@ -42,7 +42,10 @@ def make_spec(
 
 
 def make_run(config: Config, boot_id: bytes, event: RunEvent, by: str, halt_token: int = 0) -> EngineRun:
-    """wal completes it: journal id, id tables, and the token of a stop that is no operator's (H2)."""
+    """wal completes it: journal id, id tables, and the token of a stop that is no operator's (H2).
+
+    halt_token: of the halt that ends there: at an operator's stop, or where he starts a replay, whose journal has no stop.
+    """
     return EngineRun(
         journal_id=b"",
         event=event,
@@ -50,7 +53,7 @@ def make_run(config: Config, boot_id: bytes, event: RunEvent, by: str, halt_toke
         version=VERSION,
         config_hash=config_hash(config),
         boot_id=boot_id,
-        halt_token=halt_token if event is RunEvent.STOP and by == OPERATOR else 0,
+        halt_token=halt_token if by == OPERATOR and (event is RunEvent.STOP or config.is_replay) else 0,
         balance=product_to_bytes(decimal_to_micros(config.account.balance) * MICROS),
         currency=config.account.currency,
         leverage=config.account.leverage,

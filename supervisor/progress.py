@@ -1,6 +1,7 @@
 """How far a file has been run: one line on a terminal, elsewhere a line of the log now and then, always on stderr.
 
-Fed with what market_data says of itself when the supervisor asks; nobody is asked more often for it. A terminal's line
+Fed with what the children say of themselves when the supervisor asks; nobody is asked more often for it. What counts is
+what the last of those who hear the market is done with: market_data reads ahead of them. A terminal's line
 is drawn by rich, which is imported when a run has lasted a moment; the log gets an event `progress`, in its own form.
 Nothing here may end a run: a terminal that has gone is left alone.
 """
@@ -11,7 +12,7 @@ import contextlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, Final, NamedTuple, Protocol
 
@@ -40,18 +41,24 @@ class Progress(NamedTuple):
 
 
 class ProgressMeter:
-    """Rate and time left, from what market_data said and when."""
+    """Rate and time left, from what was said and when."""
 
     def __init__(self, now_s: float) -> None:
         self._began_s = now_s
         self._seen: deque[tuple[float, int]] = deque([(now_s, 0)])
         """(when, ticks), of the last RATE_OVER_S."""
 
-    def look(self, said: Statistics, now_s: float) -> Progress:
-        ticks = max(said.market_position // 3 - said.at_end, 0)
+    def look(self, said: Statistics, reached: int, now_s: float) -> Progress:
+        """said: by market_data; reached: the market position with which everybody is done."""
+        read = max(said.market_position // 3 - said.at_end, 0)
+        ticks = min(reached // 3, read)
         counters: Mapping[str, int] = said.counters
         total = counters.get("work_total", 0)
-        share = min(counters.get("work_done", 0) / total, 1.0) if total else None
+        share = None
+        if total:
+            # Behind the end of a date range there may be more in the files.
+            share = 1.0 if said.at_end else min(counters.get("work_done", 0) / total, 1.0)
+            share *= ticks / read if read else 0.0
         seen = self._seen
         while len(seen) > 1 and now_s - seen[0][0] > RATE_OVER_S:
             seen.popleft()
@@ -80,12 +87,13 @@ class ProgressTeller:
         self._due_s = self._began_s + after_s
         self._meter = ProgressMeter(self._began_s)
 
-    def look(self, said: Statistics | None) -> None:
+    def look(self, said: Statistics | None, others: Iterable[Statistics]) -> None:
         now_s = self._clock()
         if said is None or now_s < self._due_s:
             return
         self._due_s = now_s + self._every_s
-        self._display.show(self._meter.look(said, now_s))
+        reached = min((other.market_position for other in others), default=said.market_position)
+        self._display.show(self._meter.look(said, reached, now_s))
 
     def close(self) -> None:
         """The line has gone from the terminal."""

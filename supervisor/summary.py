@@ -23,6 +23,8 @@ Line = tuple[str, str]
 def print_summary(supervisor: Supervisor) -> None:
     """Rows of the file, and orders, fills, profit and figures of this run, from the journal (as `wal.keep` kept it)."""
     lines = [("rows", f"{_counter(supervisor, 'rows')}"), ("ticks", f"{_ticks(supervisor)}")]
+    if not _counter(supervisor, "rows"):
+        lines.append(("note", "no row of a configured symbol, between `start` and `end` where they are given"))
     for key in ("rows_bad", "rows_unknown"):
         if count := _counter(supervisor, key):
             lines.append((key.replace("_", " "), f"{count} skipped"))
@@ -99,7 +101,7 @@ def _figures(performance: Performance) -> Iterator[Line]:
     )
     yield "exposure", f"{show_percent(total.exposure, 1)} of the time"
     spread = DASH if total.spread_paid is None else f"{show_number(total.spread_paid, digits)} {currency}"
-    yield "spread paid", spread
+    yield "against mid", f"{spread}, spread and slippage of the fills"
     if total.swap:
         yield "swap", f"{show_number(total.swap, digits, signed=True)} {currency}"
     for note in performance.notes:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import structlog
 import zmq
 
@@ -74,8 +73,6 @@ class Supervisor:
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
         self._progress = Progress()
-        self._ended_halt = 0
-        """The latch's token when the operator started the engine: a replay that he resumes is halted by it no more."""
         self._resume_tick = 0
         """By wal's word: where a replay goes on."""
         self.on_ready = on_ready
@@ -152,7 +149,6 @@ class Supervisor:
         config, run_dir = self.config, self.run_dir
         self._lock_fd = lock.fd
         self.latch = open_latch(run_dir, self.boot_id)
-        self._ended_halt = self.latch.halt_token
         self.ipc = prepare_ipc(run_dir)
         self.page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
         self.page.begin_life(self.page.next_incarnation, os.getpid())
@@ -166,7 +162,7 @@ class Supervisor:
         for name in boot_order(config):
             self.children[name] = Child(name, RestartPolicy(config.supervisor.restarts, config.supervisor.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
-        self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR)
+        self.run_record = make_run(config, self.boot_id, RunEvent.START, OPERATOR, self.latch.halt_token)
 
     def _start(self) -> None:
         """All are spawned at once, and released one by one, each after the READY of the one before."""
@@ -375,10 +371,7 @@ class Supervisor:
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING
-        run = self.run_record
-        if run is not None and self.config.is_replay and child.name == "wal":
-            run = msgspec.structs.replace(run, halt_token=self._ended_halt)
-        self._control.tell(child, Go(run, self._resume_tick))
+        self._control.tell(child, Go(self.run_record, self._resume_tick))
 
     def _reap(self) -> None:
         """J5: a child's next life begins only after the last one has been reaped."""

@@ -19,6 +19,7 @@ from protocol.wal.history import read_history
 Entries = list[tuple[tuple[Envelope, int], bytes]]
 START = datetime(2024, 1, 2, 21, 59, 30, tzinfo=UTC)
 """Half a minute before the swap."""
+QUANTUM: Final = 300
 SYMBOLS = ("S0", "S1")
 KINDS = {"s0": (Busy, ["S0", "S1"], 0.05), "s1": (Busy, ["S0"], 0.02), "s2": (Vector, ["S0", "S1"], 0.5)}
 """Name -> (class, symbols, how often it acts): as Case numbers them."""
@@ -69,7 +70,7 @@ def replay_engine(
         strategies=list(strategies),
         risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0},
         order_routing={"latency_us": latency_us},
-        replay={"quantum": 500, "checkpoint_ticks": checkpoint_ticks},
+        replay={"quantum": QUANTUM, "checkpoint_ticks": checkpoint_ticks},
     )  # fmt: skip
     del tree["market_data"]["rate"]
     feeds = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}

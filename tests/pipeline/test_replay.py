@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import EngineUnderTest
 from reference_replay import Reference
-from replays import KINDS, market, replay_engine
+from replays import KINDS, QUANTUM, market, replay_engine
 from ring_model import Case, Tick
 from ring_strategies import Busy
 
@@ -60,7 +60,7 @@ def reference(engine: EngineUnderTest, ticks: list[Tick], latency_us: int) -> li
         return make
 
     makers = [maker(kind, rate) for kind, _, rate in KINDS.values()]
-    case = Case(config, ticks, makers, quantum=500, latency_us=latency_us, slice_ticks=64)
+    case = Case(config, ticks, makers, quantum=QUANTUM, latency_us=latency_us, slice_ticks=64)
     said = Reference(case).run()
     assert any(isinstance(record, OrderPlace) for record in said)
     assert any(isinstance(record, SignalRefused) for record in said)

@@ -15,18 +15,18 @@ from protocol.orders import TradingMode
 from protocol.records import TradingState, decode_record
 
 Undisturbed = Callable[..., Entries]
-TICKS = 1_300
+TICKS = 800
 STATELESS = MODULE.replace("def save(self)", "def not_saved(self)")
 BEFORE_ACTING = '        self.act("tick", tick.symbol'
 FAILS = '''
-        if len(self.heard) > 700 and {condition}:
+        if len(self.heard) > 450 and {condition}:
             import pathlib
 
             pathlib.Path("failed").touch()
             raise RuntimeError("a bad day")
 '''
 DIES = """
-        if len(self.heard) > 700:
+        if len(self.heard) > 450:
             import os
 
             os._exit(1)
@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     @cache
     def run(code: str = MODULE, latency_us: int = 0) -> Entries:
         directory = tmp_path_factory.mktemp("once") / "engine"
-        engine = replay_engine(directory, market(TICKS), latency_us=latency_us, checkpoint_ticks=500, code=code)
+        engine = replay_engine(directory, market(TICKS), latency_us=latency_us, checkpoint_ticks=300, code=code)
         try:
             engine.start()
             assert engine.wait() == 0, engine.log_text()[-3000:]
@@ -62,7 +62,7 @@ def test_a_replay_killed_whole_and_resumed_has_the_journal_of_one_that_never_cra
     tmp_path: Path, undisturbed: Undisturbed, code: str, latency_us: int
 ) -> None:
     expected = undisturbed(code, latency_us)
-    engine = replay_engine(tmp_path / "killed", market(TICKS), latency_us=latency_us, checkpoint_ticks=500, code=code)
+    engine = replay_engine(tmp_path / "killed", market(TICKS), latency_us=latency_us, checkpoint_ticks=300, code=code)
     try:
         engine.start()
         wait_for_checkpoint(engine)
@@ -82,7 +82,7 @@ def test_a_replay_that_was_stopped_goes_on_and_one_that_has_ended_stays_as_it_is
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
     expected = undisturbed()
-    engine = replay_engine(tmp_path / "stopped", market(TICKS), checkpoint_ticks=500)
+    engine = replay_engine(tmp_path / "stopped", market(TICKS), checkpoint_ticks=300)
     try:
         engine.start()
         wait_for_checkpoint(engine)
@@ -101,7 +101,7 @@ def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
     tmp_path: Path, undisturbed: Undisturbed, child: str
 ) -> None:
     expected = undisturbed()
-    engine = replay_engine(tmp_path / "killed", market(TICKS), checkpoint_ticks=500)
+    engine = replay_engine(tmp_path / "killed", market(TICKS), checkpoint_ticks=300)
     try:
         engine.start()
         wait_for_checkpoint(engine)
@@ -121,7 +121,7 @@ def test_a_save_that_changes_its_strategy_is_called_again_where_a_run_begins_ane
     journals: list[Entries] = []
     for name in ("undisturbed", "killed"):
         directory, ticks = tmp_path / name, market(2 * TICKS)
-        engine = replay_engine(directory, ticks, checkpoint_ticks=500, code=code, strategies=strategies)
+        engine = replay_engine(directory, ticks, checkpoint_ticks=300, code=code, strategies=strategies)
         try:
             engine.start()
             if name == "killed":
@@ -141,7 +141,7 @@ def test_a_save_that_changes_its_strategy_is_called_again_where_a_run_begins_ane
 def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: Undisturbed) -> None:
     expected = undisturbed()
     code = doing(FAILS.format(condition='not __import__("pathlib").Path("failed").exists()'))
-    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=code)
+    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=300, code=code)
     try:
         engine.start()
         assert engine.wait() == 0, engine.log_text()[-3000:]
@@ -153,7 +153,7 @@ def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: U
 
 def test_an_exception_that_comes_again_at_the_same_position_ends_the_run(tmp_path: Path) -> None:
     code = doing(FAILS.format(condition="True"))
-    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=500, code=code)
+    engine = replay_engine(tmp_path / "failed", market(TICKS), checkpoint_ticks=300, code=code)
     try:
         engine.start()
         assert engine.wait() == 1
@@ -186,7 +186,7 @@ def test_what_a_resumed_run_does_otherwise_is_named_with_its_place_and_nothing_i
 
 
 def test_the_journal_of_another_config_is_not_gone_on_with(tmp_path: Path) -> None:
-    engine = replay_engine(tmp_path / "other", market(TICKS), checkpoint_ticks=500)
+    engine = replay_engine(tmp_path / "other", market(TICKS), checkpoint_ticks=300)
     try:
         engine.start()
         wait_for_checkpoint(engine)
@@ -201,7 +201,7 @@ def test_the_journal_of_another_config_is_not_gone_on_with(tmp_path: Path) -> No
 
 
 def test_a_child_that_dies_without_a_word_at_the_same_place_is_not_brought_back_for_ever(tmp_path: Path) -> None:
-    engine = replay_engine(tmp_path / "dies", market(TICKS), checkpoint_ticks=500, code=doing(DIES))
+    engine = replay_engine(tmp_path / "dies", market(TICKS), checkpoint_ticks=300, code=doing(DIES))
     engine.tree["supervisor"] = {"restarts": 3}
     engine.config_path.write_text(to_toml(engine.tree), encoding="utf-8")
     try:
@@ -239,7 +239,7 @@ def test_a_replay_that_was_halted_is_not_gone_on_with_unseen(tmp_path: Path, und
 def test_a_halt_that_no_record_tells_of_is_over_when_the_operator_resumes(
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=500)
+    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=300)
     try:
         engine.start()
         wait_for_checkpoint(engine)
@@ -263,7 +263,7 @@ while pathlib.Path("held").exists():
 @pytest.mark.parametrize("code", [MODULE, STATELESS])
 def test_a_halt_while_a_replay_comes_back_by_itself_is_not_over(tmp_path: Path, code: str) -> None:
     """It acts at the next quantum's end; where the journal is still being said again, the run ends there."""
-    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=500, code=_behind_future(code))
+    engine = replay_engine(tmp_path / "halted", market(TICKS), checkpoint_ticks=300, code=_behind_future(code))
     try:
         engine.start()
         wait_for_checkpoint(engine)

@@ -28,6 +28,8 @@ from supervisor.progress import (
 )
 
 TIME_US = 1_577_916_000_000_000
+ALL = 2**62
+"""Everybody is done with all that was read."""
 
 
 def said(ticks: int, *, done: int = 0, total: int = 0, at_end: bool = False) -> Statistics:
@@ -38,25 +40,34 @@ def said(ticks: int, *, done: int = 0, total: int = 0, at_end: bool = False) -> 
 
 def test_the_share_is_of_the_work_and_the_time_left_as_the_run_has_gone_so_far() -> None:
     meter = ProgressMeter(100.0)
-    assert meter.look(said(1000, done=10, total=100), 102.0) == (1000, TIME_US, 500.0, 0.1, 18.0)
-    assert meter.look(said(3000, done=30, total=100), 104.0) == (3000, TIME_US, 750.0, 0.3, 4.0 * 0.7 / 0.3)
+    assert meter.look(said(1000, done=10, total=100), ALL, 102.0) == (1000, TIME_US, 500.0, 0.1, 18.0)
+    assert meter.look(said(3000, done=30, total=100), ALL, 104.0) == (3000, TIME_US, 750.0, 0.3, 4.0 * 0.7 / 0.3)
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
     meter = ProgressMeter(0.0)
     for second in range(1, 11):
-        meter.look(said(second * 1_000_000), float(second))
-    slow = [meter.look(said(10_000_000 + second * 10), 10.0 + second) for second in range(1, 8)]
+        meter.look(said(second * 1_000_000), ALL, float(second))
+    slow = [meter.look(said(10_000_000 + second * 10), ALL, 10.0 + second) for second in range(1, 8)]
     assert slow[-1].ticks_per_s == 10
     assert RATE_OVER_S < 7
 
 
 def test_a_source_that_does_not_say_how_much_there_is_has_no_share_and_no_time_left() -> None:
-    assert ProgressMeter(0.0).look(said(10), 1.0) == (10, 0, 10.0, None, None)
+    assert ProgressMeter(0.0).look(said(10), ALL, 1.0) == (10, 0, 10.0, None, None)
+
+
+def test_what_was_read_counts_when_everybody_is_done_with_it() -> None:
+    meter = ProgressMeter(0.0)
+    assert meter.look(said(1000, done=50, total=100), 3 * 500 + 2, 1.0)[:4] == (500, TIME_US, 500.0, 0.25)
+    range_is_read = said(1000, done=60, total=100, at_end=True)
+    assert meter.look(range_is_read, 3 * 900 + 2, 2.0)[3] == 0.9
+    assert meter.look(said(0, done=50, total=100), 0, 3.0)[:4] == (0, TIME_US, 0.0, 0.0)
 
 
 def test_the_end_of_the_file_is_no_tick_and_no_more_than_all() -> None:
-    assert ProgressMeter(0.0).look(said(480, done=120, total=100, at_end=True), 1.0)[:4] == (480, TIME_US, 480.0, 1.0)
+    at_end = said(480, done=120, total=100, at_end=True)
+    assert ProgressMeter(0.0).look(at_end, ALL, 1.0)[:4] == (480, TIME_US, 480.0, 1.0)
 
 
 class Shown:
@@ -66,6 +77,7 @@ class Shown:
 
     def show(self, progress: Progress) -> None:
         self.times.append(CLOCK[0])
+        self.ticks = progress.ticks
 
     def close(self) -> None:
         self.closed += 1
@@ -79,10 +91,17 @@ def test_nothing_is_said_of_a_short_run_and_after_that_at_most_so_often() -> Non
     teller = ProgressTeller(shown, after_s=10.0, every_s=10.0, clock=lambda: CLOCK[0])
     for quarter in range(1, 161):
         CLOCK[0] = quarter / 4
-        teller.look(said(quarter) if quarter != 80 else None)
+        teller.look(said(quarter) if quarter != 80 else None, [])
     assert shown.times == [10.0, 20.25, 30.25]
     teller.close()
     assert shown.closed == 1
+
+
+def test_the_slowest_says_how_far_the_run_is() -> None:
+    shown = Shown()
+    teller = ProgressTeller(shown, after_s=0.0, every_s=0.0, clock=lambda: 0.0)
+    teller.look(said(1000), [said(900), said(300), said(1000)])
+    assert shown.ticks == 300
 
 
 def test_off_a_terminal_it_is_a_line_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_the_summary_counts_this_run_and_not_the_one_before(
         "sortino        –, from 1 daily returns as well",
         "trades         1, 100.0 % won, profit factor –, average +1.31",
         "exposure       100.0 % of the time",
-        "spread paid    –",
+        "against mid    –, spread and slippage of the fills",
     ]
 
 
