@@ -44,7 +44,7 @@ def make_spec(
 def make_run(config: Config, boot_id: bytes, event: RunEvent, by: str, halt_token: int = 0) -> EngineRun:
     """wal completes it: journal id, id tables, and the token of a stop that is no operator's (H2).
 
-    halt_token: of the halt that ends there: at an operator's stop, or where he starts a replay, whose journal has no stop.
+    halt_token: of the halt that ends there: at an operator's stop, or where he starts a replay, whose journal has none.
     """
     return EngineRun(
         journal_id=b"",
