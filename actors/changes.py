@@ -38,7 +38,7 @@ class OrderChanged(Change, frozen=True):
 
 
 class FillBooked(Change, frozen=True):
-    """A fill is in the ledger. Micros; `realized` is a product, before commission."""
+    """A fill is in the ledger. Micros; what was realized are products, before commission."""
 
     order: Order
     execution_id: str
@@ -46,11 +46,17 @@ class FillBooked(Change, frozen=True):
     quantity: int
     commission: int
     realized: int
+    """By the net position."""
+    own_realized: int
+    """By the position of the order's strategy."""
     time_us: int
 
 
 class PositionChanged(Change, frozen=True):
+    """The net position, and that of the strategy whose order was filled."""
+
     symbol_id: int
+    strategy_id: int
     time_us: int
 
 

@@ -45,6 +45,27 @@ class RiskLimits:
     """None for file sources, whose signals do not age."""
 
 
+class Exposure(NamedTuple):
+    """In one symbol, micros, fold and pending together."""
+
+    position: int = 0
+    """Signed."""
+    open_buy: int = 0
+    """What open and pending buy orders may still fill."""
+    open_sell: int = 0
+
+    def worst(self, side: Side, quantity: int) -> int:
+        """How far the position could go to the order's side: everything open there fills, and nothing on the other."""
+        if side == Side.BUY:
+            return self.position + self.open_buy + quantity
+        return self.open_sell + quantity - self.position
+
+    def reduces(self, side: Side, quantity: int) -> bool:
+        """With all open orders of its side filled, the order leaves the position between where it is and flat."""
+        closing, taken = (Side.SELL, self.open_sell) if self.position > 0 else (Side.BUY, self.open_buy)
+        return self.position != 0 and side == closing and taken + quantity <= abs(self.position)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckInput:
     """Everything that decides. Quantities in micros, fold and pending together."""
@@ -52,11 +73,10 @@ class CheckInput:
     intent: Intent
     instrument: InstrumentLimits | None
     """None if the symbol is not in the config."""
-    position: int
-    """Signed."""
-    open_buy: int
-    """What open and pending buy orders in the symbol may still fill."""
-    open_sell: int
+    net: Exposure
+    """Of the engine in the symbol."""
+    own: Exposure
+    """Of the strategy."""
     halted: bool
     """Fold.halted, with the latch page (H2)."""
     mode: TradingMode
@@ -145,7 +165,7 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
 
 
 def _wish(given: CheckInput) -> Wish:
-    intent, position = given.intent, given.position
+    intent, position = given.intent, given.own.position
     if intent.kind != SIGNAL_CLOSE:
         terms = Terms(
             intent.limit_price, intent.stop_price, intent.trail, intent.stop_loss, intent.take_profit,
@@ -153,7 +173,7 @@ def _wish(given: CheckInput) -> Wish:
         )  # fmt: skip
         return Wish(intent.side, intent.order_type, intent.quantity, terms, False)
     # What reducing orders already take must not be closed again: both could fill, and the position reverse.
-    side, reducing = (Side.SELL, given.open_sell) if position > 0 else (Side.BUY, given.open_buy)
+    side, reducing = (Side.SELL, given.own.open_sell) if position > 0 else (Side.BUY, given.own.open_buy)
     return Wish(side, OrderType.MARKET, abs(position) - reducing, _NO_TERMS, True)
 
 
@@ -191,7 +211,7 @@ def _halted(given: CheckInput, wish: Wish) -> str | None:
 
 def _disk_nearly_full(given: CheckInput, wish: Wish) -> str | None:
     """What reduces a position still passes, and with cancels and fills has what room there is."""
-    if not given.disk_low or _reduces(given, wish):
+    if not given.disk_low or given.net.reduces(wish.side, wish.quantity):
         return None
     return "the journal's disk is nearly full: only cancels, and what reduces a position"
 
@@ -217,7 +237,8 @@ def _stale(given: CheckInput, wish: Wish) -> str | None:
 def _nothing_to_close(given: CheckInput, wish: Wish) -> str | None:
     if given.intent.kind != SIGNAL_CLOSE or wish.quantity > 0:
         return None
-    return f"position {shown(given.position)}, open buy {shown(given.open_buy)}, open sell {shown(given.open_sell)}"
+    own = given.own
+    return f"position {shown(own.position)}, open buy {shown(own.open_buy)}, open sell {shown(own.open_sell)}"
 
 
 def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
@@ -286,25 +307,14 @@ def _instrument(given: CheckInput) -> InstrumentLimits:
 
 def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
     """REDUCING lets through only what, with all open orders of its side filled, stays between here and flat."""
-    if given.mode != TradingMode.REDUCING or _reduces(given, wish):
+    if given.mode != TradingMode.REDUCING or given.net.reduces(wish.side, wish.quantity):
         return None
-    return f"only what reduces the position of {shown(given.position)}, open orders counted"
-
-
-def _reduces(given: CheckInput, wish: Wish) -> bool:
-    """With all open orders of its side filled, the order leaves the position between where it is and flat."""
-    long = given.position > 0
-    side, taken = (Side.SELL, given.open_sell) if long else (Side.BUY, given.open_buy)
-    return given.position != 0 and wish.side == side and taken + wish.quantity <= abs(given.position)
+    return f"only what reduces the position of {shown(given.net.position)}, open orders counted"
 
 
 def _max_position(given: CheckInput, wish: Wish) -> str | None:
-    """The worst case on the order's side: everything open there fills, and nothing on the other."""
     limit = MICROS_MAX if given.limits.max_position is None else given.limits.max_position
-    if wish.side == Side.BUY:
-        worst = given.position + given.open_buy + wish.quantity
-    else:
-        worst = -(given.position - given.open_sell - wish.quantity)
+    worst = given.net.worst(wish.side, wish.quantity)
     return f"could reach {shown(worst)}, the limit is {shown(limit)}" if worst > limit else None
 
 

@@ -142,7 +142,7 @@ class Desk:
     def position(self, symbol: str) -> PositionInfo:
         if symbol not in self._ids:
             raise ValueError(f"{symbol!r} is no [[instruments]]; known are {', '.join(self._ids)}")
-        view = self._fold.position_view(self._ids[symbol])
+        view = self._fold.position_view(self._ids[symbol], self._strategy_id)
         return PositionInfo(symbol, view.quantity / MICROS, view.average_price_float, view.realized / PRODUCT)
 
     def orders(self) -> list[OrderInfo]:
@@ -165,7 +165,7 @@ class Desk:
         order = change.order
         return Fill(
             order.order_id, self._names[order.symbol_id], order.side.label, change.price / MICROS,
-            change.quantity / MICROS, change.realized / PRODUCT,
+            change.quantity / MICROS, change.own_realized / PRODUCT,
         )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ from actors.changes import (
     TradingStatus,
     ViolationRecorded,
 )
-from actors.fold_state import put_state, take_state
+from actors.fold_state import attributed, put_state, take_state
 from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
 from protocol.errors import FoldError, NotRepresentableError, WireError
@@ -81,6 +81,8 @@ _FILL: Final = Report.FILL
 _NEW: Final = OrderStatus.NEW
 _RESTATED: Final = (Report.TRIGGER, Report.RESTATE)
 _ZERO: Final = product_to_bytes(0)
+_NO_ACCOUNT: Final = Account()
+"""Of who has never traded."""
 
 
 class PositionView(NamedTuple):
@@ -109,6 +111,11 @@ class Fold:
         self.opened_at: dict[int, int] = {}
         """The multiplier, micros, at which a symbol's position was opened."""
         self.account = Account()
+        """The engine's: net positions, as at the venue."""
+        self.strategy_accounts: dict[int, Account] = {}
+        """By strategy id: what its own orders have left, from a balance of 0. In each symbol the quantities add up to
+        the net position, and with the open profit all the money does; what is realized alone does not: one strategy may
+        close what another opens."""
         self.tracker = OrderTracker()
         self.trading = TradingStatus()
         self.cleared_token = 0
@@ -212,11 +219,30 @@ class Fold:
         return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
 
     def may_reduce(self, symbol_id: int, side: Side) -> bool:
-        """Whether an order of this side can reduce the position; how far, is risk's to say."""
+        """Whether an order of this side can reduce the net position; how far, is risk's to say."""
         return self.account.position(symbol_id).quantity * side.sign < 0
 
-    def position_view(self, symbol_id: int) -> PositionView:
-        position: Position = self.account.position(symbol_id)
+    def account_of(self, strategy_id: int) -> Account:
+        account = self.strategy_accounts.get(strategy_id)
+        if account is None:
+            account = self.strategy_accounts[strategy_id] = Account()
+        return account
+
+    def own_position(self, symbol_id: int, strategy_id: int) -> Position:
+        return self.strategy_accounts.get(strategy_id, _NO_ACCOUNT).position(symbol_id)
+
+    def owned_positions(self) -> dict[tuple[int, int], int]:
+        """Signed micros by (strategy id, symbol id)."""
+        return {
+            (strategy_id, symbol_id): held.quantity
+            for strategy_id, account in self.strategy_accounts.items()
+            for symbol_id, held in account.positions.items()
+        }
+
+    def position_view(self, symbol_id: int, strategy_id: int | None = None) -> PositionView:
+        """Of the net position, or of one strategy's."""
+        account = self.account if strategy_id is None else self.strategy_accounts.get(strategy_id, _NO_ACCOUNT)
+        position: Position = account.position(symbol_id)
         multiplier = self.multipliers[symbol_id]
         return PositionView(
             symbol_id,
@@ -224,7 +250,7 @@ class Fold:
             position.quantity,
             average_price_micros(position, multiplier),
             average_price_float(position, multiplier),
-            self.account.realized.get(symbol_id, 0),
+            account.realized.get(symbol_id, 0),
         )
 
     def snapshot_positions(self) -> list[PositionView]:
@@ -273,13 +299,18 @@ class Fold:
         self.trading = TradingStatus(*msgspec.structs.astuple(state.trading))
 
     def _state_as_in(self, state: FoldState) -> FoldState:
-        """An older version knew no venue's times: who came here by itself forgets them, as who starts here does."""
-        if state.venue_times is not None:
-            return take_state(self)
-        self.venue_us = self.run_venue_us = 0
-        for order in self.tracker.open_orders.values():
-            order.accepted_us = 0
-        return msgspec.structs.replace(take_state(self), venue_times=None)
+        """What an older version did not know, who came here by itself forgets, as who starts here does."""
+        unknown: dict[str, None] = {}
+        if state.venue_times is None:
+            self.venue_us = self.run_venue_us = 0
+            for order in self.tracker.open_orders.values():
+                order.accepted_us = 0
+            unknown["venue_times"] = None
+        if state.strategies is None:
+            self.strategy_accounts = dict(attributed(self))
+            unknown["strategies"] = None
+        mine = take_state(self)
+        return msgspec.structs.replace(mine, **unknown) if unknown else mine
 
     def _check_run(self, lsn: int, record: EngineRun) -> None:
         """The id tables are appended to, never renumbered."""
@@ -363,21 +394,30 @@ class Fold:
             return [ImpossibleReport(order.order_id, "conversion_rate")]
         symbol_id, previous, commission = order.symbol_id, order.status, record.commission * MICROS
         before, multiplier = account.position(symbol_id), self.multipliers[symbol_id]
+        own_account = self.account_of(order.strategy_id)
+        own = own_account.position(symbol_id)
         try:
-            effect = apply_fill(before, order.side, price, quantity, multiplier)
+            own_effect = effect = apply_fill(before, order.side, price, quantity, multiplier)
+            if own is not before and own != before:  # somebody else trades the symbol too
+                own_effect = apply_fill(own, order.side, price, quantity, multiplier)
             balance = account.balance_after(effect, commission)
+            own_account.balance_after(own_effect, commission)
         except NotRepresentableError:
             return [ImpossibleReport(order.order_id, "not_representable")]
         exits = self.tracker.commit(verdict, record)
         account.book(symbol_id, effect, commission)
+        own_account.book(symbol_id, own_effect, commission)
         self._owe(envelope.lsn, order, price, effect, commission, balance)
         if not before.quantity or (effect.opened and effect.closed):
             self.opened_at[symbol_id] = multiplier
         time_us = record.venue_time or envelope.time_us
         changes = [
             OrderChanged(order, previous, time_us),
-            FillBooked(order, record.execution_id, price, quantity, record.commission, effect.realized, time_us),
-            PositionChanged(symbol_id, time_us),
+            FillBooked(
+                order, record.execution_id, price, quantity, record.commission, effect.realized, own_effect.realized,
+                time_us,
+            ),
+            PositionChanged(symbol_id, order.strategy_id, time_us),
         ]
         return changes + [OrderChanged(new, _NEW, time_us) for new in exits] if exits else changes
 

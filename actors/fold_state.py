@@ -8,13 +8,23 @@ bounded however long the engine runs. (A venue that may repeat itself says how l
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from actors.ledger import Position
+from actors.ledger import Account, Position
 from actors.order_tracker import Order, OrderTracker
-from protocol.records import decode_record, encode_record, entry_type_of
-from protocol.state import FoldState, OrderState, PositionState, TradingStateState
+from protocol.records import FIRST_STRATEGY, decode_record, encode_record, entry_type_of
+from protocol.state import (
+    FoldState,
+    HoldingState,
+    OrderState,
+    PositionState,
+    StrategyAccountState,
+    TradingStateState,
+)
 from protocol.units import bytes_to_product, product_to_bytes
+
+NOBODY: Final = 0
+"""Whose a position is that no strategy's order has made."""
 
 if TYPE_CHECKING:
     from actors.fold import Fold
@@ -37,6 +47,7 @@ def take_state(fold: Fold, *, with_ended: bool = False) -> FoldState:
         owed=tuple((int(entry_type_of(record)), encode_record(record)) for record in fold.owed),
         answered=tuple((key, tuple(numbers)) for key, numbers in sorted(fold.answered.items())),
         venue_times=(fold.venue_us, fold.run_venue_us),
+        strategies=tuple(_strategy_account(*item) for item in sorted(fold.strategy_accounts.items())),
     )
 
 
@@ -47,6 +58,16 @@ def _positions(fold: Fold) -> Iterable[PositionState]:
         yield PositionState(
             symbol_id, position.quantity, product_to_bytes(position.cost), product_to_bytes(realized), opened_at
         )
+
+
+def _strategy_account(strategy_id: int, account: Account) -> StrategyAccountState:
+    holdings = (
+        HoldingState(
+            symbol_id, held.quantity, product_to_bytes(held.cost), product_to_bytes(account.realized[symbol_id])
+        )
+        for symbol_id, held in sorted(account.positions.items())
+    )
+    return StrategyAccountState(strategy_id, product_to_bytes(account.commission), tuple(holdings))
 
 
 def _orders(tracker: OrderTracker, orders: dict[int, Order]) -> Iterable[OrderState]:
@@ -75,6 +96,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
         account.realized[row.symbol_id] = bytes_to_product(row.realized)
         if row.quantity:
             fold.opened_at[row.symbol_id] = row.opened_at
+    fold.strategy_accounts = dict(_strategy_accounts(state, fold))
     fold.cleared_token = state.cleared_token
     fold.halt_tokens.update(state.halt_tokens)
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
@@ -86,6 +108,34 @@ def put_state(fold: Fold, state: FoldState) -> None:
     for row in state.orders:
         fold.tracker.restore(_order(row), row.execution_ids)
     fold.tracker.highest_id = state.highest_order_id
+
+
+def _strategy_accounts(state: FoldState, fold: Fold) -> Iterable[tuple[int, Account]]:
+    if state.strategies is None:
+        return attributed(fold)
+    return ((row.strategy_id, _restored_account(row)) for row in state.strategies)
+
+
+def _restored_account(row: StrategyAccountState) -> Account:
+    account = Account()
+    account.commission = bytes_to_product(row.commission)
+    for held in row.holdings:
+        account.positions[held.symbol_id] = Position(held.quantity, bytes_to_product(held.cost))
+        account.realized[held.symbol_id] = bytes_to_product(held.realized)
+    account.balance = sum(account.realized.values()) - account.commission
+    return account
+
+
+def attributed(fold: Fold) -> Iterable[tuple[int, Account]]:
+    """An older version did not say whose a position is: of the only strategy that the journal names, else nobody's."""
+    positions = fold.account.positions
+    if not positions or fold.run is None:
+        return
+    account = Account()
+    account.positions, account.realized = dict(positions), dict(fold.account.realized)
+    account.commission = fold.account.commission
+    account.balance = sum(account.realized.values()) - account.commission
+    yield FIRST_STRATEGY if len(fold.run.strategies) == 1 else NOBODY, account
 
 
 def _order(row: OrderState) -> Order:

@@ -86,8 +86,10 @@ class OrderRouting(FoldingActor):
     def on_caught_up(self) -> None:
         """The venue is a fold too: what was answered works again, what was not goes to it again (V2)."""
         fold, orders = self.fold, list(self.fold.tracker.open_orders.values())
-        positions = {symbol_id: position.quantity for symbol_id, position in fold.account.positions.items()}
-        self._append(self.venue.restore(orders, positions, venue_us=fold.venue_us, run_venue_us=fold.run_venue_us))
+        answers = self.venue.restore(
+            orders, fold.owned_positions(), venue_us=fold.venue_us, run_venue_us=fold.run_venue_us
+        )
+        self._append(answers)
         self.is_ready = True
         self.market.start()  # not before: a tick must find every working order in the venue
         for order in orders:

@@ -159,15 +159,15 @@ class OrderTracker:
     def open_of_strategy(self, strategy_id: int) -> Iterable[Order]:
         return self._open_by_strategy.get(strategy_id, {}).values()
 
-    def open_quantities(self, symbol_id: int) -> tuple[int, int]:
-        """(buy, sell) micros that open orders in the symbol may still fill.
+    def open_quantities(self, symbol_id: int, strategy_id: int | None = None) -> tuple[int, int]:
+        """(buy, sell) micros that open orders in the symbol, all or one strategy's, may still fill.
 
         A bracket's exits are left out: the venue lets them reduce only, whatever else fills, and a position that has
         them may be closed all the same.
         """
         buy = sell = 0
         for order in self.open_in_symbol(symbol_id):
-            if order.parent_id:
+            if order.parent_id or strategy_id not in (None, order.strategy_id):
                 continue
             if order.side is _BUY:
                 buy += order.remaining

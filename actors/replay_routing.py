@@ -49,7 +49,7 @@ class ReplayRouting(ReplayActor):
         found = record.state_of(ROUTER)
         if found is None:
             raise WireError("a CHECKPOINT without the venue's part")
-        positions = {symbol_id: held.quantity for symbol_id, held in self.fold.account.positions.items()}
+        positions = self.fold.owned_positions()
         self.venue.put_state(self.fold.tracker.open_orders, positions, decode_ring(found[1], RouterRing))
         self.core.resume(self.resume_tick)
 

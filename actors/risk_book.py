@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors.brackets import exit_ids
-from actors.checks import Approved, ApprovedCancel, CheckInput, InstrumentLimits, RiskLimits, check_signal
+from actors.checks import Approved, ApprovedCancel, CheckInput, Exposure, InstrumentLimits, RiskLimits, check_signal
 from actors.fold import Change, Fold, SignalAnswered
 from protocol.messages import Intent
 from protocol.orders import Side
@@ -36,10 +36,10 @@ from protocol.units import decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
+_BUY: Final = Side.BUY
 _RUN_TYPES: Final = (EngineRun, Checkpoint)
 """What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to
 0.2 us, and every record of a start is asked several times."""
-_BUY: Final = Side.BUY
 
 
 class RiskBook:
@@ -162,19 +162,11 @@ class RiskBook:
 
     def _check_input(self, intent: Intent, age_us: int, disk_low: bool) -> CheckInput:
         symbol_id = intent.symbol_id
-        buy, sell = self.fold.tracker.open_quantities(symbol_id)
-        for place in self.pending_orders.values():
-            if place.symbol_id == symbol_id:
-                if place.side is _BUY:
-                    buy += place.quantity
-                else:
-                    sell += place.quantity
         return CheckInput(
             intent=intent,
             instrument=self.instruments.get(symbol_id),
-            position=self.fold.account.position(symbol_id).quantity,
-            open_buy=buy,
-            open_sell=sell,
+            net=self._exposure(symbol_id),
+            own=self._exposure(symbol_id, intent.strategy_id),
             halted=self.is_halted(),
             mode=self.fold.trading.mode,
             signal_age_us=age_us,
@@ -182,6 +174,19 @@ class RiskBook:
             disk_low=disk_low,
             owner=self._owner(intent.order_id),
         )
+
+    def _exposure(self, symbol_id: int, strategy_id: int | None = None) -> Exposure:
+        """The engine's, or one strategy's: what is pending with it."""
+        fold = self.fold
+        buy, sell = fold.tracker.open_quantities(symbol_id, strategy_id)
+        for place in self.pending_orders.values():
+            if place.symbol_id == symbol_id and strategy_id in (None, place.strategy_id):
+                if place.side is _BUY:
+                    buy += place.quantity
+                else:
+                    sell += place.quantity
+        held = fold.account.position(symbol_id) if strategy_id is None else fold.own_position(symbol_id, strategy_id)
+        return Exposure(held.quantity, buy, sell)
 
     def _owner(self, order_id: int) -> int | None:
         order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)

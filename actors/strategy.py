@@ -300,7 +300,7 @@ class StrategyActor(FoldingActor):
             if change.order.strategy_id == self.strategy_id:
                 self._take_fill(change)
         elif type(change) is PositionChanged:
-            if change.symbol_id in self.own:
+            if change.strategy_id == self.strategy_id and change.symbol_id in self.own:
                 self.feed.call(self.strategy.on_position, self.desk.position(self.own[change.symbol_id]))
         elif type(change) is TradingStateChanged:
             if change.state.mode is TradingMode.HALTED:

@@ -53,6 +53,19 @@ class OrderState(msgspec.Struct, array_like=True, frozen=True):
     accepted_us: int = 0
 
 
+class HoldingState(msgspec.Struct, array_like=True, frozen=True):
+    symbol_id: int
+    quantity: int
+    cost: bytes
+    realized: bytes
+
+
+class StrategyAccountState(msgspec.Struct, array_like=True, frozen=True):
+    strategy_id: int
+    commission: bytes
+    holdings: tuple[HoldingState, ...]
+
+
 class FoldState(msgspec.Struct, array_like=True, frozen=True):
     opening_balance: bytes
     balance: bytes
@@ -68,6 +81,8 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     answered: tuple[tuple[int, tuple[int, ...]], ...]
     venue_times: tuple[int, int] | None = None
     """The venue's time of the newest record that has one: of all, and of this run (0: none). None: an older version."""
+    strategies: tuple[StrategyAccountState, ...] | None = None
+    """What each strategy's own orders have left. None: an older version."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):

@@ -137,8 +137,9 @@ class Runner:
             strategy.on_order(self.desk.order_info(change.order))
         elif isinstance(change, FillBooked) and change.order.strategy_id == own:
             strategy.on_fill(self.desk.fill(change))
-        elif isinstance(change, PositionChanged) and change.symbol_id in self.part.own:
-            strategy.on_position(self.desk.position(self.part.own[change.symbol_id]))
+        elif isinstance(change, PositionChanged) and change.strategy_id == own:
+            if change.symbol_id in self.part.own:
+                strategy.on_position(self.desk.position(self.part.own[change.symbol_id]))
         elif isinstance(change, TradingStateChanged) and change.state.mode is TradingMode.HALTED:
             strategy.on_halt(change.state.reason)
 

@@ -192,8 +192,7 @@ class Ring:
         found = record.state_of(ROUTER)
         assert found is not None
         fold = self._router_fold
-        positions = {symbol_id: held.quantity for symbol_id, held in fold.account.positions.items()}
-        self.venue.put_state(fold.tracker.open_orders, positions, decode_ring(found[1], RouterRing))
+        self.venue.put_state(fold.tracker.open_orders, fold.owned_positions(), decode_ring(found[1], RouterRing))
         self.router.resume(tick)
         for core in self.bystanders:
             core.take_record(envelope, record)

@@ -397,7 +397,7 @@ class StrategyCore:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._call(self._strategy.on_fill, self.desk.fill(change))
             elif type(change) is PositionChanged:
-                if change.symbol_id in self._part.own:
+                if change.strategy_id == self._part.strategy_id and change.symbol_id in self._part.own:
                     self._call(self._strategy.on_position, self.desk.position(self._part.own[change.symbol_id]))
             elif type(change) is TradingStateChanged and change.state.mode is TradingMode.HALTED:
                 self._call(self._strategy.on_halt, change.state.reason)

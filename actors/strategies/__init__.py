@@ -104,7 +104,7 @@ class OrderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """An execution. `profit` is what it realized, before commission."""
+    """An execution. `profit` is what it realized of the strategy's own position, before commission."""
 
     order_id: int
     symbol: str
@@ -116,7 +116,8 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class PositionInfo:
-    """The engine's position in a symbol; all zeros when flat."""
+    """What the strategy's own orders have left of a symbol; all zeros when flat. Others may trade it too: the position
+    at the venue is the sum of all."""
 
     symbol: str
     quantity: float = 0.0

@@ -14,6 +14,8 @@ from actors.order_tracker import Order
 from protocol.records import Adjust, OrderPlace, OrderUpdate
 
 Answer = OrderUpdate | Adjust
+Owned = tuple[int, int]
+"""(strategy id, symbol id)."""
 Quotes = Mapping[int, tuple[int, int, int]]
 """(timestamp, bid, ask) by symbol id."""
 
@@ -22,7 +24,7 @@ class Venue(Protocol):
     def restore(
         self,
         orders: Iterable[Order],
-        positions: Mapping[int, int],
+        positions: Mapping[Owned, int],
         *,
         venue_us: int = 0,
         run_venue_us: int = 0,
@@ -30,7 +32,7 @@ class Venue(Protocol):
     ) -> list[Answer]:
         """The journal's open orders that were answered work here again; what a former life had still to say of them.
 
-        `positions` in signed micros by symbol id; `venue_us` and `run_venue_us` are Fold's.
+        `positions` in signed micros; `venue_us` and `run_venue_us` are Fold's.
         """
         ...
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from actors.brackets import exit_ids, exits_of, has_exits
 from actors.order_tracker import Order
-from actors.venues import Answer, Quotes
+from actors.venues import Answer, Owned, Quotes
 from actors.venues.book import Book
 from actors.venues.horizon import Horizon, bands_of, first_at_or_after, last_of_each
 from actors.venues.lifetime import expiry_of
@@ -54,7 +54,10 @@ class PaperVenue:
         self._quotes: Final[dict[int, tuple[int, int, int]]] = {}
         self._book: Final = Book(policies.day_end_us)
         self._way: Final[deque[Sent]] = deque()
-        self._positions: Final[dict[int, int]] = {}
+        self._own: Final[dict[Owned, int]] = {}
+        """The position that each strategy's orders have left: what may only reduce, reduces that."""
+        self._net: Final[dict[int, int]] = {}
+        """By symbol id: the sum of all."""
         self._time_us = 0
         """Of the newest tick; 0: none yet."""
         self._restored_us = 0
@@ -80,7 +83,7 @@ class PaperVenue:
     def restore(
         self,
         orders: Iterable[Order],
-        positions: Mapping[int, int],
+        positions: Mapping[Owned, int],
         *,
         venue_us: int = 0,
         run_venue_us: int = 0,
@@ -89,9 +92,11 @@ class PaperVenue:
         """A new venue works again what the journal shows as open; what a former life still had to say of it.
 
         Orders without an answer are left to `place`, exits apart: they are the venue's own. `positions` are signed
-        micros by symbol id, the times those of Fold, `quotes` (timestamp, bid, ask) where they are known.
+        micros, the times those of Fold, `quotes` (timestamp, bid, ask) where they are known.
         """
-        self._positions.update(positions)
+        self._own.update(positions)
+        for (_, symbol_id), quantity in positions.items():
+            self._net[symbol_id] = self._net.get(symbol_id, 0) + quantity
         self._quotes.update(quotes or {})
         self._time_us = self._restored_us = venue_us
         self._deaf_until_us = run_venue_us or -1
@@ -113,7 +118,7 @@ class PaperVenue:
         under_way = tuple((sent.order_id, sent.place is None, sent.due_us - latency_us) for sent in way)
         return RouterRing(self._time_us, quotes, under_way)
 
-    def put_state(self, orders: Mapping[int, Order], positions: Mapping[int, int], state: RouterRing) -> None:
+    def put_state(self, orders: Mapping[int, Order], positions: Mapping[Owned, int], state: RouterRing) -> None:
         """`restore` to what it was between two ticks of a replay; `orders` are all that are open."""
         quotes = {symbol_id: (time_us, bid, ask) for symbol_id, time_us, bid, ask in state.quotes}
         self.restore(orders.values(), positions, venue_us=state.venue_us, quotes=quotes)
@@ -250,7 +255,7 @@ class PaperVenue:
         if self._rollover_us is None or timestamp < self._rollover_us:
             return
         nights = rule.nights(self._rollover_us - 1, timestamp)
-        for symbol_id, quantity in sorted(self._positions.items()):
+        for symbol_id, quantity in sorted(self._net.items()):
             if rate := self._swap_rate(symbol_id, quantity):
                 amount = swap_product(rate, quantity, nights, self._terms(symbol_id).lot_size)
                 self._records.append(
@@ -311,7 +316,7 @@ class PaperVenue:
             return "expired"
         if self._book.groups.is_gone(place):
             return "oco_gone"
-        if place.reduce_only and not self._reducible(place.symbol_id, place.side is Side.BUY):
+        if place.reduce_only and not self._reducible(place):
             return "nothing_to_reduce"
         return ""
 
@@ -348,7 +353,7 @@ class PaperVenue:
         is_buy, limit, bid, ask = order.is_buy, order.limit_price, quote.bid, quote.ask
         wanted = order.remaining
         if order.place.reduce_only:
-            wanted = min(wanted, self._reducible(order.symbol_id, is_buy))
+            wanted = min(wanted, self._reducible(order.place))
         is_reached = not limit or is_limit_reached(is_buy, limit, bid, ask)
         quantity = min(wanted, available) if is_reached else 0
         if is_reached and available and not wanted:
@@ -376,8 +381,11 @@ class PaperVenue:
         order.fill_product += price * quantity
         order.remaining -= quantity
         self._left -= quantity
-        before = self._positions.get(symbol_id, 0)
-        after = self._positions[symbol_id] = before + (quantity if order.is_buy else -quantity)
+        change = quantity if order.is_buy else -quantity
+        owned = order.place.strategy_id, symbol_id
+        before = self._own.get(owned, 0)
+        after = self._own[owned] = before + change
+        self._net[symbol_id] = self._net.get(symbol_id, 0) + change
         self._records.append(
             OrderUpdate(
                 order.order_id, Report.FILL, f"{order.order_id}-{order.fills}", price, quantity, commission,
@@ -387,7 +395,7 @@ class PaperVenue:
         if not order.remaining:
             self._book.remove(order)
         if before and before * after <= 0:
-            self._end_what_reduces_nothing(symbol_id)
+            self._end_what_reduces_nothing(owned)
         self._follow_up(order, quantity)
 
     # What a fill entails.
@@ -421,18 +429,20 @@ class PaperVenue:
                 if other.remaining <= 0:
                     self._end(other, Report.CANCEL, "bracket")
 
-    def _end_what_reduces_nothing(self, symbol_id: int) -> None:
+    def _end_what_reduces_nothing(self, owned: Owned) -> None:
         """The position is flat or has turned: what could only reduce it must not meet the next one."""
+        strategy_id, symbol_id = owned
         for order in self._book.orders_in(symbol_id):
-            if order.place.reduce_only and not self._reducible(symbol_id, order.is_buy):
+            place = order.place
+            if place.reduce_only and place.strategy_id == strategy_id and not self._reducible(place):
                 self._end(order, Report.CANCEL, "nothing_to_reduce")
 
     # The tables.
 
-    def _reducible(self, symbol_id: int, is_buy: bool) -> int:
-        """How much of the account's position an order of this side can take off."""
-        position = self._positions.get(symbol_id, 0)
-        return max(-position if is_buy else position, 0)
+    def _reducible(self, place: OrderPlace) -> int:
+        """How much of its strategy's position an order of its side can take off."""
+        position = self._own.get((place.strategy_id, place.symbol_id), 0)
+        return max(-position if place.side is Side.BUY else position, 0)
 
     def _slippage(self, symbol_id: int) -> int:
         return self._policies.slippage_ticks * self._terms(symbol_id).tick_size
@@ -490,7 +500,7 @@ class PaperVenue:
         times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
         times += (sent.due_us for sent in self._way if self._is_alive(sent))
         rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
-        if rollover_us is not None and any(self._swap_rate(*held) for held in self._positions.items()):
+        if rollover_us is not None and any(self._swap_rate(*held) for held in self._net.items()):
             times.append(rollover_us)
         return min(times, default=None)
 

@@ -42,7 +42,7 @@ from protocol.wal.sealed import SealedFile, pack_sealed
 from protocol.wal.storage import RealStorage, Storage
 
 GOLDEN = Path(__file__).with_name("rolled")
-OLDER = Path(__file__).with_name("rolled_0_1")
+OLDER = {"before the venue's times": "rolled_0_1", "before the strategies' accounts": "rolled_0_1_times"}
 """The same history as it was written before ORDER_PLACE, the states of orders and of the fold had grown."""
 FILES = ("journal-00000000000000000001.wal.zst", "journal-00000000000000000012.wal", "journal.wal")
 JOURNAL_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
@@ -163,9 +163,9 @@ def test_an_independent_decoder_of_a_few_lines_reads_them() -> None:
     assert (last[1], last[2], last[6]) == (1, "operator", 77)
 
 
-@pytest.mark.parametrize("directory", [GOLDEN, OLDER], ids=["of this version", "of before the venue's times"])
-def test_they_fold_from_the_start_and_from_each_checkpoint_to_the_same_state(directory: Path) -> None:
-    history = list(read_history(directory))
+@pytest.mark.parametrize("name", ["rolled", *OLDER.values()], ids=["this version", *OLDER])
+def test_they_fold_from_the_start_and_from_each_checkpoint_to_the_same_state(name: str) -> None:
+    history = list(read_history(GOLDEN.with_name(name)))
     folds = []
     for start in [0, *(i for i, (envelope, _, _) in enumerate(history) if envelope.entry_type == EntryType.CHECKPOINT)]:
         fold = Fold()

@@ -89,6 +89,7 @@ def state(fold: Fold) -> dict[str, Any]:
         "balance": account.balance, "commission": account.commission, "realized": dict(account.realized),
         "positions": dict(account.positions), "trading": fold.trading, "cleared": fold.cleared_token,
         "baseline": dict(fold.drawdown_baseline), "owed": list(fold.owed),
+        "owned": fold.owned_positions(),
         "shown": fold.snapshot_positions(), "multipliers_changed": fold.changed_multipliers(),
     }  # fmt: skip
 

@@ -157,7 +157,7 @@ class Engine:
         """A new life: the fold, the last quotes, some ticks that were seen before, and what has no answer again."""
         self.venue, fold = self.make(self.policies), self.fold
         quotes = {symbol_id: (time_us, bid, ask) for symbol_id, time_us, bid, ask, _ in self.ticks}
-        held = {symbol_id: position.quantity for symbol_id, position in fold.account.positions.items()}
+        held = fold.owned_positions()
         orders = fold.tracker.open_orders.values()
         times = {"venue_us": fold.venue_us, "run_venue_us": fold.run_venue_us}
         self._take(self.venue.restore(orders, held, quotes=quotes, **times))

@@ -15,6 +15,7 @@ from actors.checks import (
     Approved,
     ApprovedCancel,
     CheckInput,
+    Exposure,
     InstrumentLimits,
     Refused,
     RiskLimits,
@@ -34,11 +35,11 @@ CANCEL = Intent(16, 9, 1, 0, b"epoch", 305, SIGNAL_CANCEL, 0, order_id=4)
 
 
 def given_input(intent: Intent = ORDER, **changes: Any) -> CheckInput:
+    exposure = Exposure(*(changes.pop(name, 0) for name in ("position", "open_buy", "open_sell")))
     usual: dict[str, Any] = {
         "instrument": InstrumentLimits(tick_size=TICK, lot_size=LOT),
-        "position": 0,
-        "open_buy": 0,
-        "open_sell": 0,
+        "net": exposure,
+        "own": exposure,
         "halted": False,
         "mode": TradingMode.ACTIVE,
         "signal_age_us": 0,

@@ -195,8 +195,8 @@ def test_an_update_tells_the_status_before_and_the_venues_time() -> None:
     assert apply(fold, OrderUpdate(1, Report.ACCEPT)) == [OrderChanged(order, OrderStatus.NEW, 1003)]
     assert apply(fold, fill(1, 100, 4, execution="a", commission=2)) == [
         OrderChanged(order, OrderStatus.ACCEPTED, 5),
-        FillBooked(order, "a", 100, 4, 2, 0, 5),
-        PositionChanged(0, 5),
+        FillBooked(order, "a", 100, 4, 2, 0, 0, 5),
+        PositionChanged(0, 16, 5),
     ]
     assert order.status is OrderStatus.PARTIALLY_FILLED
 
@@ -463,7 +463,7 @@ def test_the_snapshot_has_every_symbol_ever_traded_flat_ones_too() -> None:
 
 
 def test_the_changes_are_frozen() -> None:
-    change = PositionChanged(0, 1)
+    change = PositionChanged(0, 16, 1)
     with pytest.raises(AttributeError):
         change.symbol_id = 2  # type: ignore[misc]
     assert all(

@@ -342,7 +342,7 @@ def test_a_restart_charges_the_nights_since_the_journals_last_time_and_no_night_
     cases = ((noon - 1, noon, 1), (noon, noon + 1, 0), (noon, 3 * noon, 1), (5 * noon, noon, 0))
     for venue_us, first_us, nights in cases:
         made = PaperVenue(Policies(terms, swap=SwapRule(noon)))
-        assert made.restore([], {0: 20}, venue_us=venue_us) == []
+        assert made.restore([], {(16, 0): 20}, venue_us=venue_us) == []
         charged = made.on_tick(0, first_us, BID, ASK)
         assert [answer.nights for answer in charged if isinstance(answer, Adjust)] == [nights] * (nights > 0)
 

@@ -159,7 +159,7 @@ def test_a_restored_order_fills_the_rest_under_the_next_execution_id() -> None:
     tracker.apply_update(accept(4))
     tracker.apply_update(fill(4, 90, quantity=3))
     made = venue()
-    made.restore([order], {0: 3})
+    made.restore([order], {(16, 0): 3})
     assert made.on_tick(0, 6, 80, 81) == [fill(4, 90, 6, quantity=7, number=2)]
 
 
