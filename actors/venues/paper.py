@@ -26,6 +26,7 @@ from actors.brackets import exit_ids, exits_of, has_exits
 from actors.order_tracker import Order
 from actors.venues import Answer, Owned, Quotes
 from actors.venues.book import Book
+from actors.venues.holdings import Holdings
 from actors.venues.horizon import Horizon, bands_of, first_at_or_after, last_of_each
 from actors.venues.lifetime import expiry_of
 from actors.venues.participation import budget, least_volume
@@ -35,7 +36,7 @@ from actors.venues.stops import is_triggered, moved_price, trailed_price
 from actors.venues.swap import swap_product
 from actors.venues.terms import bad_terms
 from actors.venues.working import Quote, Sent, Working
-from protocol.orders import OrderStatus, Report, Side, TimeInForce
+from protocol.orders import OrderStatus, Report, TimeInForce
 from protocol.records import Adjust, AdjustKind, OrderPlace, OrderUpdate
 from protocol.ring_state import RouterRing
 from protocol.units import product_to_bytes
@@ -54,10 +55,7 @@ class PaperVenue:
         self._quotes: Final[dict[int, tuple[int, int, int]]] = {}
         self._book: Final = Book(policies.day_end_us)
         self._way: Final[deque[Sent]] = deque()
-        self._own: Final[dict[Owned, int]] = {}
-        """The position that each strategy's orders have left: what may only reduce, reduces that."""
-        self._net: Final[dict[int, int]] = {}
-        """By symbol id: the sum of all."""
+        self._holdings: Final = Holdings()
         self._time_us = 0
         """Of the newest tick; 0: none yet."""
         self._restored_us = 0
@@ -94,9 +92,7 @@ class PaperVenue:
         Orders without an answer are left to `place`, exits apart: they are the venue's own. `positions` are signed
         micros, the times those of Fold, `quotes` (timestamp, bid, ask) where they are known.
         """
-        self._own.update(positions)
-        for (_, symbol_id), quantity in positions.items():
-            self._net[symbol_id] = self._net.get(symbol_id, 0) + quantity
+        self._holdings.restore(positions)
         self._quotes.update(quotes or {})
         self._time_us = self._restored_us = venue_us
         self._deaf_until_us = run_venue_us or -1
@@ -255,7 +251,7 @@ class PaperVenue:
         if self._rollover_us is None or timestamp < self._rollover_us:
             return
         nights = rule.nights(self._rollover_us - 1, timestamp)
-        for symbol_id, quantity in sorted(self._net.items()):
+        for symbol_id, quantity in self._holdings.net():
             if rate := self._swap_rate(symbol_id, quantity):
                 amount = swap_product(rate, quantity, nights, self._terms(symbol_id).lot_size)
                 self._records.append(
@@ -316,7 +312,7 @@ class PaperVenue:
             return "expired"
         if self._book.groups.is_gone(place):
             return "oco_gone"
-        if place.reduce_only and not self._reducible(place):
+        if place.reduce_only and not self._holdings.reducible(place):
             return "nothing_to_reduce"
         return ""
 
@@ -353,7 +349,7 @@ class PaperVenue:
         is_buy, limit, bid, ask = order.is_buy, order.limit_price, quote.bid, quote.ask
         wanted = order.remaining
         if order.place.reduce_only:
-            wanted = min(wanted, self._reducible(order.place))
+            wanted = min(wanted, self._holdings.reducible(order.place))
         is_reached = not limit or is_limit_reached(is_buy, limit, bid, ask)
         quantity = min(wanted, available) if is_reached else 0
         if is_reached and available and not wanted:
@@ -381,11 +377,8 @@ class PaperVenue:
         order.fill_product += price * quantity
         order.remaining -= quantity
         self._left -= quantity
-        change = quantity if order.is_buy else -quantity
-        owned = order.place.strategy_id, symbol_id
-        before = self._own.get(owned, 0)
-        after = self._own[owned] = before + change
-        self._net[symbol_id] = self._net.get(symbol_id, 0) + change
+        strategy_id = order.place.strategy_id
+        before, after = self._holdings.add(strategy_id, symbol_id, quantity if order.is_buy else -quantity)
         self._records.append(
             OrderUpdate(
                 order.order_id, Report.FILL, f"{order.order_id}-{order.fills}", price, quantity, commission,
@@ -395,7 +388,7 @@ class PaperVenue:
         if not order.remaining:
             self._book.remove(order)
         if before and before * after <= 0:
-            self._end_what_reduces_nothing(owned)
+            self._end_what_reduces_nothing(strategy_id, symbol_id)
         self._follow_up(order, quantity)
 
     # What a fill entails.
@@ -429,20 +422,14 @@ class PaperVenue:
                 if other.remaining <= 0:
                     self._end(other, Report.CANCEL, "bracket")
 
-    def _end_what_reduces_nothing(self, owned: Owned) -> None:
+    def _end_what_reduces_nothing(self, strategy_id: int, symbol_id: int) -> None:
         """The position is flat or has turned: what could only reduce it must not meet the next one."""
-        strategy_id, symbol_id = owned
         for order in self._book.orders_in(symbol_id):
             place = order.place
-            if place.reduce_only and place.strategy_id == strategy_id and not self._reducible(place):
+            if place.reduce_only and place.strategy_id == strategy_id and not self._holdings.reducible(place):
                 self._end(order, Report.CANCEL, "nothing_to_reduce")
 
     # The tables.
-
-    def _reducible(self, place: OrderPlace) -> int:
-        """How much of its strategy's position an order of its side can take off."""
-        position = self._own.get((place.strategy_id, place.symbol_id), 0)
-        return max(-position if place.side is Side.BUY else position, 0)
 
     def _slippage(self, symbol_id: int) -> int:
         return self._policies.slippage_ticks * self._terms(symbol_id).tick_size
@@ -500,7 +487,7 @@ class PaperVenue:
         times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
         times += (sent.due_us for sent in self._way if self._is_alive(sent))
         rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
-        if rollover_us is not None and any(self._swap_rate(*held) for held in self._net.items()):
+        if rollover_us is not None and any(self._swap_rate(*held) for held in self._holdings.net()):
             times.append(rollover_us)
         return min(times, default=None)
 

@@ -96,7 +96,7 @@ def test_a_replay_that_was_stopped_goes_on_and_one_that_has_ended_stays_as_it_is
         engine.close()
 
 
-@pytest.mark.parametrize("child", ["wal", "risk", "strategy.s2", "order_routing", "gateway", "market_data"])
+@pytest.mark.parametrize("child", ["wal", "strategy.s2", "market_data"])
 def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
     tmp_path: Path, undisturbed: Undisturbed, child: str
 ) -> None:
