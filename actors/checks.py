@@ -60,10 +60,15 @@ class Exposure(NamedTuple):
             return self.position + self.open_buy + quantity
         return self.open_sell + quantity - self.position
 
+    def closing(self) -> tuple[Side, int]:
+        """The side that reduces the position, and how much of it open orders of that side leave to close."""
+        side, taken = (Side.SELL, self.open_sell) if self.position > 0 else (Side.BUY, self.open_buy)
+        return side, abs(self.position) - taken
+
     def reduces(self, side: Side, quantity: int) -> bool:
         """With all open orders of its side filled, the order leaves the position between where it is and flat."""
-        closing, taken = (Side.SELL, self.open_sell) if self.position > 0 else (Side.BUY, self.open_buy)
-        return self.position != 0 and side == closing and taken + quantity <= abs(self.position)
+        closing_side, left = self.closing()
+        return self.position != 0 and side == closing_side and quantity <= left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +170,7 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
 
 
 def _wish(given: CheckInput) -> Wish:
-    intent, position = given.intent, given.own.position
+    intent = given.intent
     if intent.kind != SIGNAL_CLOSE:
         terms = Terms(
             intent.limit_price, intent.stop_price, intent.trail, intent.stop_loss, intent.take_profit,
@@ -173,8 +178,8 @@ def _wish(given: CheckInput) -> Wish:
         )  # fmt: skip
         return Wish(intent.side, intent.order_type, intent.quantity, terms, False)
     # What reducing orders already take must not be closed again: both could fill, and the position reverse.
-    side, reducing = (Side.SELL, given.own.open_sell) if position > 0 else (Side.BUY, given.own.open_buy)
-    return Wish(side, OrderType.MARKET, abs(position) - reducing, _NO_TERMS, True)
+    side, left = given.own.closing()
+    return Wish(side, OrderType.MARKET, left, _NO_TERMS, True)
 
 
 def _place(intent: Intent, wish: Wish, order_id: int) -> OrderPlace:

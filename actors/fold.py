@@ -112,7 +112,7 @@ class Fold:
         """The multiplier, micros, at which a symbol's position was opened."""
         self.account = Account()
         """The engine's: net positions, as at the venue."""
-        self.strategy_accounts: dict[int, Account] = {}
+        self.strategy_accounts: defaultdict[int, Account] = defaultdict(Account)
         """By strategy id: what its own orders have left, from a balance of 0. In each symbol the quantities add up to
         the net position, and with the open profit all the money does; what is realized alone does not: one strategy may
         close what another opens."""
@@ -222,14 +222,12 @@ class Fold:
         """Whether an order of this side can reduce the net position; how far, is risk's to say."""
         return self.account.position(symbol_id).quantity * side.sign < 0
 
-    def account_of(self, strategy_id: int) -> Account:
-        account = self.strategy_accounts.get(strategy_id)
-        if account is None:
-            account = self.strategy_accounts[strategy_id] = Account()
-        return account
+    def _account_of(self, strategy_id: int) -> Account:
+        """To look at: whoever has never traded gets no account by being asked for."""
+        return self.strategy_accounts.get(strategy_id, _NO_ACCOUNT)
 
     def own_position(self, symbol_id: int, strategy_id: int) -> Position:
-        return self.strategy_accounts.get(strategy_id, _NO_ACCOUNT).position(symbol_id)
+        return self._account_of(strategy_id).position(symbol_id)
 
     def owned_positions(self) -> dict[tuple[int, int], int]:
         """Signed micros by (strategy id, symbol id)."""
@@ -241,7 +239,7 @@ class Fold:
 
     def position_view(self, symbol_id: int, strategy_id: int | None = None) -> PositionView:
         """Of the net position, or of one strategy's."""
-        account = self.account if strategy_id is None else self.strategy_accounts.get(strategy_id, _NO_ACCOUNT)
+        account = self.account if strategy_id is None else self._account_of(strategy_id)
         position: Position = account.position(symbol_id)
         multiplier = self.multipliers[symbol_id]
         return PositionView(
@@ -307,7 +305,8 @@ class Fold:
                 order.accepted_us = 0
             unknown["venue_times"] = None
         if state.strategies is None:
-            self.strategy_accounts = dict(attributed(self))
+            self.strategy_accounts.clear()
+            self.strategy_accounts.update(attributed(self))
             unknown["strategies"] = None
         mine = take_state(self)
         return msgspec.structs.replace(mine, **unknown) if unknown else mine
@@ -394,7 +393,7 @@ class Fold:
             return [ImpossibleReport(order.order_id, "conversion_rate")]
         symbol_id, previous, commission = order.symbol_id, order.status, record.commission * MICROS
         before, multiplier = account.position(symbol_id), self.multipliers[symbol_id]
-        own_account = self.account_of(order.strategy_id)
+        own_account = self.strategy_accounts[order.strategy_id]
         own = own_account.position(symbol_id)
         try:
             own_effect = effect = apply_fill(before, order.side, price, quantity, multiplier)

@@ -96,7 +96,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
         account.realized[row.symbol_id] = bytes_to_product(row.realized)
         if row.quantity:
             fold.opened_at[row.symbol_id] = row.opened_at
-    fold.strategy_accounts = dict(_strategy_accounts(state, fold))
+    fold.strategy_accounts.update(_strategy_accounts(state, fold))
     fold.cleared_token = state.cleared_token
     fold.halt_tokens.update(state.halt_tokens)
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
@@ -117,12 +117,15 @@ def _strategy_accounts(state: FoldState, fold: Fold) -> Iterable[tuple[int, Acco
 
 
 def _restored_account(row: StrategyAccountState) -> Account:
-    account = Account()
-    account.commission = bytes_to_product(row.commission)
-    for held in row.holdings:
-        account.positions[held.symbol_id] = Position(held.quantity, bytes_to_product(held.cost))
-        account.realized[held.symbol_id] = bytes_to_product(held.realized)
-    account.balance = sum(account.realized.values()) - account.commission
+    positions = {held.symbol_id: Position(held.quantity, bytes_to_product(held.cost)) for held in row.holdings}
+    realized = {held.symbol_id: bytes_to_product(held.realized) for held in row.holdings}
+    return _earned(positions, realized, bytes_to_product(row.commission))
+
+
+def _earned(positions: dict[int, Position], realized: dict[int, int], commission: int) -> Account:
+    """A strategy's: its balance began at 0."""
+    account = Account(sum(realized.values()) - commission)
+    account.positions, account.realized, account.commission = positions, realized, commission
     return account
 
 
@@ -131,10 +134,7 @@ def attributed(fold: Fold) -> Iterable[tuple[int, Account]]:
     positions = fold.account.positions
     if not positions or fold.run is None:
         return
-    account = Account()
-    account.positions, account.realized = dict(positions), dict(fold.account.realized)
-    account.commission = fold.account.commission
-    account.balance = sum(account.realized.values()) - account.commission
+    account = _earned(dict(positions), dict(fold.account.realized), fold.account.commission)
     yield FIRST_STRATEGY if len(fold.run.strategies) == 1 else NOBODY, account
 
 

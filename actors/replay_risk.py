@@ -24,7 +24,6 @@ class ReplayRisk(ReplayActor):
     def __init__(self, place: Place) -> None:
         super().__init__(place, producer=Producer.RISK)
         self.core: RiskCore
-        self.is_detached = False
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
@@ -57,11 +56,11 @@ class ReplayRisk(ReplayActor):
 
     def detach(self, part: str) -> int:
         """At an ordered stop risk keeps the pen: those behind it in the stop order would hear of no answer any more."""
-        self.is_detached = True
+        self.core.keeps_pen = True
         return super().detach(part)
 
     def on_token(self, token: Grant | Done) -> None:
-        if isinstance(token, Grant) and not self.is_detached:
+        if isinstance(token, Grant):
             self.core.grant(token.venue, token.horizon)
             self.keep_page(self.core.position)
 
@@ -72,8 +71,6 @@ class ReplayRisk(ReplayActor):
         self.core.take_end()
 
     def go_on(self) -> None:
-        if self.is_detached:
-            return
         self.core.go_on()
         self.keep_page(self.core.position)
 
@@ -85,7 +82,7 @@ class ReplayRisk(ReplayActor):
         for frames in receive_all(self.signals):
             name = frames[0].decode("utf-8", "replace").rpartition("#")[0]
             strategy_id = self.strategy_ids.get(name)
-            for frame in () if self.is_detached else frames[1:]:
+            for frame in frames[1:]:
                 self._take_signal(strategy_id, frame)
         # Now, not at the next GRANT: that one needs the ticks of the next quantum, for which this credit is (P12).
         self.keep_page(self.core.position)

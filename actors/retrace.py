@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from protocol.errors import ResumeError, WalError
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, TradingState, decode_record
+from protocol.state import RISK
 from protocol.wal import Journal
 from protocol.wal.batch import Chain, NewEntry
 from protocol.wal.format import HEADER, Envelope, iterate_payload
@@ -123,7 +124,7 @@ class Retrace:
         """Names the first difference."""
         for mine, crc, data in iterate_payload(said):
             record = decode_record(mine.entry_type, data)
-            if isinstance(record, TradingState) and record.by != Producer.RISK.name.lower():
+            if isinstance(record, TradingState) and record.by != RISK:
                 raise WalError(
                     f"halted by {record.by} ({record.reason}), with the journal said again up to LSN {mine.lsn - 1}: "
                     "nothing was traded since"

@@ -7,6 +7,7 @@ state gives the same bytes, so rows are sorted; what a strategy saves stays in i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -157,19 +158,24 @@ def encode_with_saved(state: Any, saved: Any) -> bytes:
 def _check_saved(value: Any, where: str) -> None:
     """A tuple comes back as a list, as in JSON; what else would come back as another kind is refused."""
     kind = type(value)
-    if kind in _PLAIN:
-        return
     if kind is list or kind is tuple:
-        for index, item in enumerate(value):
-            _check_saved(item, f"{where}[{index}]")
+        items: Iterable[tuple[Any, Any]] = enumerate(value)
     elif kind is dict:
-        for key, item in value.items():
+        items = value.items()
+        for key in value:
             if type(key) is not str:
-                raise TypeError(f"a key {key!r}{where and f' in {where}'}: only str can be one")
-            _check_saved(item, f"{where}[{key!r}]")
+                raise TypeError(f"a key {key!r}{_in(where)}: only str can be one")
+    elif kind in _PLAIN:
+        return
     else:
-        place = f" in {where}" if where else ""
-        raise TypeError(f"a {kind.__name__}{place}: it may be None, bool, int, float, str, bytes, list or dict")
+        raise TypeError(f"a {kind.__name__}{_in(where)}: it may be None, bool, int, float, str, bytes, list or dict")
+    for key, item in items:
+        if type(item) not in _PLAIN:  # of the many that are, no place is written down
+            _check_saved(item, f"{where}[{key!r}]")
+
+
+def _in(where: str) -> str:
+    return f" in {where}" if where else ""
 
 
 def encode_strategy_state(state: StrategyState) -> bytes:

@@ -61,6 +61,8 @@ class RiskCore:
         self._granted: tuple[int, int] | None = None
         self.position = 0
         """i of the last turn."""
+        self.keeps_pen = False
+        """An ordered stop: no turn is begun any more."""
 
     # What comes in.
 
@@ -88,7 +90,7 @@ class RiskCore:
 
     def go_on(self) -> None:
         """P2: the pen is taken when the GRANT is here, every strategy has answered it, and the ticks are here too."""
-        if self._granted is None or not self._strategies <= self._reached.keys():
+        if self.keeps_pen or self._granted is None or not self._strategies <= self._reached.keys():
             return
         venue, horizon = self._granted
         position = min(self._reached.values(), default=horizon)
