@@ -13,6 +13,7 @@ from actors.fold import Fold
 from actors.journal import JournalClient
 from actors.latch import Latch
 from actors.ledger import Valuation, value_account
+from actors.marks import Quote
 from actors.order_tracker import Order
 from protocol import VERSION
 from protocol.commands import (
@@ -43,7 +44,7 @@ class Sources(Protocol):
     config: Config
     journal: JournalClient
     children: Children
-    marks: dict[int, tuple[int, int]]
+    marks: dict[int, Quote]
 
 
 def disk_warnings(rows: Sequence[ChildRow]) -> list[str]:

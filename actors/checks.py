@@ -1,4 +1,4 @@
-"""The pre-trade checks: one literal table, from a strategy's signal to an approved order or a refusal.
+"""The pre-trade checks: two literal tables, from a strategy's signal to an approved order or a refusal.
 
 Pure functions of a CheckInput, which the caller fills from fold and pending together. A check may only refuse,
 never change or shrink what was asked for; a check that raises refuses too (`check_failed`). Cancels of one's own
@@ -6,117 +6,29 @@ orders always pass, also when halted. Only what was approved has the type Approv
 an order.
 
 The first row that objects gives the reason; the rows stand from "nothing is let through now" over "this makes no
-sense" to "this is too much".
+sense" to "this is too much", which are the limits (limit_checks.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from actors.check_input import CheckInput, InstrumentLimits, Terms, Wish, shown
+from actors.limit_checks import LIMIT_CHECKS, first_objection
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
-from protocol.orders import OrderType, Side, TimeInForce, TradingMode
+from protocol.orders import OrderType, TimeInForce, TradingMode
 from protocol.records import OrderCancel, OrderPlace
-from protocol.units import MICROS, MICROS_MAX
+from protocol.units import MICROS_MAX
 
 CHECK_FAILED: Final = "check_failed"
 BY_STRATEGY: Final = "strategy"
 """ORDER_CANCEL's `by` when a strategy asked for it."""
+_NO_TERMS: Final = Terms()
 _WITH_LIMIT: Final = (OrderType.LIMIT, OrderType.STOP_LIMIT)
 _WITH_STOP: Final = (OrderType.STOP, OrderType.STOP_LIMIT)
-
-
-@dataclass(frozen=True, slots=True)
-class InstrumentLimits:
-    """Micros."""
-
-    tick_size: int
-    lot_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class RiskLimits:
-    max_position: int | None = None
-    """Micros, of each symbol."""
-    max_signal_age_us: int | None = None
-    """None for file sources, whose signals do not age."""
-
-
-class Exposure(NamedTuple):
-    """In one symbol, micros, fold and pending together."""
-
-    position: int = 0
-    """Signed."""
-    open_buy: int = 0
-    """What open and pending buy orders may still fill."""
-    open_sell: int = 0
-
-    def worst(self, side: Side, quantity: int) -> int:
-        """How far the position could go to the order's side: everything open there fills, and nothing on the other."""
-        if side == Side.BUY:
-            return self.position + self.open_buy + quantity
-        return self.open_sell + quantity - self.position
-
-    def closing(self) -> tuple[Side, int]:
-        """The side that reduces the position, and how much of it open orders of that side leave to close."""
-        side, taken = (Side.SELL, self.open_sell) if self.position > 0 else (Side.BUY, self.open_buy)
-        return side, abs(self.position) - taken
-
-    def reduces(self, side: Side, quantity: int) -> bool:
-        """With all open orders of its side filled, the order leaves the position between where it is and flat."""
-        closing_side, left = self.closing()
-        return self.position != 0 and side == closing_side and quantity <= left
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckInput:
-    """Everything that decides. Quantities in micros, fold and pending together."""
-
-    intent: Intent
-    instrument: InstrumentLimits | None
-    """None if the symbol is not in the config."""
-    net: Exposure
-    """Of the engine in the symbol."""
-    own: Exposure
-    """Of the strategy."""
-    halted: bool
-    """Fold.halted, with the latch page (H2)."""
-    mode: TradingMode
-    signal_age_us: int
-    limits: RiskLimits
-    disk_low: bool = False
-    """The journal's disk is nearly full (protocol/wal/reserve.py)."""
-    owner: int | None = None
-    """Of the order that a cancel names: its strategy's id; None if there is no such order."""
-
-
-class Terms(NamedTuple):
-    """At which prices and how long. 0: none."""
-
-    limit_price: int = 0
-    stop_price: int = 0
-    trail: int = 0
-    stop_loss: int = 0
-    take_profit: int = 0
-    time_in_force: TimeInForce = TimeInForce.GTC
-    expire_us: int = 0
-    oco: int = 0
-
-
-_NO_TERMS: Final = Terms()
-
-
-class Wish(NamedTuple):
-    """The order that the signal comes down to. For a close, risk computes side and quantity."""
-
-    side: Side
-    order_type: OrderType
-    quantity: int
-    terms: Terms
-    reduce_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +78,13 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
             return Refused(CHECK_FAILED, f"{check.reason}: {error!r}")
         if objection is not None:
             return Refused(check.reason, objection)
+    for limit in LIMIT_CHECKS:
+        try:
+            objection = first_objection(given, wish, limit)
+        except Exception as error:
+            return Refused(CHECK_FAILED, f"{limit.reason}: {error!r}")
+        if objection is not None:
+            return Refused(limit.reason, objection)
     return Approved(_place(intent, wish, order_id))
 
 
@@ -178,7 +97,7 @@ def _wish(given: CheckInput) -> Wish:
         )  # fmt: skip
         return Wish(intent.side, intent.order_type, intent.quantity, terms, False)
     # What reducing orders already take must not be closed again: both could fill, and the position reverse.
-    side, left = given.own.closing()
+    side, left = given.own.exposure.closing()
     return Wish(side, OrderType.MARKET, left, _NO_TERMS, True)
 
 
@@ -216,7 +135,7 @@ def _halted(given: CheckInput, wish: Wish) -> str | None:
 
 def _disk_nearly_full(given: CheckInput, wish: Wish) -> str | None:
     """What reduces a position still passes, and with cancels and fills has what room there is."""
-    if not given.disk_low or given.net.reduces(wish.side, wish.quantity):
+    if not given.disk_low or given.engine.exposure.reduces(wish.side, wish.quantity):
         return None
     return "the journal's disk is nearly full: only cancels, and what reduces a position"
 
@@ -233,21 +152,21 @@ def _unsupported(given: CheckInput, wish: Wish) -> str | None:
 
 
 def _stale(given: CheckInput, wish: Wish) -> str | None:
-    limit = given.limits.max_signal_age_us
-    if limit is None or given.intent.kind == SIGNAL_CLOSE or given.signal_age_us <= limit:
+    limit = given.max_signal_age_us
+    if limit is None or given.is_close or given.signal_age_us <= limit:
         return None  # closes are not perishable (design section 2)
     return f"sent {given.signal_age_us} us ago, the limit is {limit}"
 
 
 def _nothing_to_close(given: CheckInput, wish: Wish) -> str | None:
-    if given.intent.kind != SIGNAL_CLOSE or wish.quantity > 0:
+    if not given.is_close or wish.quantity > 0:
         return None
-    own = given.own
+    own = given.own.exposure
     return f"position {shown(own.position)}, open buy {shown(own.open_buy)}, open sell {shown(own.open_sell)}"
 
 
 def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
-    if given.intent.kind == SIGNAL_CLOSE:
+    if given.is_close:
         return None  # what is held may be closed whole, also after lot_size has changed
     if not 0 < wish.quantity <= MICROS_MAX:
         return f"quantity {shown(wish.quantity)}: above 0, and at most 64 bits of millionths"
@@ -299,12 +218,6 @@ def _off_step(name: str, value: int, step_name: str, step: int) -> str | None:
     return f"{name} {shown(value)} is no multiple of {step_name} {shown(step)}" if value % step else None
 
 
-def shown(micros: int) -> str:
-    """For people: exact, without trailing zeros."""
-    text = f"{Decimal(micros) / MICROS:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _instrument(given: CheckInput) -> InstrumentLimits:
     assert given.instrument is not None, "the row unknown_symbol stands before"
     return given.instrument
@@ -312,15 +225,9 @@ def _instrument(given: CheckInput) -> InstrumentLimits:
 
 def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
     """REDUCING lets through only what, with all open orders of its side filled, stays between here and flat."""
-    if given.mode != TradingMode.REDUCING or given.net.reduces(wish.side, wish.quantity):
+    if given.mode != TradingMode.REDUCING or given.engine.exposure.reduces(wish.side, wish.quantity):
         return None
-    return f"only what reduces the position of {shown(given.net.position)}, open orders counted"
-
-
-def _max_position(given: CheckInput, wish: Wish) -> str | None:
-    limit = MICROS_MAX if given.limits.max_position is None else given.limits.max_position
-    worst = given.net.worst(wish.side, wish.quantity)
-    return f"could reach {shown(worst)}, the limit is {shown(limit)}" if worst > limit else None
+    return f"only what reduces the position of {shown(given.engine.exposure.position)}, open orders counted"
 
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -335,5 +242,4 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check("bad_bracket", _bad_bracket, ""),
     Check("bad_expiry", _bad_expiry, ""),
     Check("trading_reducing", _not_reducing, ""),
-    Check("max_position_per_symbol", _max_position, "risk.max_position_per_symbol"),
 )

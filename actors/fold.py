@@ -44,10 +44,11 @@ from actors.changes import (
     TradingStatus,
     ViolationRecorded,
 )
-from actors.fold_state import attributed, put_state, take_state
+from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
 from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
 from protocol.errors import FoldError, NotRepresentableError, WireError
+from protocol.limits import DAY_US, LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
@@ -122,6 +123,10 @@ class Fold:
         """The latch token that the last operator's stop saw (H2)."""
         self.drawdown_baseline: dict[int, int] = {}
         """Realized product by symbol id from which max_drawdown counts."""
+        self.day = 0
+        """Days since the epoch, of the newest record that moved money."""
+        self.violations: dict[tuple[str, int], int] = {}
+        """The day of each limit's last RISK_VIOLATION, of the limits on losses, by (limit, strategy id or 0)."""
         self.owed: deque[Record] = deque()
         self.venue_us = 0
         """The venue's time of the newest record that has one …"""
@@ -222,12 +227,12 @@ class Fold:
         """Whether an order of this side can reduce the net position; how far, is risk's to say."""
         return self.account.position(symbol_id).quantity * side.sign < 0
 
-    def _account_of(self, strategy_id: int) -> Account:
+    def account_of(self, strategy_id: int) -> Account:
         """To look at: whoever has never traded gets no account by being asked for."""
         return self.strategy_accounts.get(strategy_id, _NO_ACCOUNT)
 
     def own_position(self, symbol_id: int, strategy_id: int) -> Position:
-        return self._account_of(strategy_id).position(symbol_id)
+        return self.account_of(strategy_id).position(symbol_id)
 
     def owned_positions(self) -> dict[tuple[int, int], int]:
         """Signed micros by (strategy id, symbol id)."""
@@ -239,7 +244,7 @@ class Fold:
 
     def position_view(self, symbol_id: int, strategy_id: int | None = None) -> PositionView:
         """Of the net position, or of one strategy's."""
-        account = self.account if strategy_id is None else self._account_of(strategy_id)
+        account = self.account if strategy_id is None else self.account_of(strategy_id)
         position: Position = account.position(symbol_id)
         multiplier = self.multipliers[symbol_id]
         return PositionView(
@@ -259,6 +264,7 @@ class Fold:
         self._check_run(envelope.lsn, record)
         if self.run is None:
             self.opening_balance = self.account.balance = bytes_to_product(record.balance)
+            self.account.count_losses_anew()
         self._set_run(record)
         if record.event == RunEvent.START:
             self.run_venue_us = 0
@@ -287,7 +293,7 @@ class Fold:
         self.tracker.forget_ended()
         mine = self._state_as_in(state)
         if mine != state or run != self.run:
-            raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {_difference(mine, state)}")
+            raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {difference(mine, state)}")
         return []
 
     def put_state(self, run: EngineRun, state: FoldState) -> None:
@@ -308,6 +314,9 @@ class Fold:
             self.strategy_accounts.clear()
             self.strategy_accounts.update(attributed(self))
             unknown["strategies"] = None
+        if state.losses is None:
+            count_losses_anew(self)
+            unknown["losses"] = None
         mine = take_state(self)
         return msgspec.structs.replace(mine, **unknown) if unknown else mine
 
@@ -330,6 +339,9 @@ class Fold:
         """H2: a halt ends here; REDUCING does not (it has a verb of its own)."""
         if self.halted(record.halt_token):
             self.drawdown_baseline = dict(self.account.realized)
+            for account in (self.account, *self.strategy_accounts.values()):
+                account.peak_balance = account.balance
+            self.violations = {key: day for key, day in self.violations.items() if "daily" in key[0]}
         self.cleared_token = record.halt_token
         self.halt_tokens.add(record.halt_token)
         if self.trading.mode is not TradingMode.HALTED:
@@ -404,12 +416,13 @@ class Fold:
         except NotRepresentableError:
             return [ImpossibleReport(order.order_id, "not_representable")]
         exits = self.tracker.commit(verdict, record)
+        time_us = record.venue_time or envelope.time_us
+        self._look_at_day(time_us)
         account.book(symbol_id, effect, commission)
         own_account.book(symbol_id, own_effect, commission)
         self._owe(envelope.lsn, order, price, effect, commission, balance)
         if not before.quantity or (effect.opened and effect.closed):
             self.opened_at[symbol_id] = multiplier
-        time_us = record.venue_time or envelope.time_us
         changes = [
             OrderChanged(order, previous, time_us),
             FillBooked(
@@ -419,6 +432,14 @@ class Fold:
             PositionChanged(symbol_id, order.strategy_id, time_us),
         ]
         return changes + [OrderChanged(new, _NEW, time_us) for new in exits] if exits else changes
+
+    def _look_at_day(self, time_us: int) -> None:
+        """Money is about to move: for the first time on this day, perhaps."""
+        if time_us // DAY_US == self.day:
+            return
+        self.day = time_us // DAY_US
+        for account in (self.account, *self.strategy_accounts.values()):
+            account.begin_day()
 
     def _owe(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int, balance: int) -> None:
         """What the journal must say next of this fill is queued. All of it is known to be representable."""
@@ -438,6 +459,7 @@ class Fold:
         if record.venue_time:
             self.venue_us = self.run_venue_us = record.venue_time
         amount = bytes_to_product(record.amount)
+        self._look_at_day(record.venue_time or envelope.time_us)
         try:
             balance = self.account.adjust(amount)
         except NotRepresentableError:
@@ -469,16 +491,10 @@ class Fold:
         return [TradingStateChanged(previous, status)]
 
     def _violation(self, envelope: Envelope, record: RiskViolation) -> list[Change]:
+        if record.reason in LOSS_LIMITS:
+            self.violations[record.reason, record.strategy_id] = record.day
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:
         self._remember_answered(record.strategy_id, record.signal)
         return [SignalAnswered(record.strategy_id, record.signal, None, record.symbol_id, record.reason, record.detail)]
-
-
-def _difference(mine: FoldState, theirs: FoldState) -> str:
-    """The first field in which they differ."""
-    for name in FoldState.__struct_fields__:
-        if getattr(mine, name) != getattr(theirs, name):
-            return f"{name}: expected {getattr(mine, name)}, found {getattr(theirs, name)}"
-    return "the ENGINE_RUN"

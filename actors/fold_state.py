@@ -16,6 +16,7 @@ from protocol.records import FIRST_STRATEGY, decode_record, encode_record, entry
 from protocol.state import (
     FoldState,
     HoldingState,
+    LossState,
     OrderState,
     PositionState,
     StrategyAccountState,
@@ -48,7 +49,19 @@ def take_state(fold: Fold, *, with_ended: bool = False) -> FoldState:
         answered=tuple((key, tuple(numbers)) for key, numbers in sorted(fold.answered.items())),
         venue_times=(fold.venue_us, fold.run_venue_us),
         strategies=tuple(_strategy_account(*item) for item in sorted(fold.strategy_accounts.items())),
+        losses=_losses(fold),
     )
+
+
+def _losses(fold: Fold) -> LossState:
+    rows = (
+        (strategy_id, product_to_bytes(account.day_balance), product_to_bytes(account.peak_balance))
+        for strategy_id, account in sorted(fold.strategy_accounts.items())
+    )
+    return LossState(
+        fold.day, product_to_bytes(fold.account.day_balance), product_to_bytes(fold.account.peak_balance), tuple(rows),
+        tuple((limit, strategy_id, day) for (limit, strategy_id), day in sorted(fold.violations.items())),
+    )  # fmt: skip
 
 
 def _positions(fold: Fold) -> Iterable[PositionState]:
@@ -97,6 +110,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
         if row.quantity:
             fold.opened_at[row.symbol_id] = row.opened_at
     fold.strategy_accounts.update(_strategy_accounts(state, fold))
+    _put_losses(fold, state.losses)
     fold.cleared_token = state.cleared_token
     fold.halt_tokens.update(state.halt_tokens)
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
@@ -108,6 +122,26 @@ def put_state(fold: Fold, state: FoldState) -> None:
     for row in state.orders:
         fold.tracker.restore(_order(row), row.execution_ids)
     fold.tracker.highest_id = state.highest_order_id
+
+
+def _put_losses(fold: Fold, losses: LossState | None) -> None:
+    if losses is None:
+        count_losses_anew(fold)
+        return
+    fold.day = losses.day
+    rows = ((fold.account, losses.day_balance, losses.peak_balance),
+            *((fold.strategy_accounts[key], day, peak) for key, day, peak in losses.strategies))  # fmt: skip
+    for account, day, peak in rows:
+        account.day_balance, account.peak_balance = bytes_to_product(day), bytes_to_product(peak)
+    fold.violations = {(limit, strategy_id): day for limit, strategy_id, day in losses.violations}
+
+
+def count_losses_anew(fold: Fold) -> None:
+    """No loss is known, and no day: an older version did not say."""
+    fold.day = 0
+    fold.violations.clear()
+    for account in (fold.account, *fold.strategy_accounts.values()):
+        account.count_losses_anew()
 
 
 def _strategy_accounts(state: FoldState, fold: Fold) -> Iterable[tuple[int, Account]]:
@@ -146,3 +180,11 @@ def _order(row: OrderState) -> Order:
     order.parent_id, order.stop_price = row.parent_id, row.stop_price
     order.is_triggered, order.accepted_us = row.is_triggered, row.accepted_us
     return order
+
+
+def difference(mine: FoldState, theirs: FoldState) -> str:
+    """The first field in which they differ."""
+    for name in FoldState.__struct_fields__:
+        if getattr(mine, name) != getattr(theirs, name):
+            return f"{name}: expected {getattr(mine, name)}, found {getattr(theirs, name)}"
+    return "the ENGINE_RUN"

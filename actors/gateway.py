@@ -25,7 +25,8 @@ from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, Broadcaster
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
 from actors.lossless import LosslessBroadcaster, Pace
-from actors.market import MarketClient, newest_quotes
+from actors.market import MarketClient
+from actors.marks import Quote, newest_quotes
 from actors.publisher import Publisher
 from protocol.codec import MarketPayload
 from protocol.commands import (
@@ -61,7 +62,7 @@ class Gateway(FoldingActor):
     def __init__(self, place: Place) -> None:
         super().__init__(place, producer=Producer.GATEWAY)
         self.market = MarketClient(self, self, on_welcome=self._on_market_welcome)
-        self.marks: dict[int, tuple[int, int]] = {}
+        self.marks: dict[int, Quote] = {}
         self.market_time_us = 0
         self.children = Children(())
         self.halt_appended = self.halt_confirmed = 0
@@ -165,8 +166,8 @@ class Gateway(FoldingActor):
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
         """The last quotes that a former life may have seen."""
-        for _, symbol_id, _, bid, ask in TICK.iter_unpack(welcome.snapshot):
-            self.marks.setdefault(symbol_id, (bid, ask))
+        for _, symbol_id, time_us, bid, ask in TICK.iter_unpack(welcome.snapshot):
+            self.marks.setdefault(symbol_id, Quote(bid, ask, time_us))
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         records = payload.records

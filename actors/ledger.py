@@ -110,11 +110,15 @@ def average_price_float(position: Position, multiplier: int) -> float:
 class Account:
     """The money: balance, positions and realized profit by symbol id, commission. Moved by `book` alone."""
 
-    __slots__ = ("balance", "commission", "positions", "realized")
+    __slots__ = ("balance", "commission", "day_balance", "peak_balance", "positions", "realized")
 
     def __init__(self, balance: int = 0) -> None:
         self.balance = balance
         """Product, commissions taken off."""
+        self.day_balance = balance
+        """As of the last `begin_day`: losses of the day count from it."""
+        self.peak_balance = balance
+        """The highest that it ever was, or since losses from it began to count anew."""
         self.commission = 0
         """Product, the sum of all commissions."""
         self.positions: dict[int, Position] = {}
@@ -135,6 +139,15 @@ class Account:
         self.realized[symbol_id] = self.realized.get(symbol_id, 0) + effect.realized
         self.commission += commission
         self.balance += effect.realized - commission
+        if self.balance > self.peak_balance:
+            self.peak_balance = self.balance
+
+    def begin_day(self) -> None:
+        self.day_balance = self.balance
+
+    def count_losses_anew(self) -> None:
+        """From the present balance on: the day's, and those from the peak."""
+        self.day_balance = self.peak_balance = self.balance
 
     def adjust(self, amount: int) -> int:
         """`amount` (a product) is in the balance, which is returned; no profit and no commission, though.
@@ -142,6 +155,7 @@ class Account:
         Raises: NotRepresentableError if the balance outgrows its field; nothing has moved.
         """
         self.balance = check_product(self.balance + amount)
+        self.peak_balance = max(self.peak_balance, self.balance)
         return self.balance
 
 
@@ -203,9 +217,9 @@ class Valuation(NamedTuple):
 
 
 def value_account(
-    account: Account, marks: Mapping[int, tuple[int, int]], multipliers: Sequence[int], leverage: int
+    account: Account, marks: Mapping[int, Sequence[int]], multipliers: Sequence[int], leverage: int
 ) -> Valuation:
-    """The account at `marks`, (bid, ask) in micros by symbol id: bid if long, ask if short.
+    """The account at `marks`, bid and ask in micros (and what follows) by symbol id: bid if long, ask if short.
 
     A symbol without a mark counts with its average price: no profit, and its cost as exposure. `multipliers` are
     micros by symbol id.

@@ -13,7 +13,7 @@ A bracket's exits become orders at their parent's first fill, without an ORDER_P
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -156,7 +156,7 @@ class OrderTracker:
     def open_in_symbol(self, symbol_id: int) -> Iterable[Order]:
         return self._open_by_symbol.get(symbol_id, {}).values()
 
-    def open_of_strategy(self, strategy_id: int) -> Iterable[Order]:
+    def open_of_strategy(self, strategy_id: int) -> Collection[Order]:
         return self._open_by_strategy.get(strategy_id, {}).values()
 
     def open_quantities(self, symbol_id: int, strategy_id: int | None = None) -> tuple[int, int]:

@@ -91,10 +91,11 @@ class Publisher:
             self._publish_position(change)
         elif type(change) is ViolationRecorded:
             violation = change.violation
+            whose = self._fold.strategy(violation.strategy_id)
             self.publish(
                 RiskViolationEvent(
                     symbol=self._fold.symbol(violation.symbol_id),
-                    reason=violation.reason,
+                    reason=violation.reason + (f" of strategy {whose}" if whose else ""),
                     current_value=bytes_to_product(violation.current_value) / PRODUCT,
                     limit_value=bytes_to_product(violation.limit_value) / PRODUCT,
                 )

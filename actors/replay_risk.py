@@ -14,7 +14,7 @@ from protocol.errors import WireError
 from protocol.messages import Done, Grant, Intent, Reached, decode_message
 from protocol.orders import TradingMode
 from protocol.pipeline import SIGNALS
-from protocol.positions import is_quantum_end, tick_position
+from protocol.positions import tick_position
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Producer, Record, TradingState
 from protocol.ring_state import encode_ring
 from protocol.wal.format import Envelope
@@ -31,7 +31,8 @@ class ReplayRisk(ReplayActor):
         self.strategy_ids = {f"strategy.{s.name}": ids[f"strategy.{s.name}"] for s in self.config.traders}
         self.core = RiskCore(
             lambda append, is_halted: RiskBook(self.config, self.fold, append, is_halted), self.strategy_ids.values(),
-            latency_us=self.config.order_routing.latency_us, append=self.journal.append,
+            latency_us=self.config.order_routing.latency_us, quantum=self.config.replay.quantum,
+            append=self.journal.append,
             done=lambda position: self.journal.say_token(Done(position)), halt_asked=self._halt_asked,
         )  # fmt: skip
         self.counters = self.core.book.counters
@@ -99,8 +100,7 @@ class ReplayRisk(ReplayActor):
         else:
             self.counters["bad_messages"] += 1
 
-    def _halt_asked(self, venue: int) -> TradingState | None:
-        """P13: an operator's HALT acts at a quantum's end."""
-        if not is_quantum_end(venue, self.config.replay.quantum) or not self.latch.is_halted():
+    def _halt_asked(self) -> TradingState | None:
+        if not self.latch.is_halted():
             return None
         return TradingState(TradingMode.HALTED, self.latch.who(), self.latch.reason(), self.latch.halt_token)

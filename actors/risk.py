@@ -22,6 +22,7 @@ from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.peers import Peers
 from actors.risk_book import RiskBook
+from protocol.codec import MarketPayload
 from protocol.errors import ConfigError, WireError
 from protocol.messages import (
     SIGNAL_ORDER,
@@ -30,6 +31,7 @@ from protocol.messages import (
     Parked,
     SignalHello,
     SignalWelcome,
+    Welcome,
     decode_message,
     encode_message,
 )
@@ -42,13 +44,14 @@ from protocol.wal.format import Envelope
 
 LATCH_LOOK_S: Final = 0.05
 """risk looks at the latch page for every signal and at least this often (design section 8)."""
+LOSSES_LOOK_S: Final = 0.05
 INT64: Final = 2**63
 
 
 class Risk(FoldingActor):
     def __init__(self, place: Place) -> None:
         super().__init__(place, producer=Producer.RISK, on_batch=self._on_batch, take_state=self._take_state)
-        self.market = MarketClient(self, self)
+        self.market = MarketClient(self, self, on_welcome=self._on_market_welcome)
         self.book = RiskBook(self.config, self.fold, self.journal.append, self.is_halted)
         self.peers = Peers(self.run_dir, self.config)
         self.traders = {strategy.name for strategy in self.config.traders}
@@ -69,6 +72,8 @@ class Risk(FoldingActor):
         self.journal.start()
         self.market.start()
         self.loop.every(LATCH_LOOK_S, self._look_at_latch)
+        if self.book.scopes.needs_losses:
+            self.loop.every(LOSSES_LOOK_S, self._look_at_losses)
 
     def detach(self, part: str) -> int:
         if part == "risk_engine":
@@ -101,6 +106,7 @@ class Risk(FoldingActor):
     def _take_change(self, change: Change) -> None:
         if type(change) is FillBooked and self.journal.caught_up:
             self._check_drawdown(change.order.symbol_id)
+            self._check_losses()
         elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
         elif type(change) is OrderChanged and self.journal.caught_up:
@@ -122,6 +128,7 @@ class Risk(FoldingActor):
         self._append_owed()
         for symbol_id in self.fold.account.realized:
             self._check_drawdown(symbol_id, at_start=True)
+        self._check_losses()
         self._look_at_latch()
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
@@ -233,7 +240,19 @@ class Risk(FoldingActor):
         elif intent.kind == SIGNAL_ORDER and intent.risk_incarnation != self.spec.incarnation:
             self.book.refuse(intent, "other_incarnation", "sent to an earlier life of risk")
         else:
-            self.book.decide(intent, age_us=now_us() - intent.sent_us, disk_low=self.journal.disk_low)
+            now = now_us()
+            self.book.decide(intent, now, age_us=now - intent.sent_us, disk_low=self.journal.disk_low)
+
+    # The market, as far as limits ask for it.
+
+    def _on_market_welcome(self, welcome: Welcome) -> None:
+        """A new life goes on in the market where the former stood."""
+        if welcome.snapshot and self.book.scopes.needs_market and not self.book.scopes.marks.newest_us:
+            self.book.scopes.take_ticks(memoryview(welcome.snapshot))
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
+        if self.book.scopes.needs_market:
+            self.book.scopes.take_ticks(payload.records)
 
     # Limits after the trade, and HALT.
 
@@ -244,6 +263,16 @@ class Risk(FoldingActor):
         reason = self.book.check_drawdown(symbol_id, at_start=at_start)
         if reason is not None:
             self._halt(reason)
+
+    def _check_losses(self) -> None:
+        reason = self.book.check_losses(now_us())
+        if reason is not None:
+            self._halt(reason)
+
+    def _look_at_losses(self) -> None:
+        """The market moves the equity without a record."""
+        if self.journal.caught_up:
+            self._check_losses()
 
     def _halt(self, reason: str) -> None:
         self.latch.halt("risk", reason)
@@ -266,6 +295,10 @@ class Risk(FoldingActor):
                 "trading_halted", by=change.state.by, reason=change.state.reason, hint="an ordered stop clears it"
             )
             self.book.cancel_halted()
+        else:
+            self.log.warning(
+                "trading_state", state=change.state.mode.name, by=change.state.by, reason=change.state.reason
+            )
 
 
 def _speaker(identity: bytes) -> tuple[str, int]:

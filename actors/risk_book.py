@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors.brackets import exit_ids
-from actors.checks import Approved, ApprovedCancel, CheckInput, Exposure, InstrumentLimits, RiskLimits, check_signal
+from actors.check_input import NO_SYMBOL, CheckInput
+from actors.checks import Approved, ApprovedCancel, check_signal
 from actors.fold import Change, Fold, SignalAnswered
+from actors.scopes import ENGINE, BrokenLimit, Scopes
+from protocol.limits import LOSS_LIMITS
 from protocol.messages import Intent
-from protocol.orders import Side
+from protocol.orders import TradingMode
 from protocol.records import (
     BalanceChange,
     Checkpoint,
@@ -28,6 +31,7 @@ from protocol.records import (
     Record,
     RiskViolation,
     SignalRefused,
+    TradingState,
     decode_record,
 )
 from protocol.settings import Config
@@ -36,7 +40,6 @@ from protocol.units import decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
-_BUY: Final = Side.BUY
 _RUN_TYPES: Final = (EngineRun, Checkpoint)
 """What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to
 0.2 us, and every record of a start is asked several times."""
@@ -54,16 +57,13 @@ class RiskBook:
         self.is_halted = is_halted
         self._append = append
         self._config = config
-        position, drawdown = config.risk.max_position_per_symbol, config.risk.max_drawdown
-        self.limits = RiskLimits(
-            None if position is None else decimal_to_micros(position),
-            None if config.market_data.is_file else config.risk.max_signal_age_ms * 1000,
-        )
+        drawdown = config.risk.max_drawdown
+        self._max_signal_age_us = None if config.market_data.is_file else config.risk.max_signal_age_ms * 1000
         self.max_drawdown = None if drawdown is None else decimal_to_micros(drawdown) * 1_000_000
         """Product."""
-        self.instruments: dict[int, InstrumentLimits] = {}
         self.pending_orders: dict[int, OrderPlace] = {}
         """ORDER_PLACEs that have not come back: they take exposure and ids already."""
+        self.scopes = Scopes(config, fold, self.pending_orders)
         self.pending_cancels: set[int] = set()
         self.pending_signals: set[tuple[int, int]] = set()
         """(strategy id, number) of those that are decided, and whose answer has not come back."""
@@ -71,6 +71,10 @@ class RiskBook:
         """How many of fold.owed are appended in this life."""
         self.next_order_id = 1
         self.violated: set[int] = set()
+        self.pending_violations: set[tuple[str, int, int]] = set()
+        """(limit, strategy id or 0, day) of the limits on losses."""
+        self.pending_reducing = False
+        """A TRADING_STATE that says so has not come back."""
         self.counters = {"signals": 0, "refused": 0, "repeated": 0}
 
     # The journal.
@@ -78,26 +82,28 @@ class RiskBook:
     def apply(self, envelope: Envelope, record: Record) -> list[Change]:
         """The record is in the fold, and pending no more. Raises: FoldError."""
         if type(record) is OrderPlace:
-            self.pending_orders.pop(record.order_id, None)
+            if self.pending_orders.pop(record.order_id, None) is None:  # a former life's
+                self.scopes.sent_order(record, envelope.time_us)
         elif type(record) is OrderCancel:
-            self.pending_cancels.discard(record.order_id)
+            if record.order_id in self.pending_cancels:
+                self.pending_cancels.discard(record.order_id)
+            else:
+                self.scopes.sent_cancel(record.strategy_id, envelope.time_us)
+        elif type(record) is TradingState and record.state is TradingMode.REDUCING:
+            self.pending_reducing = False
+        starts_here = self.fold.run is None
         owed = len(self.fold.owed)
         changes = self.fold.apply(envelope, record)
         if len(self.fold.owed) < owed:
             self.owed_appended = max(0, self.owed_appended - 1)
         if type(record) in _RUN_TYPES:
-            self._take_run()
+            self.scopes.take_run()
+            if starts_here and type(record) is Checkpoint:
+                self.scopes.begin_behind(envelope.time_us)
         for change in changes:
             if type(change) is SignalAnswered:
                 self.pending_signals.discard((change.strategy_id, change.signal))
         return changes
-
-    def _take_run(self) -> None:
-        limits = {
-            instrument.symbol: InstrumentLimits(instrument.tick_micros, instrument.lot_micros)
-            for instrument in self._config.instruments
-        }
-        self.instruments = {index: limits[name] for index, name in enumerate(self.fold.symbols) if name in limits}
 
     def begin(self) -> None:
         """The fold is complete: ids go on where the journal ended."""
@@ -109,7 +115,7 @@ class RiskBook:
         assert isinstance(run, EngineRun), "of its type"
         self.fold.put_state(run, state)
         self.fold.lsn = lsn
-        self._take_run()
+        self.scopes.take_run()
 
     def restore(self, pending: Iterable[Record], violated: Iterable[int]) -> None:
         """A replay goes on, at `begin`: what this book had appended and its fold has not seen, and what it had said."""
@@ -122,6 +128,10 @@ class RiskBook:
                 self.pending_cancels.add(record.order_id)
             if isinstance(record, OrderPlace | OrderCancel | SignalRefused):
                 self.pending_signals.add((record.strategy_id, record.signal))
+            elif isinstance(record, TradingState):
+                self.pending_reducing = record.state is TradingMode.REDUCING
+            elif isinstance(record, RiskViolation) and record.reason in LOSS_LIMITS:
+                self.pending_violations.add((record.reason, record.strategy_id, record.day))
             self.owed_appended += isinstance(record, PositionOpen | PositionClose | BalanceChange)
 
     def append_owed(self) -> None:
@@ -143,50 +153,49 @@ class RiskBook:
         self.pending_signals.add(signal)
         return False
 
-    def decide(self, intent: Intent, *, age_us: int = 0, disk_low: bool = False) -> None:
-        """The signal became an order, a cancel or a refusal, which is appended."""
-        decision = check_signal(self._check_input(intent, age_us, disk_low), self.next_order_id)
+    def decide(self, intent: Intent, now_us: int, *, age_us: int = 0, disk_low: bool = False) -> None:
+        """The signal became an order, a cancel or a refusal, which is appended. `now_us` is the record's time."""
+        decision = check_signal(self._check_input(intent, now_us, age_us, disk_low), self.next_order_id)
         if isinstance(decision, Approved):
             place = decision.place
             self.next_order_id = max((place.order_id, *exit_ids(place))) + 1
             self.pending_orders[place.order_id] = place
+            self.scopes.sent_order(place, now_us)
             self._append(place)
         elif isinstance(decision, ApprovedCancel):
+            self.scopes.sent_cancel(intent.strategy_id, now_us)
             self._append_cancel(decision.cancel)
         else:
             self.refuse(intent, decision.reason, decision.detail)
 
     def refuse(self, intent: Intent, reason: str, detail: str) -> None:
-        self.counters["refused"] += 1
+        counters = self.counters
+        counters["refused"] += 1
+        counters[f"refused_{reason}"] = counters.get(f"refused_{reason}", 0) + 1
         self._append(SignalRefused(intent.strategy_id, intent.number, intent.symbol_id, reason, detail))
 
-    def _check_input(self, intent: Intent, age_us: int, disk_low: bool) -> CheckInput:
-        symbol_id = intent.symbol_id
+    def _check_input(self, intent: Intent, now_us: int, age_us: int, disk_low: bool) -> CheckInput:
+        symbol_id, scopes, fold = intent.symbol_id, self.scopes, self.fold
         return CheckInput(
             intent=intent,
-            instrument=self.instruments.get(symbol_id),
-            net=self._exposure(symbol_id),
-            own=self._exposure(symbol_id, intent.strategy_id),
+            instrument=scopes.instruments.get(symbol_id),
+            engine=scopes.scope(ENGINE, intent, now_us),
+            own=scopes.scope(intent.strategy_id, intent, now_us),
             halted=self.is_halted(),
-            mode=self.fold.trading.mode,
+            mode=self.mode,
             signal_age_us=age_us,
-            limits=self.limits,
+            max_signal_age_us=self._max_signal_age_us,
+            market_us=scopes.clock_us(now_us),
+            quote=scopes.quote(symbol_id),
+            leverage=fold.run.leverage if fold.run else 1,
             disk_low=disk_low,
             owner=self._owner(intent.order_id),
         )
 
-    def _exposure(self, symbol_id: int, strategy_id: int | None = None) -> Exposure:
-        """The engine's, or one strategy's: what is pending with it."""
-        fold = self.fold
-        buy, sell = fold.tracker.open_quantities(symbol_id, strategy_id)
-        for place in self.pending_orders.values():
-            if place.symbol_id == symbol_id and strategy_id in (None, place.strategy_id):
-                if place.side is _BUY:
-                    buy += place.quantity
-                else:
-                    sell += place.quantity
-        held = fold.account.position(symbol_id) if strategy_id is None else fold.own_position(symbol_id, strategy_id)
-        return Exposure(held.quantity, buy, sell)
+    @property
+    def mode(self) -> TradingMode:
+        mode = self.fold.trading.mode
+        return TradingMode.REDUCING if self.pending_reducing and mode is TradingMode.ACTIVE else mode
 
     def _owner(self, order_id: int) -> int | None:
         order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
@@ -207,6 +216,30 @@ class RiskBook:
             return None  # a former life has said so
         self._append(RiskViolation(symbol_id, DRAWDOWN_REASON, product_to_bytes(realized), product_to_bytes(limit)))
         return f"{DRAWDOWN_REASON}: {self.fold.symbol(symbol_id)}"
+
+    def check_losses(self, now_us: int) -> str | None:
+        """Why trading must halt; whatever limit is reached and was not said to be is appended, and REDUCING set."""
+        if not self.scopes.needs_losses:
+            return None
+        halt: str | None = None
+        for broken in self.scopes.broken_losses(now_us):
+            said = broken.key, broken.who, broken.day
+            if said in self.pending_violations or self._was_said(broken):
+                continue
+            self.pending_violations.add(said)
+            loss, limit = product_to_bytes(broken.loss), product_to_bytes(broken.limit)
+            self._append(RiskViolation(NO_SYMBOL, broken.key, loss, limit, broken.who, broken.day))
+            if broken.action == "halt":
+                halt = halt or broken.reason
+            elif broken.action == "reduce" and self.mode is TradingMode.ACTIVE:
+                self.pending_reducing = True
+                self._append(TradingState(TradingMode.REDUCING, "risk", broken.reason, 0))
+        return halt
+
+    def _was_said(self, broken: BrokenLimit) -> bool:
+        """A loss of the day on this day; one from the peak since there is a peak to count from."""
+        day = self.fold.violations.get((broken.key, broken.who))
+        return day is not None and (day == broken.day or "daily" not in broken.key)
 
     def cancel_halted(self, *, pending: bool = False) -> None:
         """`risk.on_halt = "cancel"`: every open order but the protective ones; those that are pending too, if asked."""

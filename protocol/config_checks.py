@@ -7,11 +7,11 @@ is the child's.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from protocol.errors import NotRepresentableError
-from protocol.units import MICROS, decimal_to_micros, iso_to_us
+from protocol.limits import check_all_limits, check_exact
+from protocol.section import TIME_PATTERN
+from protocol.units import MICROS, iso_to_us
 
 if TYPE_CHECKING:
     from protocol.settings import Config, MarketDataSettings
@@ -20,7 +20,6 @@ NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
-TIME_PATTERN: Final = r"([01]\d|2[0-3]):[0-5]\d"
 QUANTUM_MAX: Final = 262_144
 """Ticks: so many, and more, every consumer of the market holds (P12), a strategy in plain Python at 150 bytes each."""
 COUNT_MAX: Final = 10**9
@@ -74,17 +73,7 @@ def _check_engine(config: Config) -> list[str]:
         mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
     if not re.match(r"^[A-Z]{3,8}$", config.account.currency):
         mistakes.append(f"account.currency = {config.account.currency!r}: a code such as USD")
-    return mistakes + _check_exact("account.balance", config.account.balance)
-
-
-def _check_exact(path: str, value: Decimal | None, *, positive: bool = False) -> list[str]:
-    if value is None:
-        return []
-    try:
-        micros = decimal_to_micros(value)
-    except NotRepresentableError as error:
-        return [f"{path} = {value}: {error}"]
-    return [f"{path} = {value}: must be above 0"] if positive and micros <= 0 else []
+    return mistakes + check_exact("account.balance", config.account.balance)
 
 
 def _check_instruments(config: Config) -> list[str]:
@@ -98,11 +87,11 @@ def _check_instruments(config: Config) -> list[str]:
             mistakes.append(f"{path}.symbol = {instrument.symbol!r}: named twice")
         seen.add(instrument.symbol)
         inexact = [
-            *_check_exact(f"{path}.tick_size", instrument.tick_size, positive=True),
-            *_check_exact(f"{path}.lot_size", instrument.lot_size, positive=True),
-            *_check_exact(f"{path}.multiplier", instrument.multiplier, positive=True),
-            *_check_exact(f"{path}.swap_long", instrument.swap_long),
-            *_check_exact(f"{path}.swap_short", instrument.swap_short),
+            *check_exact(f"{path}.tick_size", instrument.tick_size, positive=True),
+            *check_exact(f"{path}.lot_size", instrument.lot_size, positive=True),
+            *check_exact(f"{path}.multiplier", instrument.multiplier, positive=True),
+            *check_exact(f"{path}.swap_long", instrument.swap_long),
+            *check_exact(f"{path}.swap_short", instrument.swap_short),
         ]
         mistakes += inexact
         if not inexact and instrument.lot_micros * instrument.multiplier_micros % MICROS:
@@ -203,8 +192,9 @@ def _check_strategies(config: Config) -> list[str]:
 def _check_limits(config: Config) -> list[str]:
     risk, supervisor = config.risk, config.supervisor
     mistakes = [
-        *_check_exact("risk.max_position_per_symbol", risk.max_position_per_symbol, positive=True),
-        *_check_exact("risk.max_drawdown", risk.max_drawdown),
+        *check_all_limits(config),
+        *check_exact("risk.min_free_margin", risk.min_free_margin),
+        *check_exact("risk.max_drawdown", risk.max_drawdown),
     ]
     if risk.max_drawdown is not None and risk.max_drawdown >= 0:
         mistakes.append(f"risk.max_drawdown = {risk.max_drawdown}: a loss, so below 0")
@@ -233,7 +223,7 @@ def _check_paper_venue(config: Config) -> list[str]:
     routing, mistakes = config.order_routing, []
     for key in ("commission_per_lot", "commission_rate", "commission_minimum"):
         value = getattr(routing, key)
-        mistakes += _check_exact(f"order_routing.{key}", value)
+        mistakes += check_exact(f"order_routing.{key}", value)
         if value < 0:
             mistakes.append(f"order_routing.{key} = {value}: 0 or more")
     for key, least in (("latency_us", 0), ("slippage_ticks", 0), ("trail_step_ticks", 1)):
@@ -254,7 +244,7 @@ def _check_participation(config: Config) -> list[str]:
     path = f"order_routing.max_participation = {share}"
     if not 0 < share <= 1:
         return [f"{path}: above 0, up to 1"]
-    mistakes = _check_exact("order_routing.max_participation", share)
+    mistakes = check_exact("order_routing.max_participation", share)
     if not market.is_file:
         mistakes.append(f"{path}: market_data.source = {market.source!r} has no volumes")
     elif market.source == "csv" and market.format == "bid_ask":

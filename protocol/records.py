@@ -183,6 +183,10 @@ class RiskViolation(Record, frozen=True):
     reason: str
     current_value: bytes
     limit_value: bytes
+    strategy_id: int = 0
+    """Whose limit it is; 0: the engine's."""
+    day: int = 0
+    """A loss: days since the epoch, by the market's clock."""
 
 
 class EngineRun(Record, frozen=True):

@@ -40,6 +40,13 @@ class HeldRecord(msgspec.Struct, array_like=True, frozen=True):
         return envelope, decode_record(envelope.entry_type, self.data)
 
 
+class ThrottleState(msgspec.Struct, array_like=True, frozen=True):
+    buckets: tuple[tuple[int, int] | None, ...]
+    """(level, as of when) of orders and of messages; None: there is no such limit."""
+    placed: tuple[tuple[int, tuple[int, ...]], ...]
+    """(when, what) of the orders within the window."""
+
+
 class RiskRing(msgspec.Struct, array_like=True, frozen=True):
     fold: bytes
     """What risk knows, as a FoldState, where it is behind the journal (latency); else empty."""
@@ -48,6 +55,10 @@ class RiskRing(msgspec.Struct, array_like=True, frozen=True):
     news: tuple[tuple[int, int], ...]
     violated: tuple[int, ...]
     """Symbols whose violation was said."""
+    quotes: tuple[tuple[int, int, int, int], ...] = ()
+    """(symbol id, bid, ask, timestamp), where limits need them."""
+    throttles: tuple[tuple[int, ThrottleState], ...] = ()
+    """By strategy id; 0 is the engine's."""
 
 
 class RouterRing(msgspec.Struct, array_like=True, frozen=True):

@@ -19,22 +19,9 @@ import msgspec
 
 from protocol.config_checks import check_config
 from protocol.errors import ConfigError
+from protocol.limits import LimitSettings
+from protocol.section import WEEKDAYS, Section, time_of_day_us
 from protocol.units import decimal_to_micros, iso_to_us
-
-
-class Section(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Base of all sections: unknown keys are mistakes."""
-
-
-WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday")
-
-
-def time_of_day_us(text: str) -> int:
-    """Microseconds after midnight of `HH:MM`. Raises: ValueError."""
-    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", text)
-    if match is None:
-        raise ValueError(text)
-    return (int(match[1]) * 60 + int(match[2])) * 60_000_000
 
 
 class EngineSettings(Section, frozen=True, kw_only=True):
@@ -147,10 +134,15 @@ class StrategySettings(Section, rename={"class_path": "class"}, frozen=True, kw_
     on_restart: Literal["warm", "parked"] = "warm"
     trades: bool = True
     """false: it only looks on. What it asks for is refused, and in a replay nobody waits for it (P13)."""
+    limits: LimitSettings = LimitSettings()
+    """Of this strategy's own orders and positions, beside those of [risk]."""
 
 
-class RiskSettings(Section, frozen=True, kw_only=True):
-    max_position_per_symbol: Decimal | None = None
+class RiskSettings(LimitSettings, frozen=True, kw_only=True):
+    """The limits of the engine, and what there is of only one."""
+
+    min_free_margin: Decimal | None = None
+    """What equity must leave above the margin of the positions and open orders, at account.leverage."""
     max_drawdown: Decimal | None = None
     """Realized profit of a symbol, a negative number; at or below it trading halts."""
     max_signal_age_ms: int = 1000

@@ -67,6 +67,19 @@ class StrategyAccountState(msgspec.Struct, array_like=True, frozen=True):
     holdings: tuple[HoldingState, ...]
 
 
+class LossState(msgspec.Struct, array_like=True, frozen=True):
+    """From where losses count, as products."""
+
+    day: int
+    """Days since the epoch, of the newest record that moved money."""
+    day_balance: bytes
+    peak_balance: bytes
+    strategies: tuple[tuple[int, bytes, bytes], ...]
+    """(strategy id, day_balance, peak_balance)."""
+    violations: tuple[tuple[str, int, int], ...]
+    """(limit, strategy id or 0, day) of the last RISK_VIOLATION of each."""
+
+
 class FoldState(msgspec.Struct, array_like=True, frozen=True):
     opening_balance: bytes
     balance: bytes
@@ -84,6 +97,8 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     """The venue's time of the newest record that has one: of all, and of this run (0: none). None: an older version."""
     strategies: tuple[StrategyAccountState, ...] | None = None
     """What each strategy's own orders have left. None: an older version."""
+    losses: LossState | None = None
+    """None: an older version."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):

@@ -235,8 +235,12 @@ class Reference:
         crossing = [len(runner.crossing) if is_behind_quantum else 0 for runner in self.runners]
         if not latency_us:
             self._book(None)  # risk too hears of what was done at the position before
-        elif phase == 0:
+        if is_behind_quantum:
+            self._look_at_losses(self.ticks[number - 2][1])
+        if latency_us and phase == 0:
             self._book(self.now_us)
+        if tick is not None:
+            self.book.scopes.take_ticks(memoryview(structured([tick]).view("u1")))
         signals: list[Intent] = []
         for runner, others in zip(self.runners, crossing, strict=True):
             if phase == 0 or not latency_us:
@@ -282,7 +286,7 @@ class Reference:
     def _decide(self, intent: Intent) -> None:
         self.sent_us[intent.strategy_id, intent.number] = self.now_us
         if not self.book.is_repeated(intent):
-            self.book.decide(intent)
+            self.book.decide(intent, self.now_us)
 
     def _append_by_risk(self, record: Record) -> None:
         if isinstance(record, OrderPlace | OrderCancel):
@@ -314,10 +318,25 @@ class Reference:
     def _follow(self, news: list[Change]) -> None:
         self.book.append_owed()
         for change in news:
-            reason = self.book.check_drawdown(change.order.symbol_id) if isinstance(change, FillBooked) else None
-            if reason is not None and not self.book.is_halted():
-                self.halting = True
-                self._append_by_risk(TradingState(TradingMode.HALTED, "risk", reason, 1))
+            if isinstance(change, FillBooked):
+                self._halt_for(self.book.check_drawdown(change.order.symbol_id))
+        if any(isinstance(change, FillBooked) for change in news):
+            self._halt_for(self.book.check_losses(self.now_us))
+        self._cancel_if_halted()
+
+    def _look_at_losses(self, now_us: int) -> None:
+        """At a quantum's end, whose tick's time it is still."""
+        self.now_us, later_us = now_us, self.now_us
+        self._halt_for(self.book.check_losses(now_us))
+        self._cancel_if_halted()
+        self.now_us = later_us
+
+    def _halt_for(self, reason: str | None) -> None:
+        if reason is not None and not self.book.is_halted():
+            self.halting = True
+            self._append_by_risk(TradingState(TradingMode.HALTED, "risk", reason, 1))
+
+    def _cancel_if_halted(self) -> None:
         if self.book.is_halted():
             self.book.cancel_halted(pending=True)
             if not self.case.latency_us:

@@ -28,6 +28,7 @@ symbol = "S0"
 [risk]
 max_position_per_symbol = {max_position}
 max_drawdown = {drawdown}
+{limits}
 [order_routing]
 {routing}
 """
@@ -52,7 +53,7 @@ def make_case(seed: int, *, ticks_max: int = 60) -> Case:
     random = Random(seed)
     symbols, lot, unit_us = random.randint(1, 3), random.choice((1.0, 0.5)), random.choice((1, 1, 500))
     latency_us, has_volumes = unit_us * random.choice((0, 0, 3, 10, 40)), random.random() < 0.4
-    config = _draw_config(random, symbols, lot, latency_us, has_volumes)
+    config = _draw_config(random, symbols, lot, latency_us, has_volumes, _draw_limits(Random(-1 - seed)))
     ticks = _draw_ticks(random, symbols, unit_us, ticks_max)
     volumes = [random.choice((0, 0, 500_000, 2_000_000, 10_000_000)) if has_volumes else 0 for _ in ticks]
     makers = _draw_strategies(random, lot, unit_us)
@@ -62,7 +63,7 @@ def make_case(seed: int, *, ticks_max: int = 60) -> Case:
     )  # fmt: skip
 
 
-def _draw_config(random: Random, symbols: int, lot: float, latency_us: int, has_volumes: bool) -> Config:
+def _draw_config(random: Random, symbols: int, lot: float, latency_us: int, has_volumes: bool, limits: str) -> Config:
     instruments = "".join(
         INSTRUMENT.format(
             number=number, lot=lot, multiplier=random.choice((1, 1, 10)), swap_long=random.choice((0.0, -0.3)),
@@ -85,9 +86,26 @@ def _draw_config(random: Random, symbols: int, lot: float, latency_us: int, has_
         routing["max_participation"] = random.choice((0.1, 0.5))
     return parse_config(CONFIG.format(
         instruments=instruments, drawdown=random.choice(("-0.05", "-0.5", "-1000.0")),
-        max_position=random.choice(("5.0", "50.0")),
+        max_position=random.choice(("5.0", "50.0")), limits=limits,
         routing="\n".join(f"{k} = {v:f}" if isinstance(v, float) else f"{k} = {v}" for k, v in routing.items()),
     ))  # fmt: skip
+
+
+def _draw_limits(random: Random) -> str:
+    """Most cases have none; the others some, near enough to be met. `random` is not that of all else."""
+    if random.random() < 0.6:
+        return ""
+    possible = (
+        "max_order_value = 300.0", "price_collar = 0.0005", "require_quote = true", "max_quote_age_ms = 1",
+        "max_gross_exposure = 900.0", "max_net_exposure = 600.0", "max_open_orders = 4", "max_orders_per_s = 3",
+        "max_messages_per_s = 5", "max_repeated_orders = 1", "repeat_window_ms = 1", "min_free_margin = 9_990.0",
+        'trading_hours = ["21:30-22:30"]', "max_daily_loss = 0.05", "max_daily_equity_loss = 0.1",
+        "max_loss_from_peak = 0.3", "max_equity_loss_from_peak = 0.4",
+    )  # fmt: skip
+    drawn = [limit for limit in possible if random.random() < 0.2]
+    losses = [limit.split()[0] for limit in drawn if "loss" in limit]
+    actions = ", ".join(f'{key} = "{random.choice(("refuse", "reduce", "halt"))}"' for key in losses)
+    return "\n".join([*drawn, f"actions = {{ {actions} }}" if actions else ""])
 
 
 def _draw_ticks(random: Random, symbols: int, unit_us: int, ticks_max: int) -> list[Tick]:

@@ -130,7 +130,7 @@ class Ring:
         self.bystanders = [self._strategy(number) for number in beside]
         ids = [FIRST_STRATEGY + number for number in strategies]
         self.risk = RiskCore(
-            case.book, ids, latency_us=case.latency_us,
+            case.book, ids, latency_us=case.latency_us, quantum=case.quantum,
             append=lambda record, time_us: self._put("risk", "wal", (Producer.RISK, time_us, record)),
             done=lambda position: self._put("risk", "wal", ("done", position)),
         )  # fmt: skip

@@ -21,7 +21,7 @@ from protocol.codec import MarketPayload
 from protocol.errors import WireError
 from protocol.messages import Intent
 from protocol.orders import TradingMode
-from protocol.positions import tick_position, ticks_done
+from protocol.positions import is_quantum_end, tick_position, ticks_done
 from protocol.records import Adjust, Checkpoint, OrderUpdate, Record, TradingState
 from protocol.ring_state import RISK_RING, HeldRecord, RiskAnswer, RiskRing, decode_ring, encode_ring
 from protocol.state import decode_fold_state, encode_state
@@ -34,18 +34,18 @@ MakeBook = Callable[[Callable[[Record], Any], Callable[[], bool]], RiskBook]
 
 class RiskCore:
     """make_book(append, is_halted). append(record, time_us): into the journal. done(i): the token.
-    halt_asked(v): who has halted by hand, as a record, if it may act now (P13: at a quantum's end).
+    halt_asked(): who has halted by hand, as a record; it is asked at a quantum's end (P13).
     """
 
     def __init__(
-        self, make_book: MakeBook, strategies: Iterable[int], *, latency_us: int,
+        self, make_book: MakeBook, strategies: Iterable[int], *, latency_us: int, quantum: int,
         append: Callable[[Record, int], Any], done: Callable[[int], Any],
-        halt_asked: Callable[[int], TradingState | None] = lambda venue: None,
+        halt_asked: Callable[[], TradingState | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.book = make_book(self._append_now, self._is_halted)
         self.ticks = HeldTicks()
         self._strategies = frozenset(strategies)
-        self._latency_us = latency_us
+        self._latency_us, self._quantum = latency_us, quantum
         self._append = append
         self._done = done
         self._halt_asked = halt_asked
@@ -54,6 +54,8 @@ class RiskCore:
         """The time of the event that is acted on, and how many records were appended."""
         self._unfolded: deque[tuple[Envelope, Record]] = deque()
         """With latency an answer is not known before it is due, nor is what lies behind it."""
+        self._marked = 0
+        """The tick whose marks the book has."""
         self._news: list[tuple[int, int]] = []
         """What the fold has learned since it was last acted on: FILLED, symbol id, or NOT_REPRESENTABLE, order id."""
         self._signals: list[tuple[int, int, int, Intent]] = []
@@ -100,17 +102,26 @@ class RiskCore:
         self._reached.clear()
         before = self.position
         self.position = self._write(venue, position)
+        self._mark(ticks_done(before))
         self.ticks.drop(ticks_done(before))
         self._done(self.position)
+
+    def _mark(self, tick: int) -> None:
+        """The marks are those of `tick`, where limits ask for them."""
+        if self.book.scopes.needs_market and tick > self._marked:
+            for piece in self.ticks.cut(self._marked, min(tick, self.ticks.last)):
+                self.book.scopes.take_ticks(memoryview(piece.ticks.view("u1")))
+            self._marked = tick
 
     # The pen.
 
     def _write(self, venue: int, to: int) -> int:
         """All that follows up to `to` is appended, in order of position; returns how far that came."""
-        asked = self._halt_asked(venue)
+        is_quantum_over = is_quantum_end(venue, self._quantum)
+        asked = self._halt_asked() if is_quantum_over else None
         if asked is not None and not self._is_halted():
             self._halt(asked)
-        if self._act_on_news(venue):
+        if self._act_on_news(venue, looks_at_losses=is_quantum_over):
             return venue
         while True:
             due, signal = self._next_due(to), self._signals[0] if self._signals else None
@@ -146,8 +157,12 @@ class RiskCore:
                 self._now_us = envelope.time_us
             self._news += _news_of(self.book.apply(envelope, record))
 
-    def _act_on_news(self, position: int) -> bool:
-        """Derived records, then limits. Whether risk has sent something of its own (P3)."""
+    def _act_on_news(self, position: int, *, looks_at_losses: bool = False) -> bool:
+        """Derived records, then limits. Whether risk has sent something of its own (P3).
+
+        Losses are looked at behind each fill, and by the marks at each quantum's end: to halt at the very tick would
+        take a turn of the ring for every tick.
+        """
         news, self._news = self._news, []
         self.book.append_owed()
         for kind, number in news:
@@ -155,12 +170,21 @@ class RiskCore:
                 reason = self.book.check_drawdown(number)
             else:
                 reason = f"order {number}: a fill that cannot be represented in 0.000001"
-            if reason is not None and not self._is_halted():
-                self._halt(TradingState(TradingMode.HALTED, "risk", reason, max(1, position)))
+            self._halt_for(reason, position)
+            looks_at_losses |= kind == FILLED
+        if looks_at_losses and self.book.scopes.needs_losses:
+            tick = ticks_done(position)
+            self._mark(tick)
+            self._now_us = max(self._now_us, self.ticks.time_of(tick))
+            self._halt_for(self.book.check_losses(self._now_us), position)
         before = self._appended
         if self._is_halted():
             self.book.cancel_halted(pending=True)
         return self._appended > before
+
+    def _halt_for(self, reason: str | None, position: int) -> None:
+        if reason is not None and not self._is_halted():
+            self._halt(TradingState(TradingMode.HALTED, "risk", reason, max(1, position)))
 
     def _halt(self, state: TradingState) -> None:
         self._halting = True
@@ -177,7 +201,8 @@ class RiskCore:
         if end is not None and intent.market_position >= 3 * end:
             self.book.refuse(intent, "end_of_data", "the data have come to their end")
         else:
-            self.book.decide(intent)
+            self._mark(ticks_done(intent.market_position))
+            self.book.decide(intent, self._now_us)
 
     def _append_now(self, record: Record) -> None:
         self._appended += 1
@@ -195,7 +220,12 @@ class RiskCore:
             for envelope, record in self._unfolded:
                 known.apply(envelope, record)
         unfolded = tuple(HeldRecord.of(*held) for held in self._unfolded)
-        ring = RiskRing(own, fold.lsn, unfolded, tuple(self._news), tuple(sorted(self.book.violated)))
+        self._mark(ticks_done(self.position))
+        scopes = self.book.scopes
+        ring = RiskRing(
+            own, fold.lsn, unfolded, tuple(self._news), tuple(sorted(self.book.violated)), scopes.marks.rows(),
+            scopes.take_throttles(),
+        )
         return RiskAnswer(encode_state(take_state(known)), encode_ring(ring))
 
     def resume(self, envelope: Envelope, record: Checkpoint, tick: int) -> None:
@@ -214,6 +244,9 @@ class RiskCore:
         self._halting = any(isinstance(held, TradingState) and held.state is TradingMode.HALTED for held in pending)
         self.book.restore(pending, ring.violated)
         self.take_record(envelope, record)
+        self._marked = tick
+        self.book.scopes.marks.put(ring.quotes)
+        self.book.scopes.put_throttles(ring.throttles)
 
 
 def _news_of(changes: Iterable[Change]) -> Iterable[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -10,17 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import checks
-from actors.checks import (
-    CHECKS,
-    Approved,
-    ApprovedCancel,
-    CheckInput,
-    Exposure,
-    InstrumentLimits,
-    Refused,
-    RiskLimits,
-    check_signal,
-)
+from actors.check_input import CheckInput, Exposure, Held, InstrumentLimits, Losses, Scope
+from actors.checks import CHECKS, Approved, ApprovedCancel, Refused, check_signal
+from actors.limit_checks import LIMIT_CHECKS
+from actors.limits import NO_LIMITS, Limits
+from actors.marks import Quote
+from actors.throttle import Rates
+from protocol.limits import LOSS_LIMITS, parse_hours
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.records import OrderCancel, OrderPlace
@@ -35,15 +32,18 @@ CANCEL = Intent(16, 9, 1, 0, b"epoch", 305, SIGNAL_CANCEL, 0, order_id=4)
 
 
 def given_input(intent: Intent = ORDER, **changes: Any) -> CheckInput:
+    """`limits` and `scope` are the engine's, the exposure the strategy's too."""
     exposure = Exposure(*(changes.pop(name, 0) for name in ("position", "open_buy", "open_sell")))
+    limits = changes.pop("limits", Limits(max_position=LIMIT))
+    engine = Scope(limits=limits, exposure=exposure, **changes.pop("scope", {}))
     usual: dict[str, Any] = {
-        "instrument": InstrumentLimits(tick_size=TICK, lot_size=LOT),
-        "net": exposure,
-        "own": exposure,
+        "instrument": InstrumentLimits(tick_size=TICK, lot_size=LOT, symbol="EURUSD"),
+        "engine": engine,
+        "own": Scope(strategy="sma", exposure=exposure),
         "halted": False,
         "mode": TradingMode.ACTIVE,
         "signal_age_us": 0,
-        "limits": RiskLimits(max_position=LIMIT, max_signal_age_us=AGE),
+        "max_signal_age_us": AGE,
     }
     return CheckInput(intent=intent, **(usual | changes))
 
@@ -87,7 +87,7 @@ CASES = [
     ("an unknown kind", given_input(order(kind=9)), "unsupported"),
     ("a signal as old as allowed", given_input(signal_age_us=AGE), ""),
     ("a signal too old", given_input(signal_age_us=AGE + 1), "stale_signal"),
-    ("an old signal of a file source", given_input(signal_age_us=10 * AGE, limits=RiskLimits()), ""),
+    ("an old signal of a file source", given_input(signal_age_us=10 * AGE, max_signal_age_us=None), ""),
     ("an old close", given_input(CLOSE, signal_age_us=10 * AGE, position=100), ""),
     ("one lot", given_input(order(quantity=LOT)), ""),
     ("no quantity", given_input(order(quantity=0)), "bad_quantity"),
@@ -148,8 +148,8 @@ CASES = [
     ("through zero to the limit", given_input(order(quantity=1500), position=-500), ""),
     ("through zero beyond", given_input(order(quantity=1510), position=-500), "max_position_per_symbol"),
     ("back from beyond the limit", given_input(order(side=SELL), position=5000), ""),
-    ("no limit set", given_input(order(quantity=10**15), limits=RiskLimits()), ""),
-    ("64 bits are a limit", given_input(position=MICROS_MAX - 99, limits=RiskLimits()), "max_position_per_symbol"),
+    ("no limit set", given_input(order(quantity=10**15), limits=NO_LIMITS), ""),
+    ("64 bits are a limit", given_input(position=MICROS_MAX - 99, limits=NO_LIMITS), "max_position_per_symbol"),
     ("reducing to flat", given_input(order(side=SELL), mode=REDUCING, position=100), ""),
     ("reducing a short", given_input(mode=REDUCING, position=-100), ""),
     ("reducing from flat", given_input(mode=REDUCING), "trading_reducing"),
@@ -164,13 +164,152 @@ CASES = [
 ]
 
 
+ONE = 1_000_000
+MONEY = ONE * ONE
+QUOTE = Quote(bid=10 * ONE, ask=11 * ONE, time_us=5 * AGE)
+HOURS = parse_hours("mon-fri 08:00-17:00")
+HOUR_US = 3_600 * ONE
+MONDAY_US = 4 * 24 * HOUR_US
+
+
+def limited(
+    intent: Intent = ORDER, *, quote: Quote | None = QUOTE, scope: dict[str, Any] | None = None, position: int = 0,
+    open_buy: int = 0, market_us: int = QUOTE.time_us, **limits: Any,
+) -> CheckInput:  # fmt: skip
+    """An order of 100 at bid 10, ask 11: it is worth 1,100."""
+    return given_input(
+        msgspec.structs.replace(intent, quantity=100 * ONE if intent.kind == SIGNAL_ORDER else 0),
+        limits=Limits(**limits), quote=quote, scope=scope or {}, position=position, open_buy=open_buy,
+        market_us=market_us, leverage=100,
+        instrument=InstrumentLimits(tick_size=TICK, lot_size=ONE, symbol="EURUSD"),
+    )  # fmt: skip
+
+
+def losing(*losses: int) -> dict[str, Any]:
+    return {"losses": Losses(*losses)}
+
+
+LONG = 100 * ONE
+SELL_100 = order(side=SELL)
+TWICE = InstrumentLimits(tick_size=TICK, lot_size=ONE, multiplier=2 * ONE)
+LIMIT_CASES = [
+    ("another symbol is restricted", limited(restricted_symbols=frozenset({"USDJPY"})), ""),
+    ("a restricted symbol", limited(restricted_symbols=frozenset({"EURUSD"})), "restricted_symbol"),
+    ("out of a restricted symbol", limited(SELL_100, position=LONG, restricted_symbols=frozenset({"EURUSD"})), ""),
+    ("through zero in one", limited(SELL_100, position=LONG - 1, restricted_symbols=frozenset({"EURUSD"})),
+     "restricted_symbol"),
+    ("as it opens", limited(trading_hours=HOURS, market_us=MONDAY_US + 8 * HOUR_US), ""),
+    ("just before it opens", limited(trading_hours=HOURS, market_us=MONDAY_US + 8 * HOUR_US - 1), "trading_hours"),
+    ("just before it closes", limited(trading_hours=HOURS, market_us=MONDAY_US + 17 * HOUR_US - 1), ""),
+    ("as it closes", limited(trading_hours=HOURS, market_us=MONDAY_US + 17 * HOUR_US), "trading_hours"),
+    ("a close when it is closed", limited(CLOSE, position=LONG, trading_hours=HOURS, market_us=MONDAY_US), ""),
+    ("no quote where none is asked for", limited(quote=None), ""),
+    ("no quote", limited(quote=None, require_quote=True), "no_quote"),
+    ("no quote to tell its age", limited(quote=None, max_quote_age_us=5), "no_quote"),
+    ("no quote for a collar", limited(quote=None, price_collar=5), "no_quote"),
+    ("no quote to value a market order", limited(quote=None, max_order_value=1), "no_quote"),
+    ("an own price is enough", limited(limit_order(10 * ONE), quote=None, max_order_value=1000 * MONEY), ""),
+    ("closing without a quote", limited(CLOSE, position=LONG, quote=None, require_quote=True), ""),
+    ("a locked quote", limited(quote=Quote(10, 10, 0), require_quote=True), ""),
+    ("a crossed quote", limited(quote=Quote(11, 10, 0), require_quote=True), "crossed_quote"),
+    ("a crossed quote where nobody asks", limited(quote=Quote(11, 10, 0)), ""),
+    ("a quote as old as allowed", limited(max_quote_age_us=7, market_us=QUOTE.time_us + 7), ""),
+    ("a stale quote", limited(max_quote_age_us=7, market_us=QUOTE.time_us + 8), "stale_quote"),
+    ("as large as allowed", limited(max_order_quantity=100 * ONE), ""),
+    ("too large", limited(max_order_quantity=100 * ONE - 1), "max_order_quantity"),
+    ("a close is as large as it must be", limited(CLOSE, position=LONG, max_order_quantity=1, max_order_value=1), ""),
+    ("worth as much as allowed", limited(max_order_value=1100 * MONEY), ""),
+    ("worth too much", limited(max_order_value=1100 * MONEY - 1), "max_order_value"),
+    ("a sell is worth what the ask says", limited(SELL_100, max_order_value=1100 * MONEY - 1), "max_order_value"),
+    ("a limit above the quote is worth more", limited(limit_order(12 * ONE), max_order_value=1200 * MONEY - 1),
+     "max_order_value"),
+    ("with the multiplier", dataclasses.replace(limited(max_order_value=2200 * MONEY - 1), instrument=TWICE),
+     "max_order_value"),
+    ("a market order within the collar", limited(price_collar=1), ""),
+    ("at the collar above the ask", limited(limit_order(11_110_000), price_collar=10_000), ""),
+    ("beyond it", limited(limit_order(11_110_005), price_collar=10_000), "price_collar"),
+    ("at the collar below the bid", limited(limit_order(9_900_000), price_collar=10_000), ""),
+    ("below it", limited(limit_order(9_899_995), price_collar=10_000), "price_collar"),
+    ("a stop beyond it", limited(stop_order(11_110_005), price_collar=10_000), "price_collar"),
+    ("within the spread", limited(limit_order(10_500_000), price_collar=1), ""),
+    ("all that is held", limited(max_gross_exposure=1100 * MONEY), ""),
+    ("more than that", limited(max_gross_exposure=1100 * MONEY - 1), "max_gross_exposure"),
+    ("with other symbols", limited(scope={"elsewhere": Held(gross=MONEY)}, max_gross_exposure=1101 * MONEY - 1),
+     "max_gross_exposure"),
+    ("with open orders", limited(open_buy=LONG, max_gross_exposure=2200 * MONEY - 1), "max_gross_exposure"),
+    ("what reduces lets it be", limited(SELL_100, position=LONG, max_gross_exposure=1), ""),
+    ("long against short", limited(scope={"elsewhere": Held(5000 * MONEY, -500 * MONEY)},
+                                   max_net_exposure=600 * MONEY), ""),
+    ("too much of it", limited(scope={"elsewhere": Held(5000 * MONEY, -500 * MONEY)},
+                               max_net_exposure=600 * MONEY - 1), "max_net_exposure"),
+    ("short with short", limited(SELL_100, scope={"elsewhere": Held(0, 0, 500 * MONEY)},
+                                 max_net_exposure=1600 * MONEY - 1), "max_net_exposure"),
+    ("enough margin", limited(scope={"equity": 11 * MONEY}, min_free_margin=0), ""),
+    ("not enough", limited(scope={"equity": 11 * MONEY - 1}, min_free_margin=0), "min_free_margin"),
+    ("to the least that is to be free", limited(scope={"equity": 16 * MONEY}, min_free_margin=5 * MONEY), ""),
+    ("below it", limited(scope={"equity": 16 * MONEY - 1}, min_free_margin=5 * MONEY), "min_free_margin"),
+    ("one more open order", limited(scope={"open_orders": 4}, max_open_orders=5), ""),
+    ("one too many", limited(scope={"open_orders": 5}, max_open_orders=5), "max_open_orders"),
+    ("a close besides", limited(CLOSE, position=LONG, scope={"open_orders": 5}, max_open_orders=5), ""),
+    ("slowly enough", limited(scope={"rates": Rates(1, 1, 0)}, max_orders_per_s=5, max_messages_per_s=5), ""),
+    ("too many orders", limited(scope={"rates": Rates(0, 1, 0)}, max_orders_per_s=5), "max_orders_per_s"),
+    ("too many messages", limited(scope={"rates": Rates(1, 0, 0)}, max_messages_per_s=5), "max_messages_per_s"),
+    ("a close at any pace", limited(CLOSE, position=LONG, scope={"rates": Rates(0, 0, 9)}, max_orders_per_s=5,
+                                    max_messages_per_s=5, max_repeated_orders=1), ""),
+    ("the same order again", limited(scope={"rates": Rates(1, 1, 2)}, max_repeated_orders=3), ""),
+    ("once too often", limited(scope={"rates": Rates(1, 1, 3)}, max_repeated_orders=3), "max_repeated_orders"),
+    *(
+        (f"{key} {name}", limited(scope=losing(*(loss if index == at else 0 for at in range(4))),
+                                  losses=tuple(10 if index == at else None for at in range(4))), reason)
+        for index, key in enumerate(LOSS_LIMITS)
+        for name, loss, reason in (("before it is reached", 9, ""), ("reached", 10, key))
+    ),
+    ("out of a losing position", limited(SELL_100, position=LONG, scope=losing(10), losses=(10, None, None, None)), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"), [case[1:] for case in LIMIT_CASES], ids=[case[0] for case in LIMIT_CASES]
+)
+def test_each_limit_lets_pass_up_to_its_boundary_and_refuses_beyond(given: CheckInput, reason: str) -> None:
+    assert reason_of(given) == reason
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"), [case[1:] for case in LIMIT_CASES if case[2] and case[2] != "min_free_margin"],
+    ids=[case[0] for case in LIMIT_CASES if case[2] and case[2] != "min_free_margin"],
+)  # fmt: skip
+def test_a_strategys_own_limit_binds_as_the_engines_does_and_says_whose_it_is(given: CheckInput, reason: str) -> None:
+    own = dataclasses.replace(given.engine, strategy="sma")
+    engine = Scope(exposure=given.engine.exposure)
+    verdict = check_signal(dataclasses.replace(given, engine=engine, own=own), 1)
+    assert isinstance(verdict, Refused)
+    assert verdict.reason == reason
+    assert verdict.detail.startswith("strategy sma: ")
+
+
+@pytest.mark.parametrize("check", [*CHECKS, *LIMIT_CHECKS], ids=lambda check: check.reason)
+def test_no_check_can_be_skipped_by_an_exception(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: object) -> str | None:
+        raise ZeroDivisionError
+
+    for table in ("CHECKS", "LIMIT_CHECKS"):
+        rows = tuple(row._replace(objects=broken) if row is check else row for row in getattr(checks, table))
+        monkeypatch.setattr(checks, table, rows)
+    verdict = check_signal(given_input(), 1)
+    assert isinstance(verdict, Refused)
+    assert (verdict.reason, verdict.detail.split(":")[0]) == (checks.CHECK_FAILED, check.reason)
+
+
 @pytest.mark.parametrize(("given", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_each_check_lets_pass_up_to_its_boundary_and_refuses_beyond(given: CheckInput, reason: str) -> None:
     assert reason_of(given) == reason
 
 
-def test_every_row_of_the_table_refuses_something_here() -> None:
-    assert {check.reason for check in CHECKS} == {reason for _, _, reason in CASES if reason}
+def test_every_row_of_the_tables_refuses_something_here() -> None:
+    rows = [check.reason for check in (*CHECKS, *LIMIT_CHECKS)]
+    assert len(set(rows)) == len(rows)
+    assert set(rows) == {reason for _, _, reason in [*CASES, *LIMIT_CASES] if reason}
 
 
 def test_an_approved_order_is_what_the_strategy_asked_for() -> None:

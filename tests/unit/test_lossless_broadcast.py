@@ -16,7 +16,7 @@ from streams import until
 
 from actors.base import Loop
 from actors.lossless import LosslessBroadcaster, Pace
-from actors.market import newest_quotes
+from actors.marks import newest_quotes
 from actors.page import HealthPage
 from protocol.topics import TICK
 
@@ -218,10 +218,10 @@ def test_a_slow_subscriber_holds_the_credit_and_never_the_loop(
 def test_the_newest_quotes_are_those_that_a_walk_over_all_ticks_finds() -> None:
     ids = [0, 300, 44, *([1] * 5000), 2, *([1] * 5000), 300]  # 300 and 44 share their lowest byte
     ticks = b"".join(TICK.pack(0, symbol_id, n, n, n + 1) for n, symbol_id in enumerate(ids))
-    walked = {symbol_id: (n, n + 1) for n, symbol_id in enumerate(ids)}
+    walked = {symbol_id: (n, n + 1, n) for n, symbol_id in enumerate(ids)}
     assert newest_quotes(memoryview(ticks), 301) == walked
-    assert newest_quotes(memoryview(ticks[:29]), 301) == {0: (0, 1)}
+    assert newest_quotes(memoryview(ticks[:29]), 301) == {0: (0, 1, 0)}
 
 
 def test_the_newest_quote_of_a_single_symbol_is_the_last_tick() -> None:
-    assert newest_quotes(memoryview(records(100)), 1) == {0: (99, -99)}
+    assert newest_quotes(memoryview(records(100)), 1) == {0: (99, -99, 99)}

@@ -14,7 +14,7 @@ from reference_replay import Reference
 from ring_cases import make_case
 from ring_model import Line, Ring
 
-from protocol.records import Adjust, OrderPlace, OrderUpdate, Record, SignalRefused, TradingState
+from protocol.records import Adjust, OrderPlace, OrderUpdate, Record, RiskViolation, SignalRefused, TradingState
 
 
 def fills(records: list[Record]) -> list[Record]:
@@ -61,7 +61,7 @@ def test_every_schedule_gives_the_journal_that_a_plain_loop_gives(seed: int) -> 
 
 def test_the_cases_have_everything() -> None:
     found: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(90):
         case = make_case(seed)
         ring = Ring(case, seed)
         placed: dict[int, OrderPlace] = {}
@@ -77,6 +77,8 @@ def test_the_cases_have_everything() -> None:
                 found.update(["commission"] * bool(record.commission))
             elif isinstance(record, Adjust | TradingState):
                 found[type(record).__name__] += 1
+            elif isinstance(record, SignalRefused | RiskViolation):
+                found[record.reason] += 1
         for hooks in heard([core._strategy for core in ring.cores]):
             found.update(what.lstrip("('").partition("'")[0] for what in hooks)
     wanted = {

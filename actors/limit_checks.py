@@ -1,0 +1,244 @@
+"""The limits before the trade: one literal table, each row for the engine and for the strategy by itself.
+
+Pure functions of a CheckInput and the Scope whose limits are asked about. A row says itself what it spares: cancels
+pass always, and of what would take exposure away some limits let everything through. `spares` is part of the rule, so
+it stands in the table and not in the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, NamedTuple
+
+from actors.check_input import CheckInput, InstrumentLimits, Scope, Wish, shown, shown_money
+from protocol.limits import LOSS_LIMITS
+from protocol.orders import Side
+from protocol.units import MICROS, MICROS_MAX
+
+
+class Spares(Enum):
+    """What a limit lets through all the same."""
+
+    NOTHING = "nothing"
+    CLOSES = "close()"
+    REDUCTIONS = "what reduces the position"
+
+
+class LimitCheck(NamedTuple):
+    reason: str
+    objects: Callable[[CheckInput, Wish, Scope], str | None]
+    """What it objects to, for people; None if nothing."""
+    key: str
+    """Its limit's, in [risk] and in [strategies.limits]."""
+    spares: Spares
+    origin: str
+    """The regulation or the incident behind it."""
+
+
+def first_objection(given: CheckInput, wish: Wish, check: LimitCheck) -> str | None:
+    """The engine's limits first."""
+    for scope in (given.engine, given.own):
+        if check.spares is Spares.REDUCTIONS:
+            if scope.exposure.reduces(wish.side, wish.quantity):
+                continue
+        elif check.spares is Spares.CLOSES and given.is_close:
+            continue
+        objection = check.objects(given, wish, scope)
+        if objection is not None:
+            return f"strategy {scope.strategy}: {objection}" if scope.strategy else objection
+    return None
+
+
+def reference_price(given: CheckInput, wish: Wish) -> int | None:
+    """What the order is reckoned at: its own price, else the side of the quote that it would meet; None: unknown."""
+    own = wish.terms.limit_price or wish.terms.stop_price
+    if own:
+        return own
+    if given.quote is None:
+        return None
+    return given.quote.ask if wish.side is Side.BUY else given.quote.bid
+
+
+def _restricted(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    symbol = _instrument(given).symbol
+    return f"{symbol} is restricted" if symbol in scope.limits.restricted_symbols else None
+
+
+def _closed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    hours = scope.limits.trading_hours
+    if not hours or any(stretch.holds(given.market_us) for stretch in hours):
+        return None
+    return "outside trading_hours, by the market's clock"
+
+
+def _no_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    if given.quote is not None:
+        return None
+    limits = scope.limits
+    if limits.require_quote or limits.max_quote_age_us is not None or limits.price_collar is not None:
+        return f"{_instrument(given).symbol} has no quote yet"
+    if limits.needs_price and reference_price(given, wish) is None:
+        return f"{_instrument(given).symbol} has no quote yet, by which a limit could value the order"
+    return None
+
+
+def _crossed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    quote, limits = given.quote, scope.limits
+    asked = limits.require_quote or limits.max_quote_age_us is not None or limits.price_collar is not None
+    if not asked or quote is None or quote.bid <= quote.ask:
+        return None
+    return f"bid {shown(quote.bid)} above ask {shown(quote.ask)}"
+
+
+def _stale_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit, quote = scope.limits.max_quote_age_us, given.quote
+    if limit is None or quote is None or given.market_us - quote.time_us <= limit:
+        return None
+    return f"the quote is {given.market_us - quote.time_us} us old, the limit is {limit}"
+
+
+def _order_quantity(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_order_quantity
+    if limit is None or wish.quantity <= limit:
+        return None
+    return f"quantity {shown(wish.quantity)}, the limit is {shown(limit)}"
+
+
+def _order_value(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_order_value
+    if limit is None:
+        return None
+    value = _instrument(given).value(wish.quantity, _price(given, wish))
+    return None if value <= limit else f"worth {shown_money(value)}, the limit is {shown_money(limit)}"
+
+
+def _collar(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    """Each price that the order names, against the nearer side of the quote."""
+    collar, quote = scope.limits.price_collar, given.quote
+    if collar is None or quote is None:
+        return None
+    for name, price in (("limit price", wish.terms.limit_price), ("stop price", wish.terms.stop_price)):
+        nearest = min(max(price, quote.bid), quote.ask)
+        if price and abs(price - nearest) * MICROS > collar * nearest:
+            where = f"bid {shown(quote.bid)}, ask {shown(quote.ask)}"
+            return f"{name} {shown(price)} is further than {shown(collar * 100)} % from {where}"
+    return None
+
+
+def _max_position(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = MICROS_MAX if scope.limits.max_position is None else scope.limits.max_position
+    worst = scope.exposure.worst(wish.side, wish.quantity)
+    return f"could reach {shown(worst)}, the limit is {shown(limit)}" if worst > limit else None
+
+
+def _gross_exposure(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_gross_exposure
+    if limit is None:
+        return None
+    gross = _gross(given, wish, scope)
+    return None if gross <= limit else f"could reach {shown_money(gross)}, the limit is {shown_money(limit)}"
+
+
+def _net_exposure(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_net_exposure
+    if limit is None:
+        return None
+    elsewhere = scope.elsewhere.long if wish.side is Side.BUY else scope.elsewhere.short
+    worst = _instrument(given).value(scope.exposure.worst(wish.side, wish.quantity), _price(given, wish))
+    net = elsewhere + worst
+    return None if net <= limit else f"could reach {shown_money(net)}, the limit is {shown_money(limit)}"
+
+
+def _free_margin(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.min_free_margin
+    if limit is None:
+        return None
+    margin = -(-_gross(given, wish, scope) // given.leverage)
+    free = scope.equity - margin
+    if free >= limit:
+        return None
+    return f"would leave {shown_money(free)} of equity {shown_money(scope.equity)}, the least is {shown_money(limit)}"
+
+
+def _open_orders(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_open_orders
+    if limit is None or scope.open_orders < limit:
+        return None
+    return f"{scope.open_orders} are open, the limit is {limit}"
+
+
+def _order_rate(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_orders_per_s
+    return f"more than {limit} orders a second" if limit is not None and scope.rates.orders < 1 else None
+
+
+def _message_rate(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_messages_per_s
+    if limit is None or scope.rates.messages >= 1:
+        return None
+    return f"more than {limit} orders and cancels a second"
+
+
+def _repeated(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+    limit = scope.limits.max_repeated_orders
+    if limit is None or scope.rates.repeats < limit:
+        return None
+    window_ms = scope.limits.repeat_window_us // 1000
+    return f"the same order was placed {scope.rates.repeats} times within {window_ms} ms, the limit is {limit}"
+
+
+def _loss(index: int) -> Callable[[CheckInput, Wish, Scope], str | None]:
+    def objects(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
+        limit, loss = scope.limits.losses[index], scope.losses[index]
+        if limit is None or loss < limit:
+            return None
+        return f"a loss of {shown_money(loss)}, the limit is {shown_money(limit)}"
+
+    return objects
+
+
+def _gross(given: CheckInput, wish: Wish, scope: Scope) -> int:
+    """All positions with the order, each with the open orders of its worse side."""
+    exposure = scope.exposure
+    worse = max(exposure.worst(side, wish.quantity if side is wish.side else 0) for side in Side)
+    return scope.elsewhere.gross + _instrument(given).value(worse, _price(given, wish))
+
+
+def _price(given: CheckInput, wish: Wish) -> int:
+    """The dearer of the order's own price and the quote."""
+    reference = reference_price(given, wish)
+    assert reference is not None, "the row no_quote stands before"
+    return reference if given.quote is None else max(reference, given.quote.ask)
+
+
+def _instrument(given: CheckInput) -> InstrumentLimits:
+    assert given.instrument is not None, "the row unknown_symbol stands before"
+    return given.instrument
+
+
+_15C3_5: Final = "SEC 15c3-5(c)(1)"
+_RTS6: Final = "MiFID II RTS 6 art. 15"
+_LOSS_ROWS: Final = tuple(
+    LimitCheck(key, _loss(index), key, Spares.REDUCTIONS, f"{_15C3_5}: financial exposure")
+    for index, key in enumerate(LOSS_LIMITS)
+)
+LIMIT_CHECKS: Final[tuple[LimitCheck, ...]] = (
+    LimitCheck("restricted_symbol", _restricted, "restricted_symbols", Spares.REDUCTIONS, "SEC 15c3-5(c)(2)"),
+    LimitCheck("trading_hours", _closed, "trading_hours", Spares.REDUCTIONS, "orders that a closed market queues"),
+    LimitCheck("no_quote", _no_quote, "require_quote", Spares.REDUCTIONS, "no price to check an order against"),
+    LimitCheck("crossed_quote", _crossed, "require_quote", Spares.REDUCTIONS, "a feed that is broken"),
+    LimitCheck("stale_quote", _stale_quote, "max_quote_age_ms", Spares.REDUCTIONS, "a feed that has stopped"),
+    LimitCheck("max_order_quantity", _order_quantity, "max_order_quantity", Spares.CLOSES, f"{_RTS6}(1)(c)"),
+    LimitCheck("max_order_value", _order_value, "max_order_value", Spares.CLOSES, f"{_RTS6}(1)(b)"),
+    LimitCheck("price_collar", _collar, "price_collar", Spares.NOTHING, f"{_RTS6}(1)(a)"),
+    LimitCheck("max_position_per_symbol", _max_position, "max_position_per_symbol", Spares.NOTHING, f"{_RTS6}(3)"),
+    LimitCheck("max_gross_exposure", _gross_exposure, "max_gross_exposure", Spares.REDUCTIONS, _15C3_5),
+    LimitCheck("max_net_exposure", _net_exposure, "max_net_exposure", Spares.REDUCTIONS, _15C3_5),
+    LimitCheck("min_free_margin", _free_margin, "min_free_margin", Spares.REDUCTIONS, f"{_15C3_5}: credit"),
+    LimitCheck("max_open_orders", _open_orders, "max_open_orders", Spares.CLOSES, "orders that nobody cancels"),
+    LimitCheck("max_orders_per_s", _order_rate, "max_orders_per_s", Spares.CLOSES, f"{_RTS6}(3); Knight Capital"),
+    LimitCheck("max_messages_per_s", _message_rate, "max_messages_per_s", Spares.CLOSES, f"{_RTS6}(1)(d)"),
+    LimitCheck("max_repeated_orders", _repeated, "max_repeated_orders", Spares.CLOSES, f"{_RTS6}(3); Knight Capital"),
+    *_LOSS_ROWS,
+)
