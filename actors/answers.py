@@ -104,6 +104,8 @@ class Answers:
             strategy=self._fold.strategy(order.strategy_id),
             signal=order.signal,
             stop_price=(order.stop_price or order.place.stop_price) / MICROS,
+            reduce_only=order.reduce_only,
+            cancel_requested=order.cancel_requested,
         )
 
     def symbols(self) -> SymbolsReply:

@@ -9,7 +9,7 @@ import msgspec
 
 from actors.order_tracker import Order
 from protocol.orders import OrderStatus, TradingMode
-from protocol.records import EngineRun, RiskViolation
+from protocol.records import EngineRun, Operation, RiskViolation
 
 
 class TradingStatus(msgspec.Struct, frozen=True):
@@ -95,6 +95,13 @@ class BalanceAdjusted(Change, frozen=True):
 class CancelRequested(Change, frozen=True):
     order_id: int
     by: str
+
+
+class CommandGiven(Change, frozen=True):
+    """risk is to carry it out."""
+
+    lsn: int
+    command: Operation
 
 
 class ViolationRecorded(Change, frozen=True):

@@ -7,15 +7,7 @@ record that does not follow from those before it is a FoldError that names the p
 What a record changed comes back as a list of Changes, for whoever must act on it or tell of it. They hold the
 live Order: read it before the next record is applied.
 
-Derived records (F1). A fill moves the ledger at its ORDER_UPDATE, and what must follow it in the journal is
-computed there and queued in `owed`, in the order of the causes:
-
-    POSITION_CLOSE   if the fill reduced, closed or reversed a position
-    POSITION_OPEN    if it opened, increased or reversed one
-    BALANCE_CHANGE   if profit or commission is not zero
-
-An ADJUST moves the balance likewise, and owes a BALANCE_CHANGE.
-
+Derived records (F1, derived.py) are queued in `owed` when their cause is folded, in the order of the causes.
 One that arrives must equal the head of the queue. What is left at the tail is risk's to append before READY; it
 is part of the fold (F2), never pending.
 """
@@ -32,6 +24,7 @@ from actors.changes import (
     BalanceAdjusted,
     CancelRequested,
     Change,
+    CommandGiven,
     DuplicateExecution,
     FillBooked,
     ImpossibleReport,
@@ -44,19 +37,22 @@ from actors.changes import (
     TradingStatus,
     ViolationRecorded,
 )
+from actors.derived import check_run, derived_records
 from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
-from actors.ledger import Account, FillEffect, Position, apply_fill, average_price_float, average_price_micros
-from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
+from actors.ledger import Account, Position, apply_fill, average_price_float, average_price_micros
+from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
 from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.limits import DAY_US, LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
     Adjust,
+    AdjustKind,
     BalanceChange,
     Checkpoint,
     EngineRun,
     EntryType,
+    Operation,
     OrderCancel,
     OrderPlace,
     OrderUpdate,
@@ -76,6 +72,8 @@ from protocol.wal.format import Envelope
 ANSWERED_MAX: Final = 4096
 """Signals of one strategy remembered as answered, so that one that is said again is not acted on twice. No strategy has
 more waiting for an answer (asked.py): what it says again is among the newest so many, however late it is."""
+COMMAND_TOKENS_MAX: Final = 4096
+"""The newest COMMANDs whose tokens are known: one that is said again after so many others is a new one."""
 OPERATOR: Final = "operator"
 """ENGINE_RUN's `by` of the only stop that ends a halt (H2)."""
 _FILL: Final = Report.FILL
@@ -127,6 +125,10 @@ class Fold:
         """Days since the epoch, of the newest record that moved money."""
         self.violations: dict[tuple[str, int], int] = {}
         """The day of each limit's last RISK_VIOLATION, of the limits on losses, by (limit, strategy id or 0)."""
+        self.commands: dict[int, Operation] = {}
+        """By LSN: those that are not carried out yet."""
+        self.command_tokens: OrderedDict[str, int] = OrderedDict()
+        """The LSN of the newest COMMAND_TOKENS_MAX that had one (H1)."""
         self.owed: deque[Record] = deque()
         self.venue_us = 0
         """The venue's time of the newest record that has one …"""
@@ -149,6 +151,7 @@ class Fold:
             RiskViolation: self._violation,
             SignalRefused: self._refused,
             Adjust: self._adjust,
+            Operation: self._operation,
         }
 
     def apply(self, envelope: Envelope, record: Record) -> list[Change]:
@@ -261,8 +264,9 @@ class Fold:
         return [self.position_view(symbol_id) for symbol_id in sorted(self.account.positions)]
 
     def _run(self, envelope: Envelope, record: EngineRun) -> list[Change]:
-        self._check_run(envelope.lsn, record)
-        if self.run is None:
+        if self.run is not None:
+            check_run(envelope.lsn, self.run, record)
+        else:
             self.opening_balance = self.account.balance = bytes_to_product(record.balance)
             self.account.count_losses_anew()
         self._set_run(record)
@@ -319,21 +323,6 @@ class Fold:
             unknown["losses"] = None
         mine = take_state(self)
         return msgspec.structs.replace(mine, **unknown) if unknown else mine
-
-    def _check_run(self, lsn: int, record: EngineRun) -> None:
-        """The id tables are appended to, never renumbered."""
-        before = self.run
-        if before is None:
-            return
-        if record.journal_id != before.journal_id:
-            raise FoldError(lsn, f"expected journal {before.journal_id.hex()}, found {record.journal_id.hex()}")
-        names = [name for name, _ in record.symbols]
-        if names[: len(before.symbols)] != [name for name, _ in before.symbols]:
-            raise FoldError(lsn, f"symbol ids renumbered: expected {before.symbols} first, found {record.symbols}")
-        if record.strategies[: len(before.strategies)] != before.strategies:
-            raise FoldError(
-                lsn, f"strategy ids renumbered: expected {before.strategies} first, found {record.strategies}"
-            )
 
     def _stopped_by_operator(self, envelope: Envelope, record: EngineRun) -> list[Change]:
         """H2: a halt ends here; REDUCING does not (it has a verb of its own)."""
@@ -420,7 +409,7 @@ class Fold:
         self._look_at_day(time_us)
         account.book(symbol_id, effect, commission)
         own_account.book(symbol_id, own_effect, commission)
-        self._owe(envelope.lsn, order, price, effect, commission, balance)
+        self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))
         if not before.quantity or (effect.opened and effect.closed):
             self.opened_at[symbol_id] = multiplier
         changes = [
@@ -441,27 +430,17 @@ class Fold:
         for account in (self.account, *self.strategy_accounts.values()):
             account.begin_day()
 
-    def _owe(self, lsn: int, order: Order, price: int, effect: FillEffect, commission: int, balance: int) -> None:
-        """What the journal must say next of this fill is queued. All of it is known to be representable."""
-        owe, symbol_id, order_id, after = self.owed.append, order.symbol_id, order.order_id, effect.position
-        cost, realized = product_to_bytes(after.cost), product_to_bytes(effect.realized)
-        if effect.closed:
-            quantity, kept = (0, _ZERO) if effect.opened else (after.quantity, cost)
-            owe(PositionClose(lsn, symbol_id, order_id, effect.closed, price, quantity, kept, realized))
-        if effect.opened:
-            owe(PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost))
-        if effect.realized or commission:
-            owe(BalanceChange(lsn, order_id, realized, product_to_bytes(commission), product_to_bytes(balance)))
-
     def _adjust(self, envelope: Envelope, record: Adjust) -> list[Change]:
-        if not 0 <= record.symbol_id < len(self.multipliers):
+        is_deposit = record.kind is AdjustKind.DEPOSIT
+        if not is_deposit and not 0 <= record.symbol_id < len(self.multipliers):
             raise FoldError(envelope.lsn, f"an ADJUST in symbol {record.symbol_id}, which has no name")
         if record.venue_time:
             self.venue_us = self.run_venue_us = record.venue_time
         amount = bytes_to_product(record.amount)
         self._look_at_day(record.venue_time or envelope.time_us)
+        self.commands.pop(record.command_lsn, None)
         try:
-            balance = self.account.adjust(amount)
+            balance = self.account.deposit(amount) if is_deposit else self.account.adjust(amount)
         except NotRepresentableError:
             return [ImpossibleReport(0, "not_representable")]
         if amount:
@@ -489,6 +468,17 @@ class Fold:
     def _set_trading(self, status: TradingStatus) -> list[Change]:
         previous, self.trading = self.trading.mode, status
         return [TradingStateChanged(previous, status)]
+
+    def _operation(self, envelope: Envelope, record: Operation) -> list[Change]:
+        if record.ends_lsn:
+            self.commands.pop(record.ends_lsn, None)
+            return []
+        self.commands[envelope.lsn] = record
+        if record.token:
+            self.command_tokens[record.token] = envelope.lsn
+            if len(self.command_tokens) > COMMAND_TOKENS_MAX:
+                self.command_tokens.popitem(last=False)
+        return [CommandGiven(envelope.lsn, record)]
 
     def _violation(self, envelope: Envelope, record: RiskViolation) -> list[Change]:
         if record.reason in LOSS_LIMITS:

@@ -50,6 +50,8 @@ def take_state(fold: Fold, *, with_ended: bool = False) -> FoldState:
         venue_times=(fold.venue_us, fold.run_venue_us),
         strategies=tuple(_strategy_account(*item) for item in sorted(fold.strategy_accounts.items())),
         losses=_losses(fold),
+        commands=tuple(fold.commands.items()),
+        command_tokens=tuple(fold.command_tokens.items()),
     )
 
 
@@ -114,6 +116,8 @@ def put_state(fold: Fold, state: FoldState) -> None:
     fold.cleared_token = state.cleared_token
     fold.halt_tokens.update(state.halt_tokens)
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
+    fold.commands.update(state.commands)
+    fold.command_tokens.update(state.command_tokens)
     fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
     for strategy_id, numbers in state.answered:
         fold.answered[strategy_id].update(dict.fromkeys(numbers))

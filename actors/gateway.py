@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -27,10 +28,12 @@ from actors.folding import FoldingActor
 from actors.lossless import LosslessBroadcaster, Pace
 from actors.market import MarketClient
 from actors.marks import Quote, newest_quotes
+from actors.operations_desk import Answer, OperationsDesk
 from actors.publisher import Publisher
 from protocol.codec import MarketPayload
 from protocol.commands import (
     REQUEST_BYTES_MAX,
+    VERBS,
     BadCommand,
     Command,
     HaltReply,
@@ -42,7 +45,7 @@ from protocol.commands import (
 from protocol.errors import ConfigError, GatewayError
 from protocol.messages import Children, Message, Welcome
 from protocol.orders import TradingMode
-from protocol.records import EngineRun, Producer, Record, TradingState
+from protocol.records import EngineRun, Operation, Producer, Record, TradingState
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
 
@@ -68,6 +71,8 @@ class Gateway(FoldingActor):
         self.halt_appended = self.halt_confirmed = 0
         self.is_ready = False
         self.commands: list[zmq.Socket[bytes]] = []
+        self.control_socket: zmq.Socket[bytes] | None = None
+        self.operations = OperationsDesk(self.loop, self.journal, self.fold, is_replay=self.config.is_replay)
         self.broadcaster: Broadcaster | None = None
         self.pace: Pace | None = None
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
@@ -85,7 +90,8 @@ class Gateway(FoldingActor):
         if settings.command:
             self.commands.append(self._bind_commands("gateway.command", settings.command))
         if self.spec.control_endpoint:
-            self.commands.append(self._bind_commands("the control socket", self.spec.control_endpoint))
+            self.control_socket = self._bind_commands("the control socket", self.spec.control_endpoint)
+            self.commands.append(self.control_socket)
         if settings.broadcast:
             self._start_broadcast(settings.broadcast, is_lossless=settings.broadcast_lossless)
         telemetry = None
@@ -160,6 +166,8 @@ class Gateway(FoldingActor):
 
     def on_record(self, envelope: Envelope, record: Record) -> None:
         changes = self.fold.apply(envelope, record)
+        if type(record) is Operation:
+            self.operations.came_back(envelope)
         if self.is_ready:
             for change in changes:
                 self.publisher.publish_change(change)
@@ -203,28 +211,39 @@ class Gateway(FoldingActor):
             if not end:
                 self.counters["bad_commands"] += 1
                 continue
-            reply = encode_reply(self._reply(frames[end + 1 :]))
-            try:
-                source.send_multipart([*frames[: end + 1], reply], zmq.NOBLOCK)
-            except zmq.ZMQError:
-                self.counters["dropped_replies"] += 1
+            answer = partial(self._answer, source, frames[: end + 1])
+            self._take(frames[end + 1 :], answer, is_operator=source is self.control_socket)
 
-    def _reply(self, frames: list[bytes]) -> Reply:
+    def _answer(self, source: zmq.Socket[bytes], address: list[bytes], reply: Reply) -> None:
+        try:
+            source.send_multipart([*address, encode_reply(reply)], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.counters["dropped_replies"] += 1
+
+    def _take(self, frames: list[bytes], answer: Answer, *, is_operator: bool) -> None:
         self.counters["commands"] += 1
         command = parse_command(frames)
         if isinstance(command, BadCommand):
             self.counters["bad_commands"] += 1
-            return error_reply(command.response)
+            answer(error_reply(command.response))
+            return
         try:
-            return self._carry_out(command)
+            self._carry_out(command, answer, is_operator)
         except Exception as error:  # a client gets an answer whatever happens; HALT has set the latch by then
             self.log.exception("command_failed", verb=command.verb)
-            return error_reply(f"{command.verb} failed: {error}")
+            answer(error_reply(f"{command.verb} failed: {error}"))
 
-    def _carry_out(self, command: Command) -> Reply:
+    def _carry_out(self, command: Command, answer: Answer, is_operator: bool) -> None:
+        verb = VERBS[command.verb]
         if not self.is_ready and command.verb not in ("PING", "HALT"):
-            return error_reply("The gateway is starting")
-        return self.verbs[command.verb](command.argument)
+            answer(error_reply("The gateway is starting"))
+        elif not (verb.anywhere or is_operator):
+            where = "RUN_DIR/ipc/control, which the seawall command uses"
+            answer(error_reply(f"{command.verb}: on the control socket only: {where}"))
+        elif verb.is_operation:
+            self.operations.take(command, answer)
+        else:
+            answer(self.verbs[command.verb](command.argument))
 
     def _halt(self, reason: str) -> Reply:
         """H4, H5: the latch, then wait for a send under way and for the disk, then the reply, then the record."""

@@ -158,6 +158,13 @@ class Account:
         self.peak_balance = max(self.peak_balance, self.balance)
         return self.balance
 
+    def deposit(self, amount: int) -> int:
+        """As `adjust`, of money that is neither won nor lost: what losses count from moves with the balance."""
+        self.balance = check_product(self.balance + amount)
+        self.day_balance += amount
+        self.peak_balance += amount
+        return self.balance
+
 
 class AccountMicros(NamedTuple):
     """Money in micros, margin_level in percent micros; each rounded half to even, once."""

@@ -120,7 +120,8 @@ class OrderRouting(FoldingActor):
         self.page.set_activity(Activity.VENUE_CALL)
         try:
             # The fold may know of a halt that the page has lost; then this order must not leave either.
-            if self.latch.begin_send() and not self.fold.halted(self.latch.halt_token):
+            is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
+            if is_open or self._only_reduces(place):
                 self.sent.add(place.order_id)
                 self.counters["sent"] += 1
                 updates = self.venue.place(place, self.market_us)
@@ -132,6 +133,17 @@ class OrderRouting(FoldingActor):
             self.latch.end_send()
             self.page.set_activity(Activity.WORKING)
         self._append(updates)
+
+    def _only_reduces(self, place: OrderPlace) -> bool:
+        """H6: by its own fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
+        if not place.reduce_only or not self.fold.may_reduce(place.symbol_id, place.side):
+            return False
+        same_side = (
+            order.remaining
+            for order in self.fold.tracker.open_in_symbol(place.symbol_id)
+            if order.side is place.side and not order.parent_id and not order.cancel_requested
+        )
+        return sum(same_side) <= abs(self.fold.account.position(place.symbol_id).quantity)
 
     def _is_approved(self, place: OrderPlace) -> bool:
         """Compares what leaves with what was approved (the check whose lack cost Knight Capital, SEC 34-70694)."""

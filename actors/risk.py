@@ -16,7 +16,15 @@ import zmq
 
 from actors.base import Place, receive_all
 from actors.clock import now_us
-from actors.fold import Change, DuplicateExecution, FillBooked, ImpossibleReport, OrderChanged, TradingStateChanged
+from actors.fold import (
+    Change,
+    CommandGiven,
+    DuplicateExecution,
+    FillBooked,
+    ImpossibleReport,
+    OrderChanged,
+    TradingStateChanged,
+)
 from actors.fold_state import take_state
 from actors.folding import FoldingActor
 from actors.market import MarketClient
@@ -107,11 +115,15 @@ class Risk(FoldingActor):
         if type(change) is FillBooked and self.journal.caught_up:
             self._check_drawdown(change.order.symbol_id)
             self._check_losses()
+            if self.is_halted():
+                self.book.act_on_halt()
+        elif type(change) is CommandGiven and self.journal.caught_up:
+            self.book.carry_out(change.lsn, change.command)
         elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
         elif type(change) is OrderChanged and self.journal.caught_up:
             if change.order.is_open and self.is_halted():
-                self.book.cancel_halted()
+                self.book.act_on_halt()
         elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1
             self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
@@ -133,7 +145,9 @@ class Risk(FoldingActor):
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
         if self.is_halted():
-            self.book.cancel_halted()
+            self.book.act_on_halt()
+        for lsn, command in list(self.fold.commands.items()):
+            self.book.carry_out(lsn, command)
         self._look_for_removed()
         self.loop.after_turn(self._ready_when_drained)
 
@@ -294,7 +308,7 @@ class Risk(FoldingActor):
             self.log.warning(
                 "trading_halted", by=change.state.by, reason=change.state.reason, hint="an ordered stop clears it"
             )
-            self.book.cancel_halted()
+            self.book.act_on_halt()
         else:
             self.log.warning(
                 "trading_state", state=change.state.mode.name, by=change.state.by, reason=change.state.reason

@@ -7,6 +7,7 @@ by position (seams P).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from actors.brackets import exit_ids
 from actors.check_input import NO_SYMBOL, CheckInput
 from actors.checks import Approved, ApprovedCancel, check_signal
 from actors.fold import Change, Fold, SignalAnswered
+from actors.operations import ALL, closing_orders, deposit, end_of, state_change
 from actors.scopes import ENGINE, BrokenLimit, Scopes
 from protocol.limits import LOSS_LIMITS
 from protocol.messages import Intent
@@ -23,6 +25,7 @@ from protocol.records import (
     Checkpoint,
     EngineRun,
     EntryType,
+    Operation,
     OrderCancel,
     OrderPlace,
     PositionClose,
@@ -73,8 +76,8 @@ class RiskBook:
         self.violated: set[int] = set()
         self.pending_violations: set[tuple[str, int, int]] = set()
         """(limit, strategy id or 0, day) of the limits on losses."""
-        self.pending_reducing = False
-        """A TRADING_STATE that says so has not come back."""
+        self.pending_modes: deque[TradingMode] = deque()
+        """Of TRADING_STATEs that have not come back; a HALT is `is_halted`'s to say."""
         self.counters = {"signals": 0, "refused": 0, "repeated": 0}
 
     # The journal.
@@ -89,8 +92,8 @@ class RiskBook:
                 self.pending_cancels.discard(record.order_id)
             else:
                 self.scopes.sent_cancel(record.strategy_id, envelope.time_us)
-        elif type(record) is TradingState and record.state is TradingMode.REDUCING:
-            self.pending_reducing = False
+        elif type(record) is TradingState and self.pending_modes and record.state is self.pending_modes[0]:
+            self.pending_modes.popleft()
         starts_here = self.fold.run is None
         owed = len(self.fold.owed)
         changes = self.fold.apply(envelope, record)
@@ -128,8 +131,8 @@ class RiskBook:
                 self.pending_cancels.add(record.order_id)
             if isinstance(record, OrderPlace | OrderCancel | SignalRefused):
                 self.pending_signals.add((record.strategy_id, record.signal))
-            elif isinstance(record, TradingState):
-                self.pending_reducing = record.state is TradingMode.REDUCING
+            elif isinstance(record, TradingState) and record.state is not TradingMode.HALTED:
+                self.pending_modes.append(record.state)
             elif isinstance(record, RiskViolation) and record.reason in LOSS_LIMITS:
                 self.pending_violations.add((record.reason, record.strategy_id, record.day))
             self.owed_appended += isinstance(record, PositionOpen | PositionClose | BalanceChange)
@@ -195,7 +198,7 @@ class RiskBook:
     @property
     def mode(self) -> TradingMode:
         mode = self.fold.trading.mode
-        return TradingMode.REDUCING if self.pending_reducing and mode is TradingMode.ACTIVE else mode
+        return self.pending_modes[-1] if self.pending_modes and mode is not TradingMode.HALTED else mode
 
     def _owner(self, order_id: int) -> int | None:
         order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
@@ -232,35 +235,94 @@ class RiskBook:
             if broken.action == "halt":
                 halt = halt or broken.reason
             elif broken.action == "reduce" and self.mode is TradingMode.ACTIVE:
-                self.pending_reducing = True
-                self._append(TradingState(TradingMode.REDUCING, "risk", broken.reason, 0))
+                self._set_mode(TradingState(TradingMode.REDUCING, "risk", broken.reason, 0))
         return halt
+
+    def _set_mode(self, state: TradingState) -> None:
+        self.pending_modes.append(state.state)
+        self._append(state)
 
     def _was_said(self, broken: BrokenLimit) -> bool:
         """A loss of the day on this day; one from the peak since there is a peak to count from."""
         day = self.fold.violations.get((broken.key, broken.who))
         return day is not None and (day == broken.day or "daily" not in broken.key)
 
-    def cancel_halted(self, *, pending: bool = False) -> None:
-        """`risk.on_halt = "cancel"`: every open order but the protective ones; those that are pending too, if asked."""
-        if self._config.risk.on_halt != "cancel":
+    def act_on_halt(self, *, pending: bool = False) -> None:
+        """`risk.on_halt`: every open order but the protective ones is cancelled, those that are pending too, if asked;
+        "flatten" closes what is held besides. It is said as often as something changes, and asks for nothing twice.
+        """
+        on_halt = self._config.risk.on_halt
+        if on_halt == "hold":
             return
-        for order in list(self.fold.tracker.open_orders.values()):
-            if not order.reduce_only:
-                self._cancel(order.order_id, "halt")
+        self._cancel_unprotected("halt")
         for place in list(self.pending_orders.values()) if pending else ():
             if not place.reduce_only and place.order_id not in self.pending_cancels:
                 self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, "halt"))
+        if on_halt == "flatten":
+            self._close_positions(self.fold.account.positions)
+
+    def _cancel_unprotected(self, by: str, symbol_id: int | None = None) -> int:
+        """How many."""
+        orders = [
+            order
+            for order in self.fold.tracker.open_orders.values()
+            if not order.reduce_only and symbol_id in (None, order.symbol_id)
+        ]
+        return sum(self._cancel(order.order_id, by) for order in orders)
+
+    def _close_positions(self, symbol_ids: Iterable[int]) -> int:
+        """How many orders it took."""
+        count = 0
+        for symbol_id in list(symbol_ids):
+            for place in list(closing_orders(self.fold, self.pending_orders.values(), symbol_id, self.next_order_id)):
+                self.next_order_id = place.order_id + 1
+                self.pending_orders[place.order_id] = place
+                self._append(place)
+                count += 1
+        return count
+
+    # An operator's commands.
+
+    def carry_out(self, lsn: int, command: Operation) -> None:
+        """H1: once in each life that finds it unfinished; it ends with a record that names it."""
+        if command.verb == "DEPOSIT":
+            self._append(deposit(self.fold, lsn, command))
+            return
+        if command.verb in ("REDUCE", "RESUME"):
+            mode = TradingMode.HALTED if self.is_halted() else self.mode
+            state, outcome = state_change(mode, command)
+            if state is not None:
+                self._set_mode(state)
+        elif command.verb == "CANCEL":
+            outcome = f"{self._cancel_commanded(command)} cancels requested"
+        elif command.verb == "FLATTEN":
+            symbols = self.fold.symbol_ids if not command.argument else (command.argument,)
+            symbol_ids = [self.fold.symbol_ids[name] for name in symbols if name in self.fold.symbol_ids]
+            cancels = sum(self._cancel_unprotected(command.by, symbol_id) for symbol_id in symbol_ids)
+            outcome = f"{cancels} cancels requested, {self._close_positions(symbol_ids)} closing orders placed"
+        else:
+            outcome = "refused: this version does not know the verb"
+        self._append(end_of(lsn, command, outcome))
+
+    def _cancel_commanded(self, command: Operation) -> int:
+        tracker = self.fold.tracker
+        if command.argument == ALL:
+            return sum(self._cancel(order_id, command.by) for order_id in list(tracker.open_orders))
+        order_id = int(command.argument) if command.argument.isdecimal() else 0
+        return self._cancel(order_id, command.by) if order_id in tracker.open_orders else 0
 
     def cancel_orders_of(self, strategy: str, by: str = "parked") -> None:
         """The open orders of a strategy that is parked, or is not configured any more."""
         for order in list(self.fold.tracker.open_of_strategy(self.fold.strategy_id(strategy))):
             self._cancel(order.order_id, by)
 
-    def _cancel(self, order_id: int, by: str) -> None:
+    def _cancel(self, order_id: int, by: str) -> bool:
+        """Whether it had to be asked for."""
         order = self.fold.tracker.orders[order_id]
-        if not order.cancel_requested and order_id not in self.pending_cancels:
+        is_new = not order.cancel_requested and order_id not in self.pending_cancels
+        if is_new:
             self._append_cancel(OrderCancel(order_id, Producer.RISK, 0, by))
+        return is_new
 
     def _append_cancel(self, cancel: OrderCancel) -> None:
         self.pending_cancels.add(cancel.order_id)

@@ -6,10 +6,14 @@ which socket it is offered, stands in VERBS. protocol/README.md has the keys of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+
+from protocol.errors import NotRepresentableError
+from protocol.units import decimal_to_micros
 
 REQUEST_BYTES_MAX: Final = 4096
 """A longer request is refused with a reply; one above four times this is cut off by ZeroMQ itself."""
@@ -24,6 +28,10 @@ class Verb:
     """How the arguments are written; empty if there are none."""
     changes: bool
     help: str
+    anywhere: bool = True
+    """On every socket; else on the control socket alone (design section 8)."""
+    is_operation: bool = False
+    """It becomes a COMMAND in the journal, and the reply says where."""
 
 
 VERBS: Final = {
@@ -36,14 +44,27 @@ VERBS: Final = {
         Verb(name="ORDERS", arguments="", changes=False, help="open orders"),
         Verb(name="SYMBOLS", arguments="", changes=False, help="symbol ids of the binary broadcast"),
         Verb(name="ACCOUNT", arguments="", changes=False, help="balance, equity, margin"),
+        Verb(name="REDUCE", arguments="[reason]", changes=True, is_operation=True,
+             help="from now on only what reduces a position"),
+        Verb(name="RESUME", arguments="[reason]", changes=True, is_operation=True, anywhere=False,
+             help="ends REDUCING; a halt it does not end"),
+        Verb(name="CANCEL", arguments="id | ALL", changes=True, is_operation=True, anywhere=False,
+             help="cancels one open order, or all of them"),
+        Verb(name="FLATTEN", arguments="[symbol]", changes=True, is_operation=True, anywhere=False,
+             help="cancels, and closes the position in the symbol, or every one"),
+        Verb(name="DEPOSIT", arguments="amount [reason]", changes=True, is_operation=True, anywhere=False,
+             help="adds to the balance, or takes from it; a correction"),
     )
-}
+}  # fmt: skip
+TOKEN_PATTERN: Final = r"[A-Za-z0-9_.-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     verb: str
     argument: str
+    token: str = ""
+    """Of an operation, what stood as id=: said again, it answers with the first LSN (H1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +92,14 @@ class HaltReply(Reply, frozen=True, kw_only=True):
     """1: the latch page did not reach the disk within the wait."""
 
 
+class OperationReply(Reply, frozen=True, kw_only=True):
+    response: str
+    lsn: int | msgspec.UnsetType = msgspec.UNSET
+    """Of its COMMAND."""
+    pending: int | msgspec.UnsetType = msgspec.UNSET
+    """1: it is on its way to the disk."""
+
+
 class PositionRow(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
     net_quantity: float
@@ -96,6 +125,8 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     signal: int
     stop_price: float
+    reduce_only: bool = False
+    cancel_requested: bool = False
 
 
 class OrdersReply(Reply, frozen=True, kw_only=True):
@@ -187,4 +218,29 @@ def parse_command(frames: list[bytes]) -> Command | BadCommand:
     known = VERBS.get(verb)
     if known is None or (argument and not known.arguments):
         return BadCommand(f"Unknown command: {text[:SHOWN_MAX]}")
-    return Command(verb, argument.strip())
+    argument = argument.strip()
+    if not known.is_operation:
+        return Command(verb, argument)
+    words = argument.split()
+    tokens = [word[3:] for word in words if word.startswith("id=")]
+    argument = " ".join(word for word in words if not word.startswith("id="))
+    if len(tokens) > 1 or (tokens and not re.fullmatch(TOKEN_PATTERN, tokens[0])):
+        return BadCommand(f"{verb}: one id=TOKEN of 1 to 64 letters, digits, '_', '.' and '-'")
+    if mistake := _bad_argument(verb, argument):
+        return BadCommand(f"{verb} {known.arguments}: {mistake}")
+    return Command(verb, argument, tokens[0] if tokens else "")
+
+
+def _bad_argument(verb: str, argument: str) -> str:
+    if verb == "CANCEL" and argument != "ALL" and not re.fullmatch(r"[1-9]\d{0,18}", argument):
+        return f"an order's id, or ALL, not {argument[:SHOWN_MAX]!r}"
+    if verb == "FLATTEN" and " " in argument:
+        return f"one symbol, or none for all, not {argument[:SHOWN_MAX]!r}"
+    if verb == "DEPOSIT":
+        amount = argument.partition(" ")[0]
+        try:
+            is_nothing = decimal_to_micros(amount) == 0
+        except NotRepresentableError as error:
+            return str(error)
+        return "an amount that is not 0" if is_nothing else ""
+    return ""

@@ -63,6 +63,8 @@ class RunEvent(IntEnum):
 
 class AdjustKind(IntEnum):
     SWAP = 0
+    DEPOSIT = 1
+    """By an operator; a withdrawal is below 0. No profit and no loss."""
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -229,11 +231,26 @@ class Checkpoint(Record, frozen=True):
         return next(((lsn, state) for owner, lsn, state in self.states if owner == name), None)
 
 
+class Operation(Record, frozen=True):
+    """COMMAND: what an operator asked for; and, from risk, that it has been done (H1)."""
+
+    token: str
+    """What the operator gave as id=; "": nothing."""
+    verb: str
+    argument: str
+    by: str
+    ends_lsn: int = 0
+    """Of the COMMAND that has been carried out; 0: this is one."""
+    outcome: str = ""
+    """What became of it, for people."""
+
+
 class Adjust(Record, frozen=True):
-    """Money that no fill moved: the venue charged or credited it."""
+    """Money that no fill moved: the venue charged or credited it, or an operator."""
 
     kind: AdjustKind
     symbol_id: int
+    """-1: of no symbol."""
     amount: bytes
     """Product in the account's currency, added to the balance."""
     quantity: int = 0
@@ -241,6 +258,8 @@ class Adjust(Record, frozen=True):
     nights: int = 0
     """SWAP: how many it was reckoned for."""
     venue_time: int = 0
+    command_lsn: int = 0
+    """Of the COMMAND that asked for it, and ends with it."""
 
 
 class SignalRefused(Record, frozen=True):
@@ -266,6 +285,7 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.RISK_VIOLATION: RiskViolation,
     EntryType.ENGINE_RUN: EngineRun,
     EntryType.SIGNAL_REFUSED: SignalRefused,
+    EntryType.COMMAND: Operation,
     EntryType.ADJUST: Adjust,
 }
 """The record types that this version writes and reads."""
@@ -278,10 +298,11 @@ APPENDABLE: Final = {
         {
             EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
             EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
+            EntryType.COMMAND, EntryType.ADJUST,
         }
     ),
     Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
-    Producer.GATEWAY: frozenset({EntryType.TRADING_STATE}),
+    Producer.GATEWAY: frozenset({EntryType.TRADING_STATE, EntryType.COMMAND}),
 }  # fmt: skip
 """What each producer may append; ENGINE_RUN is written by wal itself."""
 
@@ -317,6 +338,7 @@ __all__ = [
     "Checkpoint",
     "EngineRun",
     "EntryType",
+    "Operation",
     "OrderCancel",
     "OrderPlace",
     "OrderStatus",

@@ -146,7 +146,8 @@ class RiskSettings(LimitSettings, frozen=True, kw_only=True):
     max_drawdown: Decimal | None = None
     """Realized profit of a symbol, a negative number; at or below it trading halts."""
     max_signal_age_ms: int = 1000
-    on_halt: Literal["cancel", "hold"] = "cancel"
+    on_halt: Literal["cancel", "hold", "flatten"] = "cancel"
+    """cancel: open orders, but those that protect a position; flatten: those, and every position is closed."""
 
 
 class OrderRoutingSettings(Section, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from protocol.errors import WireError
 from protocol.orders import OrderStatus, TradingMode
-from protocol.records import UNREADABLE, OrderPlace
+from protocol.records import UNREADABLE, Operation, OrderPlace
 
 STATE_BYTES_MAX: Final = 512 * 1024
 """Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
@@ -99,6 +99,10 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     """What each strategy's own orders have left. None: an older version."""
     losses: LossState | None = None
     """None: an older version."""
+    commands: tuple[tuple[int, Operation], ...] = ()
+    """(LSN, COMMAND) of those that are not carried out yet."""
+    command_tokens: tuple[tuple[str, int], ...] = ()
+    """(token, LSN), oldest first."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):

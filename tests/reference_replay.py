@@ -338,7 +338,7 @@ class Reference:
 
     def _cancel_if_halted(self) -> None:
         if self.book.is_halted():
-            self.book.cancel_halted(pending=True)
+            self.book.act_on_halt(pending=True)
             if not self.case.latency_us:
                 self._send()
 

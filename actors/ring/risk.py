@@ -179,7 +179,7 @@ class RiskCore:
             self._halt_for(self.book.check_losses(self._now_us), position)
         before = self._appended
         if self._is_halted():
-            self.book.cancel_halted(pending=True)
+            self.book.act_on_halt(pending=True)
         return self._appended > before
 
     def _halt_for(self, reason: str | None, position: int) -> None:

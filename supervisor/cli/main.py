@@ -19,7 +19,9 @@ from protocol.settings import Config, load_config
 from supervisor.cli.output import Failure
 
 OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "stop")
+OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
 VERBS: Final = {
+    **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
     "report": "supervisor.cli.report_verb",

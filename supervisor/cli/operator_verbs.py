@@ -72,11 +72,15 @@ def _run_dir_of(config: str) -> Path:
     return Path(str(run_dir))
 
 
-_WORDS: Final = click.argument("words", nargs=-1, metavar="[CONFIG] [REASON]...")
+_WORDS: Final = click.argument("words", nargs=-1, metavar="[CONFIG] [WORD]...")
 
 
 def _config_among(words: Sequence[str]) -> str | None:
     return words[0] if words and words[0].endswith(".toml") else None
+
+
+def words_behind_config(words: tuple[str, ...]) -> tuple[str, ...]:
+    return words[1:] if _config_among(words) else words
 
 
 def engine_options(timeout_s: float = 2.0, *, config: bool = True) -> Callable[[Verb], Verb]:
@@ -109,7 +113,7 @@ def engine_options(timeout_s: float = 2.0, *, config: bool = True) -> Callable[[
     return decorate
 
 
-def _ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
+def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
     """The reply to `text`, which says ok. Raises: Failure with the exit code for what went wrong."""
     try:
         with target.client(timeout_s) as client:
@@ -133,8 +137,8 @@ def _ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Ex
 @engine_options()
 def status(target: Target, as_json: bool, timeout_s: float, check: bool) -> None:
     """Halted or not, and every position."""
-    reply = _ask(target, timeout_s, "STATUS", ExitCode.STATUS_NOT_RUNNING)
-    state = None if as_json and not check else _ask(target, timeout_s, "HEALTH", ExitCode.STATUS_NOT_RUNNING)
+    reply = ask(target, timeout_s, "STATUS", ExitCode.STATUS_NOT_RUNNING)
+    state = None if as_json and not check else ask(target, timeout_s, "HEALTH", ExitCode.STATUS_NOT_RUNNING)
     if as_json:
         print_json(reply)
     elif state is not None:
@@ -166,7 +170,7 @@ def warnings(health: dict[str, Any]) -> list[str]:
 @engine_options()
 def positions(target: Target, as_json: bool, timeout_s: float) -> None:
     """Every position, flat ones too."""
-    reply = _ask(target, timeout_s, "STATUS")
+    reply = ask(target, timeout_s, "STATUS")
     print_json(reply) if as_json else _print_positions(reply, "")
 
 
@@ -178,7 +182,7 @@ def _print_positions(reply: dict[str, Any], title: str) -> None:
 @engine_options()
 def orders(target: Target, as_json: bool, timeout_s: float) -> None:
     """Open orders."""
-    reply = _ask(target, timeout_s, "ORDERS")
+    reply = ask(target, timeout_s, "ORDERS")
     columns = ("order_id", "symbol", "side", "order_type", "status", "quantity", "filled_quantity", "limit_price")
     print_json(reply) if as_json else _print_rows("", reply["orders"], (*columns, "average_price", "strategy"))
 
@@ -187,7 +191,7 @@ def orders(target: Target, as_json: bool, timeout_s: float) -> None:
 @engine_options()
 def health(target: Target, as_json: bool, timeout_s: float) -> None:
     """Every process, the trading state, and how far each has come."""
-    reply = _ask(target, timeout_s, "HEALTH")
+    reply = ask(target, timeout_s, "HEALTH")
     if as_json:
         print_json(reply)
         return
@@ -211,7 +215,7 @@ def _print_rows(title: str, rows: Iterable[dict[str, Any]], columns: tuple[str, 
 @engine_options()
 def ping(target: Target, as_json: bool, timeout_s: float) -> None:
     """Does the gateway answer?"""
-    reply = _ask(target, timeout_s, "PING")
+    reply = ask(target, timeout_s, "PING")
     print_json(reply) if as_json else click.echo(reply["response"])
 
 
@@ -223,7 +227,7 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
     A first word that ends in .toml is the CONFIG, all others are the reason. Where the gateway does not answer,
     the latch page in the run_dir is set from here.
     """
-    reason = " ".join(words[1:] if _config_among(words) else words)[:REASON_MAX]
+    reason = " ".join(words_behind_config(words))[:REASON_MAX]
     reply, way = _halt_engine(target, timeout_s, reason)
     note(way)
     if reply.get("in_flight"):
@@ -236,7 +240,7 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
 def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str]:
     """The reply and the way it went: through the gateway, or, when that fails, by setting the latch page."""
     try:
-        reply = _ask(target, timeout_s, f"HALT {reason}".strip())
+        reply = ask(target, timeout_s, f"HALT {reason}".strip())
         return reply, "Halted through the gateway."
     except Failure as failure:
         if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:

@@ -1,0 +1,98 @@
+"""The gateway's desk for COMMANDs: into the journal, and the reply when they are there.
+
+Owns who waits for which. A reply goes out when the COMMAND is back on the tail, so on disk, or after 50 ms with
+"pending": the client then says the same again, with its id=, and hears the LSN (H1). Nobody waits for risk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from actors.base import Loop
+from actors.fold import Fold
+from actors.journal import JournalClient
+from protocol.commands import Command, OperationReply, Reply, error_reply
+from protocol.orders import TradingMode
+from protocol.records import Operation, Producer
+from protocol.wal.format import Envelope
+
+REPLY_WAIT_S: Final = 0.05
+WAITING_MAX: Final = 100
+"""COMMANDs that have not come back; one more is refused."""
+BY: Final = "operator"
+
+Answer = Callable[[Reply], object]
+
+
+@dataclass(slots=True)
+class Waiting:
+    token: str
+    answers: list[Answer] = field(default_factory=list)
+    """Those who have not been answered."""
+
+
+class OperationsDesk:
+    """`journal` is the gateway's, `fold` what has come back on its tail."""
+
+    def __init__(self, loop: Loop, journal: JournalClient, fold: Fold, *, is_replay: bool) -> None:
+        self._loop = loop
+        self._journal = journal
+        self._fold = fold
+        self._is_replay = is_replay
+        self._waiting: dict[int, Waiting] = {}
+        """By producer_seq."""
+
+    def take(self, command: Command, answer: Answer) -> None:
+        """`answer` is called once, now or within 50 ms."""
+        objection = self._objection(command)
+        if objection:
+            answer(error_reply(f"{command.verb}: {objection}"))
+        elif command.token and (known := self._fold.command_tokens.get(command.token)) is not None:
+            answer(_taken(known))
+        else:
+            self._wait(self._seq_of(command), answer)
+
+    def _objection(self, command: Command) -> str:
+        if self._is_replay:
+            return "a replay takes HALT alone; it would not be the same again"
+        if command.verb == "FLATTEN" and command.argument and command.argument not in self._fold.symbol_ids:
+            return f"{command.argument!r} is no symbol; known are {', '.join(self._fold.symbols)}"
+        if command.verb == "CANCEL" and command.argument != "ALL" and self._order_is_over(int(command.argument)):
+            return f"order {command.argument} is not open"
+        if command.verb == "RESUME" and self._fold.trading.mode is TradingMode.HALTED:
+            return "trading is halted; an ordered stop and a new start end that"
+        return "too many commands wait for the disk" if len(self._waiting) >= WAITING_MAX else ""
+
+    def _order_is_over(self, order_id: int) -> bool:
+        return order_id not in self._fold.tracker.open_orders
+
+    def _seq_of(self, command: Command) -> int:
+        """Of the COMMAND in the journal; one that is on its way already is not said again."""
+        for seq, waiting in self._waiting.items():
+            if command.token and waiting.token == command.token:
+                return seq
+        seq = self._journal.append(Operation(command.token, command.verb, command.argument, BY))
+        self._waiting[seq] = Waiting(command.token)
+        return seq
+
+    def _wait(self, seq: int, answer: Answer) -> None:
+        self._waiting[seq].answers.append(answer)
+        self._loop.after(REPLY_WAIT_S, lambda: self._give_up(seq, answer))
+
+    def _give_up(self, seq: int, answer: Answer) -> None:
+        waiting = self._waiting.get(seq)
+        if waiting is not None and answer in waiting.answers:
+            waiting.answers.remove(answer)
+            answer(OperationReply(response="Taken", pending=1))
+
+    def came_back(self, envelope: Envelope) -> None:
+        """A COMMAND is on the tail: the gateway's, or risk's word that one is done."""
+        waiting = self._waiting.pop(envelope.producer_seq, None) if envelope.producer == Producer.GATEWAY else None
+        for answer in waiting.answers if waiting is not None else ():
+            answer(_taken(envelope.lsn))
+
+
+def _taken(lsn: int) -> OperationReply:
+    return OperationReply(response="Taken", lsn=lsn)

@@ -1,0 +1,135 @@
+"""The verbs that change what an engine does, HALT and stop apart: each is a COMMAND in its journal.
+
+A verb is said under a token of its own until the engine answers where it stands in the journal (H1): whatever dies
+meanwhile, it is carried out once. What became of cancels is looked at afterwards, and reported as it was seen: confirmed,
+or not known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import uuid4
+
+import click
+
+from protocol.errors import ExitCode
+from supervisor.cli.operator_verbs import Target, ask, engine_options, words_behind_config
+from supervisor.cli.output import Failure, note, print_json
+
+POLL_S: Final = 0.05
+_TIMEOUT_S: Final = 5.0
+
+Verb = Callable[..., None]
+
+
+def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
+    """The reply that names the LSN. Raises: Failure."""
+    said, deadline = f"{text} id={uuid4().hex}", time.monotonic() + timeout_s
+    while True:
+        reply = ask(target, max(POLL_S, deadline - time.monotonic()), said)
+        if "lsn" in reply:
+            return reply
+        if time.monotonic() > deadline:
+            reason = f"it is not on disk after {timeout_s:g} s; it will be carried out when it is"
+            raise Failure(ExitCode.NO_ANSWER, f"{text}: {reason}")
+        time.sleep(POLL_S)
+
+
+def open_orders(target: Target, timeout_s: float) -> dict[int, dict[str, Any]]:
+    return {row["order_id"]: row for row in ask(target, timeout_s, "ORDERS")["orders"]}
+
+
+def cancels_since(target: Target, timeout_s: float, before: dict[int, dict[str, Any]]) -> tuple[list[int], list[int]]:
+    """(confirmed, not known): those of `before` whose cancel was asked for, as far as it is heard of them in time."""
+    deadline = time.monotonic() + timeout_s
+    requested: set[int] = set()
+    while True:
+        now = open_orders(target, timeout_s)
+        requested |= {order_id for order_id, row in now.items() if row["cancel_requested"]} & before.keys()
+        gone = before.keys() - now.keys()
+        waiting = sorted(requested - gone)
+        if (not waiting and (gone or not before)) or time.monotonic() > deadline:
+            return sorted(gone), waiting
+        time.sleep(POLL_S)
+
+
+def tell_cancels(confirmed: list[int], unknown: list[int]) -> None:
+    """Raises: Failure if it is not known what became of one."""
+    note(f"Cancels: {len(confirmed) + len(unknown)} requested, {len(confirmed)} confirmed, {len(unknown)} unknown.")
+    if unknown:
+        shown = ", ".join(map(str, unknown))
+        raise Failure(ExitCode.NO_ANSWER, f"not known what became of {shown}; `seawall orders` shows what is open")
+
+
+def _tell(reply: dict[str, Any], as_json: bool) -> None:
+    print_json(reply) if as_json else click.echo(f"{reply['response']} (LSN {reply['lsn']})")
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def reduce(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """From now on only what reduces a position; `resume` ends it. All words but a CONFIG are the reason."""
+    _tell(operate(target, timeout_s, " ".join(("REDUCE", *words_behind_config(words)))), as_json)
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def resume(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """Ends REDUCING. A halt it does not end: that takes an ordered stop and a new start."""
+    _tell(operate(target, timeout_s, " ".join(("RESUME", *words_behind_config(words)))), as_json)
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def cancel(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """Cancels an open order, by its id, or ALL of them."""
+    named = words_behind_config(words)
+    if len(named) != 1:
+        raise click.UsageError("which order? Its id (see `seawall orders`), or ALL")
+    before = open_orders(target, timeout_s)
+    wanted = before if named[0] == "ALL" else {key: row for key, row in before.items() if str(key) == named[0]}
+    _tell(operate(target, timeout_s, f"CANCEL {named[0]}"), as_json)
+    tell_cancels(*cancels_since(target, timeout_s, wanted))
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def flatten(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """Cancels, and closes the position in a symbol, or every position."""
+    named = words_behind_config(words)
+    if len(named) > 1:
+        raise click.UsageError("one symbol, or none for all")
+    before = {
+        order_id: row
+        for order_id, row in open_orders(target, timeout_s).items()
+        if not row["reduce_only"] and (not named or row["symbol"] == named[0])
+    }
+    _tell(operate(target, timeout_s, " ".join(("FLATTEN", *named))), as_json)
+    tell_cancels(*cancels_since(target, timeout_s, before))
+    deadline = time.monotonic() + timeout_s
+    while left := _held(target, timeout_s, named):
+        if time.monotonic() > deadline:
+            shown = ", ".join(f"{quantity:g} {symbol}" for symbol, quantity in left.items())
+            raise Failure(ExitCode.NO_ANSWER, f"still held after {timeout_s:g} s: {shown}")
+        time.sleep(POLL_S)
+    note("Flat.")
+
+
+def _held(target: Target, timeout_s: float, named: tuple[str, ...]) -> dict[str, float]:
+    rows = ask(target, timeout_s, "STATUS")["positions"]
+    return {
+        row["symbol"]: row["net_quantity"] for row in rows
+        if row["net_quantity"] and (not named or row["symbol"] == named[0])
+    }  # fmt: skip
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@engine_options(_TIMEOUT_S, config=False)
+def deposit(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """Adds an AMOUNT to the balance, or takes it away if it is below 0; further words are the reason."""
+    named = words_behind_config(words)
+    if not named:
+        raise click.UsageError("how much? An amount, such as 500 or -20.5")
+    _tell(operate(target, timeout_s, " ".join(("DEPOSIT", *named))), as_json)
