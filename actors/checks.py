@@ -56,6 +56,10 @@ class Check(NamedTuple):
     """What it objects to, for people; None if nothing."""
     config_key: str
     """Where its limit comes from; "" if from nowhere."""
+    spares: str
+    """What it lets through all the same, for people."""
+    origin: str
+    """The regulation or the incident behind it."""
 
 
 def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel | Refused:
@@ -231,15 +235,17 @@ def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
-    Check("trading_halted", _halted, ""),
-    Check("disk_nearly_full", _disk_nearly_full, "wal.reserve_mb"),
-    Check("unknown_symbol", _unknown_symbol, "instruments.symbol"),
-    Check("unsupported", _unsupported, ""),
-    Check("stale_signal", _stale, "risk.max_signal_age_ms"),
-    Check("nothing_to_close", _nothing_to_close, ""),
-    Check("bad_quantity", _bad_quantity, "instruments.lot_size"),
-    Check("bad_price", _bad_price, "instruments.tick_size"),
-    Check("bad_bracket", _bad_bracket, ""),
-    Check("bad_expiry", _bad_expiry, ""),
-    Check("trading_reducing", _not_reducing, ""),
-)
+    Check("trading_halted", _halted, "", "", "MiFID II RTS 6 art. 12: kill functionality"),
+    Check("disk_nearly_full", _disk_nearly_full, "wal.reserve_mb", "what reduces the position",
+          "orders forgotten after a failed insert (freqtrade #7184)"),
+    Check("unknown_symbol", _unknown_symbol, "instruments.symbol", "", "SEC 15c3-5(c)(2)"),
+    Check("unsupported", _unsupported, "", "", "no guess at what was meant"),
+    Check("stale_signal", _stale, "risk.max_signal_age_ms", "close()", "an order for a market that is gone"),
+    Check("nothing_to_close", _nothing_to_close, "", "", "a close that reverses the position"),
+    Check("bad_quantity", _bad_quantity, "instruments.lot_size", "close()", "MiFID II RTS 6 art. 15"),
+    Check("bad_price", _bad_price, "instruments.tick_size", "", "MiFID II RTS 6 art. 15"),
+    Check("bad_bracket", _bad_bracket, "", "", "an exit that fills at once"),
+    Check("bad_expiry", _bad_expiry, "", "", "an order that nobody expects to work still"),
+    Check("trading_reducing", _not_reducing, "", "what reduces the position",
+          "REDUCING that let one open from flat (NautilusTrader)"),
+)  # fmt: skip

@@ -437,7 +437,8 @@ class Fold:
         if record.venue_time:
             self.venue_us = self.run_venue_us = record.venue_time
         amount = bytes_to_product(record.amount)
-        self._look_at_day(record.venue_time or envelope.time_us)
+        if not is_deposit:  # it has no time of the market's, and what losses count from moves with it
+            self._look_at_day(record.venue_time or envelope.time_us)
         self.commands.pop(record.command_lsn, None)
         try:
             balance = self.account.deposit(amount) if is_deposit else self.account.adjust(amount)

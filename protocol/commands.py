@@ -48,7 +48,7 @@ VERBS: Final = {
              help="from now on only what reduces a position"),
         Verb(name="RESUME", arguments="[reason]", changes=True, is_operation=True, anywhere=False,
              help="ends REDUCING; a halt it does not end"),
-        Verb(name="CANCEL", arguments="id | ALL", changes=True, is_operation=True, anywhere=False,
+        Verb(name="CANCEL", arguments="id or ALL", changes=True, is_operation=True, anywhere=False,
              help="cancels one open order, or all of them"),
         Verb(name="FLATTEN", arguments="[symbol]", changes=True, is_operation=True, anywhere=False,
              help="cancels, and closes the position in the symbol, or every one"),

@@ -105,7 +105,7 @@ class Runner:
                 self.filled = 0
             is_mine = is_mine and not (is_reduced and self.filled and self.filled not in self.orders)
             due_us = heard.due_us
-        elif isinstance(record, ANSWERS) and record.strategy_id == self.part.strategy_id:
+        elif isinstance(record, ANSWERS) and record.strategy_id == self.part.strategy_id and record.signal:
             is_mine, due_us = True, answer_due_us(record.signal)
             if isinstance(record, OrderPlace):
                 self.orders |= {record.order_id, record.stop_loss_order_id, record.take_profit_order_id} - {0}

@@ -105,6 +105,7 @@ def _draw_limits(random: Random) -> str:
     drawn = [limit for limit in possible if random.random() < 0.2]
     losses = [limit.split()[0] for limit in drawn if "loss" in limit]
     actions = ", ".join(f'{key} = "{random.choice(("refuse", "reduce", "halt"))}"' for key in losses)
+    drawn.append(f'on_halt = "{random.choice(("cancel", "hold", "flatten"))}"')
     return "\n".join([*drawn, f"actions = {{ {actions} }}" if actions else ""])
 
 

@@ -199,7 +199,8 @@ class StrategyCore:
             return 0 if self._is_own(record) else None
         if not isinstance(record, OrderPlace | OrderCancel | SignalRefused):
             return None
-        is_asked = record.strategy_id == self._part.strategy_id
+        # An order that closes for the operator, or at a halt, bears its strategy's name, and no signal of its (P8).
+        is_asked = record.strategy_id == self._part.strategy_id and record.signal != 0
         if type(record) is OrderPlace and is_asked:
             children = record.stop_loss_order_id, record.take_profit_order_id
             self._own_orders.update((record.order_id, *filter(None, children)))

@@ -1,8 +1,8 @@
 """The verbs that change what an engine does, HALT and stop apart: each is a COMMAND in its journal.
 
 A verb is said under a token of its own until the engine answers where it stands in the journal (H1): whatever dies
-meanwhile, it is carried out once. What became of cancels is looked at afterwards, and reported as it was seen: confirmed,
-or not known.
+meanwhile, it is carried out once. What became of cancels is looked at afterwards, and reported as it was seen:
+confirmed or unknown.
 """
 
 from __future__ import annotations

@@ -64,7 +64,12 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
         [2, "gateway", "enough", 2**63 + 1],
         "94",
     ),
-    (10, records.RiskViolation(7, "max_drawdown", COST, COST), [7, "max_drawdown", COST, COST], "94"),
+    (
+        10,
+        records.RiskViolation(-1, "max_daily_loss", COST, COST, 16, 20_000),
+        [-1, "max_daily_loss", COST, COST, 16, 20_000],
+        "96",
+    ),
     (
         12,
         records.EngineRun(
@@ -79,10 +84,16 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
     ),
     (13, records.SignalRefused(16, 4, 7, "halted", "enough"), [16, 4, 7, "halted", "enough"], "95"),
     (
-        16,
-        records.Adjust(records.AdjustKind.SWAP, 7, COST, -3_000_000, 3, 1_577_836_800_000),
-        [0, 7, COST, -3_000_000, 3, 1_577_836_800_000],
+        15,
+        records.Operation("t-1", "CANCEL", "ALL", "operator", 22, "1 cancels requested"),
+        ["t-1", "CANCEL", "ALL", "operator", 22, "1 cancels requested"],
         "96",
+    ),
+    (
+        16,
+        records.Adjust(records.AdjustKind.SWAP, 7, COST, -3_000_000, 3, 1_577_836_800_000, 40),
+        [0, 7, COST, -3_000_000, 3, 1_577_836_800_000, 40],
+        "97",
     ),
 ]  # fmt: skip
 IDS = [row[1].__class__.__name__ for row in GOLDEN]

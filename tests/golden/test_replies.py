@@ -58,13 +58,13 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
                 commands.OrderRow(
                     order_id=1, symbol="AAPL", side="Buy", order_type="limit", status="Accepted", quantity=3.0,
                     filled_quantity=0.0, limit_price=150.5, average_price=0.0, strategy="sma", signal=4,
-                    stop_price=0.0,
+                    stop_price=0.0, reduce_only=True,
                 )
             ]
         ),
         b'{"status":"ok","orders":[{"order_id":1,"symbol":"AAPL","side":"Buy","order_type":"limit",'
         b'"status":"Accepted","quantity":3.0,"filled_quantity":0.0,"limit_price":150.5,"average_price":0.0,'
-        b'"strategy":"sma","signal":4,"stop_price":0.0}]}',
+        b'"strategy":"sma","signal":4,"stop_price":0.0,"reduce_only":true,"cancel_requested":false}]}',
     ),
     (
         "SYMBOLS",
@@ -79,6 +79,15 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         ),
         b'{"status":"ok","currency":"USD","balance":10000.0,"equity":9990.5,"profit":-9.5,"margin":0.0,'
         b'"margin_free":9990.5,"margin_level":0.0}',
+    ),
+    *(
+        (verb, commands.OperationReply(response="Taken", lsn=133), b'{"status":"ok","response":"Taken","lsn":133}')
+        for verb in ("REDUCE", "RESUME", "CANCEL", "FLATTEN", "DEPOSIT")
+    ),
+    (
+        "REDUCE on its way",
+        commands.OperationReply(response="Taken", pending=1),
+        b'{"status":"ok","response":"Taken","pending":1}',
     ),
 ]  # fmt: skip
 

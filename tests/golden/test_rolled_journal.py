@@ -17,9 +17,12 @@ from actors.fold import Fold
 from actors.fold_state import take_state
 from protocol.orders import OrderType, Report, Side, TradingMode
 from protocol.records import (
+    Adjust,
+    AdjustKind,
     Checkpoint,
     EngineRun,
     EntryType,
+    Operation,
     OrderCancel,
     OrderPlace,
     OrderUpdate,
@@ -42,7 +45,11 @@ from protocol.wal.sealed import SealedFile, pack_sealed
 from protocol.wal.storage import RealStorage, Storage
 
 GOLDEN = Path(__file__).with_name("rolled")
-OLDER = {"before the venue's times": "rolled_0_1", "before the strategies' accounts": "rolled_0_1_times"}
+OLDER = {
+    "before the venue's times": "rolled_0_1",
+    "before the strategies' accounts": "rolled_0_1_times",
+    "before losses and commands": "rolled_0_1_strategies",
+}
 """The same history as it was written before ORDER_PLACE, the states of orders and of the fold had grown."""
 FILES = ("journal-00000000000000000001.wal.zst", "journal-00000000000000000012.wal", "journal.wal")
 JOURNAL_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
@@ -113,9 +120,16 @@ def write(directory: Path) -> None:
     writer.fill(3, 1_090_000, 1_000_000)
     violation = RiskViolation(0, "Max Drawdown Exceeded", product_to_bytes(-10**10), product_to_bytes(-10**9))
     writer.append(violation, Producer.RISK)
+    day, loss = START_US // 86_400_000_000, product_to_bytes(10**10)
+    writer.append(RiskViolation(-1, "max_daily_loss", loss, product_to_bytes(10**9), 16, day), Producer.RISK)
+    writer.append(Operation("t-1", "CANCEL", "ALL", "operator"), Producer.GATEWAY)
     writer.append(TradingState(TradingMode.HALTED, "risk", "Max Drawdown Exceeded", 77), Producer.GATEWAY)
     writer.checkpoint()
     writer.append(OrderUpdate(3, Report.FILL, "3-2", 1_080_000, 2_000_000), Producer.ORDER_ROUTING)
+    writer.append(Operation("t-1", "CANCEL", "ALL", "operator", 20, "0 cancels requested"), Producer.RISK)
+    writer.append(Operation("", "DEPOSIT", "5 gift", "operator"), Producer.GATEWAY)
+    deposit = product_to_bytes(5 * 10**12)
+    writer.append(Adjust(AdjustKind.DEPOSIT, -1, deposit, command_lsn=writer.fold.lsn), Producer.RISK)
     stop = EngineRun(
         JOURNAL_ID, RunEvent.STOP, "operator", "0.1.0", b"\x01" * 16, b"\x02" * 16, 77,
         product_to_bytes(10_000 * 10**12), "USD", 100, RUN.symbols, RUN.strategies,
@@ -148,7 +162,7 @@ def test_an_independent_decoder_of_a_few_lines_reads_them() -> None:
         assert time_us == START_US + lsn
         entries.append((kind, msgpack.unpackb(body[38:])))
         offset, crc = offset + 13 + length, checksum
-    assert {kind for kind, _ in entries} == {1, 2, 4, 5, 6, 7, 8, 9, 10, 12, 13}
+    assert {kind for kind, _ in entries} == {1, 2, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16}
     kinds = [kind for kind, _ in entries]
     first = entries[kinds.index(7)][1]
     assert first[0] == JOURNAL_ID

@@ -98,7 +98,7 @@ def test_a_position_of_an_older_version_is_its_only_strategys_or_nobodys(
     fold = Fold()
     apply(fold, start, place(1), fill(1, 100, 4, commission=3))
     settle(fold)
-    state = msgspec.structs.replace(decode_fold_state(checkpoint(fold).states[0][2]), strategies=None)
+    state = msgspec.structs.replace(decode_fold_state(checkpoint(fold).states[0][2]), strategies=None, losses=None)
     record = msgspec.structs.replace(checkpoint(fold), states=(("risk", fold.lsn, encode_state(state)),))
     new, lsn = Fold(), fold.lsn + 1
     for starting in (new, fold):  # who came here by itself agrees with who starts here
