@@ -26,11 +26,12 @@ FIELDS: Final = {
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
     "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
     "TRADING_STATE": "state by reason token",
-    "RISK_VIOLATION": "symbol_id reason current_value limit_value",
+    "RISK_VIOLATION": "symbol_id reason current_value limit_value strategy_id day",
     "ENGINE_RUN": "journal_id event by version config_hash boot_id halt_token balance currency leverage symbols "
     "strategies",
     "SIGNAL_REFUSED": "strategy_id signal symbol_id reason detail",
-    "ADJUST": "kind symbol_id amount quantity nights venue_time",
+    "COMMAND": "token verb argument by ends_lsn outcome",
+    "ADJUST": "kind symbol_id amount quantity nights venue_time command_lsn",
     "CHECKPOINT": "journal_id run run_lsn producers states",
 }
 """The first fields of each record, in order."""
@@ -46,6 +47,7 @@ TYPES: Final = {
     10: "RISK_VIOLATION",
     12: "ENGINE_RUN",
     13: "SIGNAL_REFUSED",
+    15: "COMMAND",
     16: "ADJUST",
 }
 FILL, SELL, HALTED, START, STOP = 2, 1, 2, 0, 1
