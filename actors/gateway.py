@@ -53,6 +53,8 @@ COMMANDS_PER_TURN: Final = 20
 """Of one socket, so that a flood on one does not hold up the other."""
 HALT_WAIT_S: Final = 0.05
 """HALT's reply waits at most this long for a send under way and for the disk (design section 8)."""
+RECORDS_BETWEEN_LOOKS: Final = 128
+"""A few milliseconds of folding."""
 HEARTBEAT_S: Final = 1.0
 HANDSHAKE_MS: Final = 2000
 """A client that connects and does not complete its handshake is cut off."""
@@ -171,6 +173,13 @@ class Gateway(FoldingActor):
         if self.is_ready:
             for change in changes:
                 self.publisher.publish_change(change)
+            if envelope.lsn % RECORDS_BETWEEN_LOOKS == 0:
+                self._look_at_commands()
+
+    def _look_at_commands(self) -> None:
+        """In a flood one turn folds thousands of records; HALT does not wait for its end."""
+        for source in self.commands:
+            self._serve(source)
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
         """The last quotes that a former life may have seen."""

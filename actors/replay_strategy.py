@@ -19,7 +19,7 @@ from actors.replay import ReplayActor
 from actors.ring.bystander import BystanderCore
 from actors.ring.strategy import Part, StrategyCore
 from actors.strategies import Environment, Strategy
-from actors.strategies.loading import load_strategy_class
+from actors.strategies.loading import load_strategy_class, source_hash
 from protocol.codec import MarketPayload
 from protocol.errors import ExitCode, WireError
 from protocol.messages import Done, Grant, Message, Reached, Statistics, encode_message
@@ -58,7 +58,7 @@ class ReplayStrategy(ReplayActor):
             strategy_id=FIRST_STRATEGY + run.strategies.index(self.settings.name),
             own={symbol_id: symbol for symbol, symbol_id in ids.items()}, symbols=names,
             slice_ticks=self.settings.slice, quantum=self.config.replay.quantum,
-            latency_us=self.config.order_routing.latency_us,
+            latency_us=self.config.order_routing.latency_us, source=source_hash(type(self.strategy)),
         )  # fmt: skip
         self.core = (StrategyCore if self.settings.trades else BystanderCore)(
             self.strategy, part, send=self._send, reached=self._reached, call=self._call, failed=self._log_failure

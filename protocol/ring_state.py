@@ -90,6 +90,8 @@ class StrategyRing(msgspec.Struct, array_like=True, frozen=True):
     crossing: tuple[HeldRecord, ...]
     slice: bytes
     """TICK records of the partial slice (P9)."""
+    source: bytes = b""
+    """A hash of the file in which the strategy's class stands."""
 
 
 class RiskAnswer(msgspec.Struct, array_like=True, frozen=True):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from protocol.orders import TradingMode
 from protocol.units import PRODUCT
 from protocol.wal.history import read_history
 from supervisor.report.history import RunHistory
@@ -76,6 +77,9 @@ def _booked(history: RunHistory) -> Iterator[Line]:
     yield "orders", f"{history.orders} ({history.rejected} rejected), {refused.total()} signals refused"
     for reason, count in refused.most_common():
         yield f"refused {reason}", f"{count}"
+    trading = history.fold.trading
+    if trading.mode is not TradingMode.ACTIVE:
+        yield trading.mode.name.lower(), f"by {trading.by}: {trading.reason}"
     yield "fills", f"{len(history.fills)}"
     for view in history.positions:
         profit = (view.realized - history.realized_before.get(view.symbol_id, 0)) / PRODUCT

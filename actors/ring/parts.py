@@ -85,6 +85,8 @@ class Part:
     quantum: int
     latency_us: int
     last_number: int = 0
+    source: bytes = b""
+    """A hash of its file: other code is told from a checkpoint on by that alone."""
 
 
 @dataclass(slots=True)

@@ -153,6 +153,7 @@ class StrategyCore:
             tuple(sorted(self._own_orders)), tuple((key, *row) for key, row in sorted(self._cancels.items())),
             tuple((heard.due_us, heard.signal, HeldRecord.of(heard.envelope, heard.record)) for heard in self._heard),
             tuple(HeldRecord.of(*held) for held in self._crossing), b"".join(self._slice),
+            self._part.source,
         ))  # fmt: skip
 
     def resume(self, run: EngineRun, tick: int, state: StrategyRing) -> None:
@@ -160,6 +161,8 @@ class StrategyCore:
 
         Raises: WireError, ResumeError, and whatever `load` and on_start raise.
         """
+        if state.source != self._part.source:
+            raise ResumeError("its file has changed since the run began: put that back, or begin the run anew")
         self.view.put_state(run, decode_fold_state(state.view))
         self.desk.raise_number(state.last_number)
         self._is_silent = True

@@ -176,6 +176,9 @@ class Strategy:
         self.log = environment.log
         self.rng = random.Random(environment.seed)
         for key, value in environment.params.items():
+            if not hasattr(self, key):
+                hint = "a slip of the pen? A default in the class, or in __init__, makes it one of its params"
+                self.log.warning("param_without_default", param=key, hint=hint)
             setattr(self, key, value)
 
     # Hooks.

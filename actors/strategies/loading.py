@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
+from pathlib import Path
 
 from actors.strategies import Strategy
 from protocol.errors import ConfigError
 from protocol.settings import StrategySettings
+
+
+def source_hash(strategy: type[Strategy]) -> bytes:
+    """16 bytes over the file in which the class stands; empty if it stands in none."""
+    try:
+        path = inspect.getsourcefile(strategy)
+        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest() if path else b""
+    except (TypeError, OSError):
+        return b""
 
 
 def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy]:
