@@ -15,7 +15,8 @@ busy machine it else measures how long the operator's side waits for a core (584
 
 No send may begin after the reply. In `sends` the sender counts; else the journal tells: order_routing brackets each
 order that it sends or turns back by the page's send_begin, in the order of the answers in the journal, so all answers
-behind the send_begin that stood there at the first reply must be `trading_halted`. Exits with 1 if one is not.
+behind the send_begin that stood there at the first reply must be `trading_halted`. Exits with 1 if one is not. (Both
+are read when the reply is here: what began while it was on its way counts as before it.)
 """
 
 from __future__ import annotations
