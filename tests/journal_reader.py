@@ -1,6 +1,6 @@
 """A second opinion of the journal: read by its documentation (protocol/README.md) with struct, zlib and msgpack.
 
-It imports nothing of the project, and folds positions in fractions where the engine uses integers.
+It imports nothing of the project, and folds positions in fractions (fraction_ledger.py) where the engine uses integers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 import zstandard
+from fraction_ledger import Held
 
 LOOKS_MAX: Final = 100
 FIELDS: Final = {
@@ -52,7 +53,6 @@ TYPES: Final = {
 }
 FILL, SELL, HALTED, START, STOP = 2, 1, 2, 0, 1
 MICROS: Final = 10**6
-PRODUCT: Final = 10**12
 
 
 class JournalEntry(NamedTuple):
@@ -139,8 +139,8 @@ class PositionFold:
         self._symbols: list[tuple[str, Fraction]] = []
         self._orders: dict[int, tuple[int, int]] = {}
         self._executions: set[str] = set()
-        self._held: dict[str, tuple[Fraction, Fraction, Fraction]] = {}
-        """By symbol: quantity, cost, realized."""
+        self._held: dict[str, Held] = {}
+        """By symbol."""
 
     def apply(self, entry: JournalEntry) -> None:
         fields = entry.fields
@@ -161,16 +161,8 @@ class PositionFold:
     def _book(self, fields: Mapping[str, Any]) -> None:
         symbol_id, sign = self._orders[fields["order_id"]]
         symbol, multiplier = self._symbols[symbol_id]
-        change = sign * Fraction(fields["quantity"], MICROS)
-        price = Fraction(fields["price"], MICROS) * multiplier
-        held, cost, realized = self._held.get(symbol, (Fraction(0), Fraction(0), Fraction(0)))
-        if held * change < 0:
-            closed = change if abs(change) <= abs(held) else -held
-            # Design section 1: a part takes its share of the cost rounded toward zero, in 1e-12.
-            share = Fraction(int(cost * abs(closed) / abs(held) * PRODUCT), PRODUCT)
-            realized += -closed * price - share
-            held, cost, change = held + closed, cost - share, change - closed
-        self._held[symbol] = (held + change, cost + change * price, realized)
+        change, price = sign * Fraction(fields["quantity"], MICROS), Fraction(fields["price"], MICROS)
+        self._held[symbol] = self._held.get(symbol, Held()).after(change, price * multiplier)
 
     def holdings(self) -> dict[str, Holding]:
         multipliers = dict(self._symbols)

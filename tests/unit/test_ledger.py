@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import islice
 
 import pytest
+from fraction_ledger import SYMBOLS, Found, FractionLedger, random_fills
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +98,22 @@ def test_realized_less_open_cost_is_the_cash_flow_after_every_fill(
     if held == 0:
         assert position == FLAT
         assert realized == cash
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_account_of_several_symbols_is_that_of_the_fractions_after_every_fill(seed: int) -> None:
+    """The small form of tests.bench.ledger."""
+    account, fractions = Account(product(1000)), FractionLedger(product(1000))
+    for number, fill in enumerate(islice(random_fills(seed), 500), 1):
+        symbol_id, commission = fill.symbol_id, product(Fraction(fill.commission, ONE))
+        side, multiplier = BUY if fill.sign > 0 else SELL, SYMBOLS[symbol_id].multiplier
+        effect = apply_fill(account.position(symbol_id), side, fill.price, fill.quantity, multiplier)
+        expected_balance = account.balance_after(effect, commission)
+        account.book(symbol_id, effect, commission)
+        assert account.balance == expected_balance
+        found = Found(effect.position.quantity, effect.position.cost, account.realized[symbol_id], account.balance)
+        assert not fractions.difference_after(fill, found), f"seed {seed}, fill {number}: {fill}"
+    assert fractions.rounds > 10
 
 
 @given(fills)
