@@ -153,10 +153,8 @@ def test_an_exception_that_comes_once_is_survived(tmp_path: Path, undisturbed: U
 
 def said(entries: Entries) -> list[tuple[int, int, int, bytes]]:
     """What two files of code that do the same must have in common: a CHECKPOINT knows the file."""
-    return [
-        (envelope.lsn, envelope.entry_type, envelope.time_us, data if envelope.entry_type != EntryType.CHECKPOINT else b"")
-        for (envelope, _), data in entries
-    ]
+    rows = ((envelope.lsn, envelope.entry_type, envelope.time_us, data) for (envelope, _), data in entries)
+    return [(*row[:3], b"" if row[1] == EntryType.CHECKPOINT else row[3]) for row in rows]
 
 
 def test_an_exception_that_comes_again_at_the_same_position_ends_the_run(tmp_path: Path) -> None:
