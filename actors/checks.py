@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from actors.check_input import CheckInput, InstrumentLimits, Terms, Wish, shown
-from actors.limit_checks import LIMIT_CHECKS, first_objection
+from actors.limit_checks import LIMIT_CHECKS, bound
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, TimeInForce, TradingMode
 from protocol.records import OrderCancel, OrderPlace
@@ -71,25 +71,22 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
         if given.owner != intent.strategy_id:
             return Refused("not_yours", f"order {intent.order_id} belongs to another")
         return ApprovedCancel(OrderCancel(intent.order_id, intent.strategy_id, intent.number, BY_STRATEGY))
+    reason = "wish"
     try:
         wish = _wish(given)
-    except Exception as error:
-        return Refused(CHECK_FAILED, f"wish: {error!r}")
-    for check in CHECKS:
-        try:
-            objection = check.objects(given, wish)
-        except Exception as error:  # a check that cannot be computed has not been passed
-            return Refused(CHECK_FAILED, f"{check.reason}: {error!r}")
-        if objection is not None:
-            return Refused(check.reason, objection)
-    for limit in LIMIT_CHECKS:
-        try:
-            objection = first_objection(given, wish, limit)
-        except Exception as error:
-            return Refused(CHECK_FAILED, f"{limit.reason}: {error!r}")
-        if objection is not None:
-            return Refused(limit.reason, objection)
-    return Approved(_place(intent, wish, order_id))
+        for reason, objects, _, _, _ in CHECKS:
+            objection = objects(given, wish)
+            if objection is not None:
+                return Refused(reason, objection)
+        scopes = bound(given, wish)
+        for reason, objects, _, spares, _ in LIMIT_CHECKS:
+            for scope, spared in scopes:
+                objection = None if spares in spared else objects(given, wish, scope)
+                if objection is not None:
+                    return Refused(reason, f"strategy {scope.strategy}: {objection}" if scope.strategy else objection)
+        return Approved(_place(intent, wish, order_id))
+    except Exception as error:  # a check that cannot be computed has not been passed
+        return Refused(CHECK_FAILED, f"{reason}: {error!r}")
 
 
 def _wish(given: CheckInput) -> Wish:

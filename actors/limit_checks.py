@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from actors.check_input import CheckInput, InstrumentLimits, Scope, Wish, shown, shown_money
+from actors.limits import NO_LIMITS
 from protocol.limits import LOSS_LIMITS
 from protocol.orders import Side
 from protocol.units import MICROS, MICROS_MAX
@@ -36,18 +37,14 @@ class LimitCheck(NamedTuple):
     """The regulation or the incident behind it."""
 
 
-def first_objection(given: CheckInput, wish: Wish, check: LimitCheck) -> str | None:
-    """The engine's limits first."""
-    for scope in (given.engine, given.own):
-        if check.spares is Spares.REDUCTIONS:
-            if scope.exposure.reduces(wish.side, wish.quantity):
-                continue
-        elif check.spares is Spares.CLOSES and given.is_close:
-            continue
-        objection = check.objects(given, wish, scope)
-        if objection is not None:
-            return f"strategy {scope.strategy}: {objection}" if scope.strategy else objection
-    return None
+def bound(given: CheckInput, wish: Wish) -> list[tuple[Scope, tuple[Spares, ...]]]:
+    """Whom limits bind, the engine first, each with what a limit may say that it spares, and so does here."""
+    closes = (Spares.CLOSES,) if given.is_close else ()
+    scopes = (given.engine, given.own) if given.own.limits is not NO_LIMITS else (given.engine,)
+    return [
+        (scope, (*closes, Spares.REDUCTIONS) if scope.exposure.reduces(wish.side, wish.quantity) else closes)
+        for scope in scopes
+    ]
 
 
 def reference_price(given: CheckInput, wish: Wish) -> int | None:

@@ -158,7 +158,7 @@ class RiskBook:
 
     def decide(self, intent: Intent, now_us: int, *, age_us: int = 0, disk_low: bool = False) -> None:
         """The signal became an order, a cancel or a refusal, which is appended. `now_us` is the record's time."""
-        decision = check_signal(self._check_input(intent, now_us, age_us, disk_low), self.next_order_id)
+        decision = check_signal(self.check_input(intent, now_us, age_us, disk_low), self.next_order_id)
         if isinstance(decision, Approved):
             place = decision.place
             self.next_order_id = max((place.order_id, *exit_ids(place))) + 1
@@ -177,7 +177,10 @@ class RiskBook:
         counters[f"refused_{reason}"] = counters.get(f"refused_{reason}", 0) + 1
         self._append(SignalRefused(intent.strategy_id, intent.number, intent.symbol_id, reason, detail))
 
-    def _check_input(self, intent: Intent, now_us: int, age_us: int, disk_low: bool) -> CheckInput:
+    def check_input(
+        self, intent: Intent, now_us: int, age_us: int = 0, disk_low: bool = False
+    ) -> CheckInput:
+        """Everything that decides about the signal, as it stands."""
         symbol_id, scopes, fold = intent.symbol_id, self.scopes, self.fold
         return CheckInput(
             intent=intent,

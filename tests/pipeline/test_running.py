@@ -40,7 +40,7 @@ CHILD_KEYS = (
 ACCOUNT_KEYS = ("status", "currency", "balance", "equity", "profit", "margin", "margin_free", "margin_level")
 ROW_KEYS = (
     "order_id", "symbol", "side", "order_type", "status", "quantity", "filled_quantity", "limit_price",
-    "average_price", "strategy", "signal", "stop_price",
+    "average_price", "strategy", "signal", "stop_price", "reduce_only", "cancel_requested",
 )  # fmt: skip
 
 
