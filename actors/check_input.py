@@ -17,6 +17,8 @@ from protocol.messages import SIGNAL_CLOSE, Intent
 from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.units import MICROS
 
+_BUY: Final = Side.BUY
+_SELL: Final = Side.SELL
 UNLIMITED: Final = Rates(1, 1, 0)
 NO_SYMBOL: Final = -1
 """Of what concerns an account as a whole."""
@@ -45,19 +47,19 @@ class Exposure(NamedTuple):
 
     def worst(self, side: Side, quantity: int) -> int:
         """How far the position could go to the order's side: everything open there fills, and nothing on the other."""
-        if side == Side.BUY:
+        if side is _BUY:
             return self.position + self.open_buy + quantity
         return self.open_sell + quantity - self.position
 
     def closing(self) -> tuple[Side, int]:
         """The side that reduces the position, and how much of it open orders of that side leave to close."""
-        side, taken = (Side.SELL, self.open_sell) if self.position > 0 else (Side.BUY, self.open_buy)
+        side, taken = (_SELL, self.open_sell) if self.position > 0 else (_BUY, self.open_buy)
         return side, abs(self.position) - taken
 
     def reduces(self, side: Side, quantity: int) -> bool:
         """With all open orders of its side filled, the order leaves the position between where it is and flat."""
         closing_side, left = self.closing()
-        return self.position != 0 and side == closing_side and quantity <= left
+        return self.position != 0 and side is closing_side and quantity <= left
 
 
 class Held(NamedTuple):

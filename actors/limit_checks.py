@@ -17,6 +17,9 @@ from protocol.limits import LOSS_LIMITS
 from protocol.orders import Side
 from protocol.units import MICROS, MICROS_MAX
 
+_BUY: Final = Side.BUY
+_SELL: Final = Side.SELL
+
 
 class Spares(Enum):
     """What a limit lets through all the same."""
@@ -54,7 +57,7 @@ def reference_price(given: CheckInput, wish: Wish) -> int | None:
         return own
     if given.quote is None:
         return None
-    return given.quote.ask if wish.side is Side.BUY else given.quote.bid
+    return given.quote.ask if wish.side is _BUY else given.quote.bid
 
 
 def _restricted(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
@@ -64,9 +67,10 @@ def _restricted(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
 
 def _closed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     hours = scope.limits.trading_hours
-    if not hours or any(stretch.holds(given.market_us) for stretch in hours):
-        return None
-    return "outside trading_hours, by the market's clock"
+    for stretch in hours:
+        if stretch.holds(given.market_us):
+            return None
+    return "outside trading_hours, by the market's clock" if hours else None
 
 
 def _no_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
@@ -116,8 +120,10 @@ def _collar(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     if collar is None or quote is None:
         return None
     for name, price in (("limit price", wish.terms.limit_price), ("stop price", wish.terms.stop_price)):
+        if not price:
+            continue
         nearest = min(max(price, quote.bid), quote.ask)
-        if price and abs(price - nearest) * MICROS > collar * nearest:
+        if abs(price - nearest) * MICROS > collar * nearest:
             where = f"bid {shown(quote.bid)}, ask {shown(quote.ask)}"
             return f"{name} {shown(price)} is further than {shown(collar * 100)} % from {where}"
     return None
@@ -141,7 +147,7 @@ def _net_exposure(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit = scope.limits.max_net_exposure
     if limit is None:
         return None
-    elsewhere = scope.elsewhere.long if wish.side is Side.BUY else scope.elsewhere.short
+    elsewhere = scope.elsewhere.long if wish.side is _BUY else scope.elsewhere.short
     worst = _instrument(given).value(scope.exposure.worst(wish.side, wish.quantity), _price(given, wish))
     net = elsewhere + worst
     return None if net <= limit else f"could reach {shown_money(net)}, the limit is {shown_money(limit)}"
@@ -197,8 +203,9 @@ def _loss(index: int) -> Callable[[CheckInput, Wish, Scope], str | None]:
 
 def _gross(given: CheckInput, wish: Wish, scope: Scope) -> int:
     """All positions with the order, each with the open orders of its worse side."""
-    exposure = scope.exposure
-    worse = max(exposure.worst(side, wish.quantity if side is wish.side else 0) for side in Side)
+    exposure, quantity = scope.exposure, wish.quantity
+    buys = exposure.worst(_BUY, quantity if wish.side is _BUY else 0)
+    worse = max(buys, exposure.worst(_SELL, 0 if wish.side is _BUY else quantity))
     return scope.elsewhere.gross + _instrument(given).value(worse, _price(given, wish))
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 DAY_US: Final = 86_400_000_000
 WEEK_US: Final = 7 * DAY_US
-_EPOCH_WEEKDAY: Final = 3
-"""1 January 1970 was a Thursday."""
+_EPOCH_US: Final = 3 * DAY_US
+"""Since its week began: 1 January 1970 was a Thursday."""
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY: Final = "|".join(_DAYS)
 _HOURS: Final = re.compile(rf"(?:({_DAY})(?:-({_DAY}))? )?({TIME_PATTERN})-({TIME_PATTERN}|24:00)")
@@ -85,7 +85,7 @@ class Hours(NamedTuple):
     """Not included; beyond the week's end where it goes on into the next."""
 
     def holds(self, time_us: int) -> bool:
-        at = (time_us + _EPOCH_WEEKDAY * DAY_US) % WEEK_US
+        at = (time_us + _EPOCH_US) % WEEK_US
         return self.start_us <= at < self.end_us or at + WEEK_US < self.end_us
 
 

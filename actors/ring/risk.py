@@ -173,9 +173,8 @@ class RiskCore:
             self._halt_for(reason, position)
             looks_at_losses |= kind == FILLED
         if looks_at_losses and self.book.scopes.needs_losses:
-            tick = ticks_done(position)
-            self._mark(tick)
-            self._now_us = max(self._now_us, self.ticks.time_of(tick))
+            self._mark(ticks_done(position))
+            self._now_us = max(self._now_us, self.book.scopes.marks.newest_us)
             self._halt_for(self.book.check_losses(self._now_us), position)
         before = self._appended
         if self._is_halted():
