@@ -88,8 +88,11 @@ class BalanceAdjusted(Change, frozen=True):
     """An ADJUST is booked; `amount` is a product."""
 
     symbol_id: int
+    """-1: of no symbol."""
     amount: int
     time_us: int
+    is_deposit: bool = False
+    """Neither won nor lost."""
 
 
 class CancelRequested(Change, frozen=True):

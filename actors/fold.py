@@ -446,7 +446,7 @@ class Fold:
             return [ImpossibleReport(0, "not_representable")]
         if amount:
             self.owed.append(BalanceChange(envelope.lsn, 0, record.amount, _ZERO, product_to_bytes(balance)))
-        return [BalanceAdjusted(record.symbol_id, amount, record.venue_time or envelope.time_us)]
+        return [BalanceAdjusted(record.symbol_id, amount, record.venue_time or envelope.time_us, is_deposit)]
 
     def _derived(self, envelope: Envelope, record: Record) -> list[Change]:
         if not self.owed:

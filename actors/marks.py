@@ -61,5 +61,6 @@ class Marks:
 
     def take(self, records: memoryview, symbols: int) -> None:
         """TICK records, in order behind those taken before."""
-        self.quotes.update(newest_quotes(records, symbols))
-        self.newest_us = TICK.unpack_from(records, len(records) - TICK.size)[2]
+        found = newest_quotes(records, symbols)
+        self.quotes.update(found)
+        self.newest_us = max(self.newest_us, *(quote.time_us for quote in found.values()))

@@ -114,7 +114,7 @@ class Risk(FoldingActor):
     def _take_change(self, change: Change) -> None:
         if type(change) is FillBooked and self.journal.caught_up:
             self._check_drawdown(change.order.symbol_id)
-            self._check_losses()
+            self._look_at_losses()
             if self.is_halted():
                 self.book.act_on_halt()
         elif type(change) is CommandGiven and self.journal.caught_up:
@@ -140,7 +140,7 @@ class Risk(FoldingActor):
         self._append_owed()
         for symbol_id in self.fold.account.realized:
             self._check_drawdown(symbol_id, at_start=True)
-        self._check_losses()
+        self._look_at_losses()
         self._look_at_latch()
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
@@ -278,15 +278,10 @@ class Risk(FoldingActor):
         if reason is not None:
             self._halt(reason)
 
-    def _check_losses(self) -> None:
-        reason = self.book.check_losses(now_us())
-        if reason is not None:
-            self._halt(reason)
-
     def _look_at_losses(self) -> None:
-        """The market moves the equity without a record."""
+        """Now and then, too: the market moves the equity without a record."""
         if self.journal.caught_up:
-            self._check_losses()
+            self.book.check_losses(now_us(), self._halt)
 
     def _halt(self, reason: str) -> None:
         self.latch.halt("risk", reason)

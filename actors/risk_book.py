@@ -177,9 +177,7 @@ class RiskBook:
         counters[f"refused_{reason}"] = counters.get(f"refused_{reason}", 0) + 1
         self._append(SignalRefused(intent.strategy_id, intent.number, intent.symbol_id, reason, detail))
 
-    def check_input(
-        self, intent: Intent, now_us: int, age_us: int = 0, disk_low: bool = False
-    ) -> CheckInput:
+    def check_input(self, intent: Intent, now_us: int, age_us: int = 0, disk_low: bool = False) -> CheckInput:
         """Everything that decides about the signal, as it stands."""
         symbol_id, scopes, fold = intent.symbol_id, self.scopes, self.fold
         return CheckInput(
@@ -223,23 +221,24 @@ class RiskBook:
         self._append(RiskViolation(symbol_id, DRAWDOWN_REASON, product_to_bytes(realized), product_to_bytes(limit)))
         return f"{DRAWDOWN_REASON}: {self.fold.symbol(symbol_id)}"
 
-    def check_losses(self, now_us: int) -> str | None:
-        """Why trading must halt; whatever limit is reached and was not said to be is appended, and REDUCING set."""
+    def check_losses(self, now_us: int, halt: Callable[[str], object]) -> None:
+        """Whatever limit is reached and was not said to be: what follows, and then the RISK_VIOLATION.
+
+        In that order: where a crash lets only the first of them into the journal, the next life does both again.
+        """
         if not self.scopes.needs_losses:
-            return None
-        halt: str | None = None
+            return
         for broken in self.scopes.broken_losses(now_us):
             said = broken.key, broken.who, broken.day
             if said in self.pending_violations or self._was_said(broken):
                 continue
             self.pending_violations.add(said)
-            loss, limit = product_to_bytes(broken.loss), product_to_bytes(broken.limit)
-            self._append(RiskViolation(NO_SYMBOL, broken.key, loss, limit, broken.who, broken.day))
             if broken.action == "halt":
-                halt = halt or broken.reason
+                halt(broken.reason)
             elif broken.action == "reduce" and self.mode is TradingMode.ACTIVE:
                 self._set_mode(TradingState(TradingMode.REDUCING, "risk", broken.reason, 0))
-        return halt
+            loss, limit = product_to_bytes(broken.loss), product_to_bytes(broken.limit)
+            self._append(RiskViolation(NO_SYMBOL, broken.key, loss, limit, broken.who, broken.day))
 
     def _set_mode(self, state: TradingState) -> None:
         self.pending_modes.append(state.state)

@@ -114,7 +114,7 @@ class Scopes:
     # How fast one sends.
 
     def sent_order(self, place: OrderPlace, now_us: int) -> None:
-        """Whoever may not be refused is counted too: a bracket's exits and what risk places are no signals."""
+        """A strategy's; what risk itself places is not counted."""
         for who in (ENGINE, place.strategy_id):
             if (throttle := self._throttles.get(who)) is not None:
                 throttle.took_order(now_us, _key(who, place))

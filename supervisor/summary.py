@@ -85,8 +85,10 @@ def _booked(history: RunHistory) -> Iterator[Line]:
         profit = (view.realized - history.realized_before.get(view.symbol_id, 0)) / PRODUCT
         yield f"profit {view.symbol}", f"{profit:.6f} {currency} realized, position {view.quantity / 1e6:g}"
     yield "commission", f"{history.account.commission / PRODUCT:.6f} {currency}"
-    change = history.end_balance - history.start_balance
-    yield "balance", f"{history.end_balance / PRODUCT:.6f} {currency} ({change / PRODUCT:+.6f})"
+    if history.deposited:
+        yield "deposits", f"{history.deposited / PRODUCT:+.6f} {currency}, in the balance and in no profit"
+    balance = history.fold.account.balance
+    yield "balance", f"{balance / PRODUCT:.6f} {currency} ({(balance - history.start_balance) / PRODUCT:+.6f})"
 
 
 def _figures(performance: Performance) -> Iterator[Line]:

@@ -321,13 +321,13 @@ class Reference:
             if isinstance(change, FillBooked):
                 self._halt_for(self.book.check_drawdown(change.order.symbol_id))
         if any(isinstance(change, FillBooked) for change in news):
-            self._halt_for(self.book.check_losses(self.now_us))
+            self.book.check_losses(self.now_us, self._halt_for)
         self._cancel_if_halted()
 
     def _look_at_losses(self, now_us: int) -> None:
         """At a quantum's end, whose tick's time it is still."""
         self.now_us, later_us = now_us, self.now_us
-        self._halt_for(self.book.check_losses(now_us))
+        self.book.check_losses(now_us, self._halt_for)
         self._cancel_if_halted()
         self.now_us = later_us
 

@@ -175,7 +175,7 @@ class RiskCore:
         if looks_at_losses and self.book.scopes.needs_losses:
             self._mark(ticks_done(position))
             self._now_us = max(self._now_us, self.book.scopes.marks.newest_us)
-            self._halt_for(self.book.check_losses(self._now_us), position)
+            self.book.check_losses(self._now_us, lambda reason: self._halt_for(reason, position))
         before = self._appended
         if self._is_halted():
             self.book.act_on_halt(pending=True)

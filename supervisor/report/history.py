@@ -114,6 +114,8 @@ class RunHistory:
         self._adjusted: tuple[array[int], array[float]] = array("q"), array("d")
         self.epochs: set[bytes] = set()
         """Of the feed, as the orders name it."""
+        self.deposited = 0
+        """Product: in the balance, and in no profit."""
         self.orders = self.rejected = 0
         self.refused: Counter[str] = Counter()
         """Signals, by reason."""
@@ -142,6 +144,8 @@ class RunHistory:
         for change in changes:
             if type(change) is FillBooked:
                 self._book(change)
+            elif type(change) is BalanceAdjusted and change.is_deposit:
+                self.deposited += change.amount
             elif type(change) is BalanceAdjusted:
                 self.account.adjust(change.time_us, change.amount)
                 self._adjusted[0].append(change.time_us)
@@ -199,7 +203,8 @@ class RunHistory:
 
     @property
     def end_balance(self) -> int:
-        return self.fold.account.balance
+        """A product, without what was deposited."""
+        return self.fold.account.balance - self.deposited
 
     @property
     def positions(self) -> list[PositionView]:

@@ -118,6 +118,9 @@ def measure_run(
         notes.append("The journal's older files were removed: what came before the oldest kept record is not counted.")
     if history.last_run and history.runs > 1:
         notes.append(f"This is run {history.runs} of this journal. Positions carried into it count at their cost.")
+    if history.deposited:
+        deposited = f"{history.deposited / PRODUCT:+,.2f} {history.currency}"
+        notes.append(f"Deposits of {deposited} are in the balance, and in none of these figures.")
     marked = _mark(history, config, run_dir, working_directory, data_bytes_max, notes)
     curve = marked.account.curve if marked else _realized_curve(history)
     if marked:

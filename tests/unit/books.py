@@ -66,6 +66,12 @@ class Desk:
         self.take(*said)
         return said
 
+    def check_losses(self) -> str | None:
+        """Why trading is halted, if it is."""
+        reasons: list[str] = []
+        self.book.check_losses(0, reasons.append)
+        return reasons[0] if reasons else None
+
     def trade(self, price_change: int, time_us: int = TODAY_US) -> None:
         """One unit is bought at 100 and sold at so much more, in units."""
         for side, price in ((BUY, 100), (SELL, 100 + price_change)):

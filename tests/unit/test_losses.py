@@ -69,7 +69,7 @@ def test_they_are_the_same_behind_a_checkpoint() -> None:
     desk = started(ALL)
     desk.trade(+20)
     desk.trade(-3)
-    desk.book.check_losses(0)
+    desk.check_losses()
     desk.settle()
     record, other = checkpoint(desk.fold), Desk(config(ALL))
     other.book.apply(envelope(desk.fold.lsn + 1, record), record)
@@ -80,17 +80,17 @@ def test_they_are_the_same_behind_a_checkpoint() -> None:
 def test_a_loss_is_said_once_a_day_and_halts() -> None:
     desk = started("max_daily_loss = 5")
     desk.trade(-4)
-    assert desk.book.check_losses(0) is None
+    assert desk.check_losses() is None
     desk.trade(-1)
-    assert desk.book.check_losses(0) == "max_daily_loss: lost 5, the limit is 5"
+    assert desk.check_losses() == "max_daily_loss: lost 5, the limit is 5"
     five = product_to_bytes(5 * PRODUCT)
     assert desk.settle() == [RiskViolation(-1, "max_daily_loss", five, five, 0, 20_000)]
-    assert desk.book.check_losses(0) is None
+    assert desk.check_losses() is None
     again = Desk(config("max_daily_loss = 5"), desk.fold)
     again.book.begin()
-    assert again.book.check_losses(0) is None, "another life knows that it was said"
+    assert again.check_losses() is None, "another life knows that it was said"
     desk.trade(-5, TODAY_US + DAY_US)
-    assert desk.book.check_losses(0) is not None
+    assert desk.check_losses() is not None
 
 
 def test_a_crash_between_the_fill_and_the_violation_loses_nothing() -> None:
@@ -98,14 +98,14 @@ def test_a_crash_between_the_fill_and_the_violation_loses_nothing() -> None:
     desk.trade(-5)
     again = Desk(config("max_daily_loss = 5"), desk.fold)
     again.book.scopes.take_run()
-    assert again.book.check_losses(0) is not None
+    assert again.check_losses() is not None
 
 
 @pytest.mark.parametrize("action", ["refuse", "reduce", "halt"])
 def test_what_follows_is_as_configured(action: str) -> None:
     desk = started(f'max_daily_loss = 5\nactions = {{ max_daily_loss = "{action}" }}')
     desk.trade(-5)
-    assert (desk.book.check_losses(0) is not None) is (action == "halt")
+    assert (desk.check_losses() is not None) is (action == "halt")
     states = [record for record in desk.settle() if isinstance(record, TradingState)]
     assert [state.state for state in states] == [TradingMode.REDUCING] * (action == "reduce")
     assert desk.book.mode is (TradingMode.REDUCING if action == "reduce" else TradingMode.ACTIVE)
@@ -114,23 +114,23 @@ def test_what_follows_is_as_configured(action: str) -> None:
 def test_an_operators_stop_of_a_halted_engine_lets_those_from_the_peak_count_anew_and_those_of_the_day_not() -> None:
     desk = started(ALL)
     desk.trade(-9)
-    assert desk.book.check_losses(0) is not None
+    assert desk.check_losses() is not None
     desk.settle()
     desk.take(HALT, stop(token=HALT.token), START)
     assert losses(desk) == (9, 9, 0, 0)
     again = Desk(config(ALL), desk.fold)
     again.book.scopes.take_run()
-    assert again.book.check_losses(0) is None, "of the day it was said"
+    assert again.check_losses() is None, "of the day it was said"
     desk.trade(-9)
     again = Desk(config(ALL), desk.fold)
     again.book.scopes.take_run()
-    assert "max_loss_from_peak" in str(again.book.check_losses(0))
+    assert "max_loss_from_peak" in str(again.check_losses())
 
 
 def test_a_strategys_loss_refuses_its_orders_and_nobody_elses() -> None:
     desk = started(own="max_daily_loss = 5")
     desk.trade(-5)
-    assert desk.book.check_losses(0) is None
+    assert desk.check_losses() is None
     desk.settle()
     desk.book.begin()
     refused: list[str] = []

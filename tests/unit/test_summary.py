@@ -11,10 +11,21 @@ from fold_journals import BUY, OPENING, SELL, apply, place, run, settle
 
 from actors.fold import Fold
 from protocol.messages import Statistics
-from protocol.orders import Report
-from protocol.records import OrderUpdate, Producer, Record, RunEvent, SignalRefused, encode_record, entry_type_of
+from protocol.orders import Report, TradingMode
+from protocol.records import (
+    Adjust,
+    AdjustKind,
+    OrderUpdate,
+    Producer,
+    Record,
+    RunEvent,
+    SignalRefused,
+    TradingState,
+    encode_record,
+    entry_type_of,
+)
 from protocol.settings import parse_config
-from protocol.units import MICROS, product_to_bytes
+from protocol.units import MICROS, PRODUCT, product_to_bytes
 from protocol.wal.journal import Journal
 from supervisor.child import Child
 from supervisor.restart import RestartPolicy
@@ -84,24 +95,28 @@ def test_the_summary_counts_this_run_and_not_the_one_before(
         start(supervisor.boot_id), OrderUpdate(3, Report.REJECT, reason="trading_halted"),
         place(4, SELL, 8 * MICROS), fill(4, 1.75, 8), place(5, BUY, 1 * MICROS, symbol_id=1), fill(5, 4000.0, 1),
         place(6, BUY, 1 * MICROS), SignalRefused(17, 10, 0, "stale", ""), SignalRefused(17, 11, 0, "stale", ""),
+        Adjust(AdjustKind.DEPOSIT, -1, product_to_bytes(250 * PRODUCT)),
+        TradingState(TradingMode.REDUCING, "operator", "enough", 0),
     ]  # fmt: skip
     end = run(journal_id=JOURNAL_ID, boot_id=b"boot one", event=RunEvent.STOP, by="escalation")
     write_journal(tmp_path, [*first, end, *second])
     print_summary(supervisor)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:10] == [
+    assert lines[:12] == [
         "rows           480",
         "ticks          480",
         "rows bad       2 skipped",
         "orders         3 (1 rejected), 2 signals refused",
         "refused stale  2",
+        "reducing       by operator: enough",
         "fills          2",
         "profit EURUSD  1.500000 USD realized, position -2",
         "profit ES      0.000000 USD realized, position 1",
         "commission     0.500000 USD",
-        "balance        10002.500000 USD (+1.000000)",
+        "deposits       +250.000000 USD, in the balance and in no profit",
+        "balance        10252.500000 USD (+251.000000)",
     ]
-    assert lines[10:18] == [
+    assert lines[12:20] == [
         "net profit     +1.00 USD, closed positions only",
         "return         +0.010 %",
         "max drawdown   0.002 %, 1970-01-01 00:00:00 to 1970-01-01 00:00:00; 0.25 USD",
