@@ -12,7 +12,7 @@ from actors.clock import now_us
 from actors.fold import Fold
 from actors.journal import JournalClient
 from actors.latch import Latch
-from actors.ledger import Valuation, value_account
+from actors.ledger import Account, Valuation, value_account
 from actors.marks import Quote
 from actors.order_tracker import Order
 from protocol import VERSION
@@ -25,6 +25,7 @@ from protocol.commands import (
     PositionRow,
     Reply,
     StatusReply,
+    StrategyAccountRow,
     SymbolRow,
     SymbolsReply,
     TextReply,
@@ -32,6 +33,7 @@ from protocol.commands import (
 )
 from protocol.messages import Children, ChildState
 from protocol.orders import TradingMode
+from protocol.records import FIRST_STRATEGY
 from protocol.settings import Config
 from protocol.units import MICROS, PRODUCT
 
@@ -113,13 +115,25 @@ class Answers:
         return SymbolsReply(symbols=rows)
 
     def valuation(self) -> Valuation:
+        return self._value(self._fold.account)
+
+    def _value(self, account: Account) -> Valuation:
         fold = self._fold
         assert fold.run is not None, "answers begin after the fold"
-        return value_account(fold.account, self._gateway.marks, fold.multipliers, fold.run.leverage)
+        return value_account(account, self._gateway.marks, fold.multipliers, fold.run.leverage)
 
     def account(self) -> AccountReply:
-        assert self._fold.run is not None, "answers begin after the fold"
-        return AccountReply(currency=self._fold.run.currency, **self.valuation().to_floats()._asdict())
+        fold = self._fold
+        assert fold.run is not None, "answers begin after the fold"
+        rows = [self._strategy_account(strategy_id, name) for strategy_id, name in enumerate(fold.run.strategies, FIRST_STRATEGY)]
+        values = self.valuation().to_floats()._asdict()
+        return AccountReply(currency=fold.run.currency, **values, strategies=rows)
+
+    def _strategy_account(self, strategy_id: int, name: str) -> StrategyAccountRow:
+        own = self._value(self._fold.account_of(strategy_id)).to_floats()
+        return StrategyAccountRow(
+            strategy=name, balance=own.balance, equity=own.equity, profit=own.profit, margin=own.margin
+        )
 
     def health(self) -> HealthReply:
         gateway, run = self._gateway, self._fold.run

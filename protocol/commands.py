@@ -142,6 +142,16 @@ class SymbolsReply(Reply, frozen=True, kw_only=True):
     symbols: list[SymbolRow]
 
 
+class StrategyAccountRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What one strategy's own orders have brought, from 0."""
+
+    strategy: str
+    balance: float
+    equity: float
+    profit: float
+    margin: float
+
+
 class AccountReply(Reply, frozen=True, kw_only=True):
     currency: str
     balance: float
@@ -150,6 +160,7 @@ class AccountReply(Reply, frozen=True, kw_only=True):
     margin: float
     margin_free: float
     margin_level: float
+    strategies: list[StrategyAccountRow] = []
 
 
 class TradingStateRow(msgspec.Struct, frozen=True, kw_only=True):

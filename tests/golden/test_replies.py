@@ -75,10 +75,13 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         "ACCOUNT",
         commands.AccountReply(
             currency="USD", balance=10000.0, equity=9990.5, profit=-9.5, margin=0.0, margin_free=9990.5,
-            margin_level=0.0,
+            margin_level=0.0, strategies=[
+                commands.StrategyAccountRow(strategy="sma", balance=-9.0, equity=-9.5, profit=-0.5, margin=0.0)
+            ],
         ),
         b'{"status":"ok","currency":"USD","balance":10000.0,"equity":9990.5,"profit":-9.5,"margin":0.0,'
-        b'"margin_free":9990.5,"margin_level":0.0}',
+        b'"margin_free":9990.5,"margin_level":0.0,'
+        b'"strategies":[{"strategy":"sma","balance":-9.0,"equity":-9.5,"profit":-0.5,"margin":0.0}]}',
     ),
     *(
         (verb, commands.OperationReply(response="Taken", lsn=133), b'{"status":"ok","response":"Taken","lsn":133}')

@@ -37,7 +37,8 @@ CHILD_KEYS = (
     "name", "state", "pid", "incarnation", "restarts", "cpu_percent", "memory_bytes", "lsn", "journal_lag",
     "market_position", "counters",
 )  # fmt: skip
-ACCOUNT_KEYS = ("status", "currency", "balance", "equity", "profit", "margin", "margin_free", "margin_level")
+ACCOUNT_KEYS = ("status", "currency", "balance", "equity", "profit", "margin", "margin_free", "margin_level",
+                "strategies")  # fmt: skip
 ROW_KEYS = (
     "order_id", "symbol", "side", "order_type", "status", "quantity", "filled_quantity", "limit_price",
     "average_price", "strategy", "signal", "stop_price", "reduce_only", "cancel_requested",
@@ -191,6 +192,9 @@ def test_the_verbs_are_answered_on_tcp_and_on_the_control_socket(engine: EngineU
 def test_account_adds_up(engine: EngineUnderTest) -> None:
     account = engine.ask("ACCOUNT")
     assert account["currency"] == "USD"
+    owned = account["strategies"]
+    assert {row["strategy"] for row in owned} == {strategy["name"] for strategy in engine.tree["strategies"]}
+    assert sum(row["equity"] for row in owned) == pytest.approx(account["equity"] - 10_000, abs=1e-6)
     assert account["profit"] == pytest.approx(account["equity"] - account["balance"], abs=1e-6)
     assert account["margin_free"] == pytest.approx(account["equity"] - account["margin"], abs=1e-6)
     if account["margin"]:
