@@ -125,8 +125,8 @@ class Answers:
     def account(self) -> AccountReply:
         fold = self._fold
         assert fold.run is not None, "answers begin after the fold"
-        rows = [self._strategy_account(strategy_id, name) for strategy_id, name in enumerate(fold.run.strategies, FIRST_STRATEGY)]
         values = self.valuation().to_floats()._asdict()
+        rows = [self._strategy_account(*named) for named in enumerate(fold.run.strategies, FIRST_STRATEGY)]
         return AccountReply(currency=fold.run.currency, **values, strategies=rows)
 
     def _strategy_account(self, strategy_id: int, name: str) -> StrategyAccountRow:

@@ -8,17 +8,17 @@ confirmed or unknown.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from uuid import uuid4
 
 import click
 
 from protocol.errors import ExitCode
-from supervisor.cli.operator_verbs import Target, ask, engine_options, words_behind_config
+from supervisor.cli.asking import POLL_S, Target, ask, cancels_of, open_orders
+from supervisor.cli.operator_verbs import engine_options, words_behind_config
 from supervisor.cli.output import Failure, note, print_json
 
-POLL_S: Final = 0.05
 _TIMEOUT_S: Final = 5.0
 
 Verb = Callable[..., None]
@@ -37,34 +37,14 @@ def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
         time.sleep(POLL_S)
 
 
-def open_orders(target: Target, timeout_s: float) -> dict[int, dict[str, Any]]:
-    return {row["order_id"]: row for row in ask(target, timeout_s, "ORDERS")["orders"]}
-
-
-def cancels_since(target: Target, timeout_s: float, before: dict[int, dict[str, Any]]) -> tuple[list[int], list[int]]:
-    """(confirmed, not known): those of `before` whose cancel was asked for, as far as it is heard of them in time."""
-    deadline = time.monotonic() + timeout_s
-    requested: set[int] = set()
-    while True:
-        now = open_orders(target, timeout_s)
-        requested |= {order_id for order_id, row in now.items() if row["cancel_requested"]} & before.keys()
-        gone = before.keys() - now.keys()
-        waiting = sorted(requested - gone)
-        if (not waiting and (gone or not before)) or time.monotonic() > deadline:
-            return sorted(gone), waiting
-        time.sleep(POLL_S)
-
-
-def tell_cancels(confirmed: list[int], unknown: list[int]) -> None:
-    """Raises: Failure if it is not known what became of one."""
-    note(f"Cancels: {len(confirmed) + len(unknown)} requested, {len(confirmed)} confirmed, {len(unknown)} unknown.")
-    if unknown:
-        shown = ", ".join(map(str, unknown))
-        raise Failure(ExitCode.NO_ANSWER, f"not known what became of {shown}; `seawall orders` shows what is open")
-
-
 def _tell(reply: dict[str, Any], as_json: bool) -> None:
     print_json(reply) if as_json else click.echo(f"{reply['response']} (LSN {reply['lsn']})")
+
+
+def _tell_cancels(target: Target, timeout_s: float, orders: Iterable[int]) -> None:
+    """Raises: Failure if it is not known what became of one."""
+    if cancels_of(target, timeout_s, orders, all_asked=True):
+        raise Failure(ExitCode.NO_ANSWER, f"not every cancel was confirmed within {timeout_s:g} s")
 
 
 @click.command()
@@ -91,7 +71,7 @@ def cancel(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ..
     before = open_orders(target, timeout_s)
     wanted = before if named[0] == "ALL" else {key: row for key, row in before.items() if str(key) == named[0]}
     _tell(operate(target, timeout_s, f"CANCEL {named[0]}"), as_json)
-    tell_cancels(*cancels_since(target, timeout_s, wanted))
+    _tell_cancels(target, timeout_s, wanted)
 
 
 @click.command()
@@ -104,10 +84,10 @@ def flatten(target: Target, as_json: bool, timeout_s: float, words: tuple[str, .
     before = {
         order_id: row
         for order_id, row in open_orders(target, timeout_s).items()
-        if not row["reduce_only"] and (not named or row["symbol"] == named[0])
+        if not row.get("reduce_only") and (not named or row["symbol"] == named[0])
     }
     _tell(operate(target, timeout_s, " ".join(("FLATTEN", *named))), as_json)
-    tell_cancels(*cancels_since(target, timeout_s, before))
+    _tell_cancels(target, timeout_s, before)
     deadline = time.monotonic() + timeout_s
     while left := _held(target, timeout_s, named):
         if time.monotonic() > deadline:

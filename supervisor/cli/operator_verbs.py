@@ -12,40 +12,28 @@ import signal
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from protocol.client import LOCK_NAME, CommandClient, engine_pid
-from protocol.errors import ExitCode, GatewayError, NoAnswerError, NotRunningError, SeawallError
+from protocol.client import LOCK_NAME, engine_pid
+from protocol.errors import ExitCode, NotRunningError, SeawallError
+from supervisor.cli.asking import Target, ask, cancels_of, open_orders
 from supervisor.cli.output import Failure, note, print_json, print_table, show_state
 
 RUN_DIR_VARIABLE: Final = "SEAWALL_RUN_DIR"
 HALT_TIMEOUT_S: Final = 0.5
 """A gateway answers HALT within 50 ms, or never; ten times that, then the latch page is set from here."""
+CANCELS_WAIT_S: Final = 2.0
+"""For what becomes of the cancels of a halt, once it is told that trading is halted."""
 STOP_TIMEOUT_S: Final = 60.0
 STOP_POLL_S: Final = 0.02
 REASON_MAX: Final = 500
 """Characters of a HALT's reason: well within a request's limit (protocol/commands.py)."""
 
 Verb = Callable[..., None]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The engine that a verb is meant for: by its run_dir, or by a bare endpoint."""
-
-    run_dir: Path | None
-    endpoint: str
-
-    def client(self, timeout_s: float) -> CommandClient:
-        """Raises: NotRunningError if the lock of run_dir is free."""
-        if self.run_dir is not None:
-            return CommandClient.for_run_dir(self.run_dir, timeout_s)
-        return CommandClient(self.endpoint, timeout_s)
 
 
 def find_target(config: str | None, run_dir: str | None, endpoint: str | None) -> Target:
@@ -111,22 +99,6 @@ def engine_options(timeout_s: float = 2.0, *, config: bool = True) -> Callable[[
         return decorated
 
     return decorate
-
-
-def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
-    """The reply to `text`, which says ok. Raises: Failure with the exit code for what went wrong."""
-    try:
-        with target.client(timeout_s) as client:
-            reply = client.request(text)
-    except NotRunningError as error:
-        raise Failure(not_running, str(error)) from error
-    except NoAnswerError as error:
-        raise Failure(ExitCode.NO_ANSWER, str(error)) from error
-    except (GatewayError, OSError) as error:
-        raise Failure(ExitCode.FAILURE, str(error)) from error
-    if reply.get("status") != "ok":
-        raise Failure(ExitCode.FAILURE, str(reply.get("response", reply)))
-    return reply
 
 
 @click.command()
@@ -225,23 +197,36 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
     """Kill switch: no send that can raise exposure begins after this.
 
     A first word that ends in .toml is the CONFIG, all others are the reason. Where the gateway does not answer,
-    the latch page in the run_dir is set from here.
+    the latch page in the run_dir is set from here. What became of the cancels is told afterwards.
     """
     reason = " ".join(words_behind_config(words))[:REASON_MAX]
-    reply, way = _halt_engine(target, timeout_s, reason)
+    reply, way, is_by_gateway = _halt_engine(target, timeout_s, reason)
     note(way)
     if reply.get("in_flight"):
         note("A send was under way when trading was halted; look at the orders.")
     if reply.get("unsynced"):
         note("The latch page had not reached the disk yet.")
     print_json(reply) if as_json else click.echo(reply["response"])
+    if is_by_gateway:
+        _tell_cancels(target, timeout_s)
 
 
-def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str]:
-    """The reply and the way it went: through the gateway, or, when that fails, by setting the latch page."""
+def _tell_cancels(target: Target, timeout_s: float) -> None:
+    """Trading is halted, whatever is heard of the cancels: it is no failure if nothing is."""
+    try:
+        rows = open_orders(target, timeout_s)
+        unprotected = [order_id for order_id, row in rows.items() if not row.get("reduce_only")]
+        if unprotected:
+            cancels_of(target, CANCELS_WAIT_S, unprotected, all_asked=False)
+    except Failure as failure:
+        note(f"Not known what became of the cancels: {failure.message}")
+
+
+def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str, bool]:
+    """The reply and the way it went: through the gateway (True), or, when that fails, by setting the latch page."""
     try:
         reply = ask(target, timeout_s, f"HALT {reason}".strip())
-        return reply, "Halted through the gateway."
+        return reply, "Halted through the gateway.", True
     except Failure as failure:
         if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:
             raise
@@ -252,7 +237,7 @@ def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[st
         halt_page(target.run_dir, "cli", reason or "seawall halt")
     except (OSError, SeawallError) as error:
         raise Failure(ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}") from error
-    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page."
+    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False
 
 
 @click.command()

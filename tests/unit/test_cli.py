@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner, Result
@@ -29,6 +29,7 @@ STATUS = {
     "halted": False,
     "positions": [{"symbol": "AAPL[x]", "net_quantity": 3.0, "average_price": 150.5, "realized_pnl": 12.75}],
 }
+NO_ORDERS: Final[dict[str, Any]] = {"status": "ok", "orders": []}
 ORDER = {
     "order_id": 41, "symbol": "AAPL", "side": "Buy", "order_type": "limit", "status": "Accepted", "quantity": 3.0,
     "filled_quantity": 0.0, "limit_price": 150.5, "average_price": 0.0, "strategy": "sma", "signal": 4,
@@ -220,26 +221,38 @@ def test_the_health_of_an_older_engine_without_warnings_is_read(tmp_path: Path) 
     ],
 )
 def test_halt_goes_through_the_gateway_with_its_reason(words: list[str], sent: bytes, tmp_path: Path) -> None:
-    with engine(tmp_path / "run") as got:
+    with engine(tmp_path / "run", ORDERS=NO_ORDERS) as got:
         result = seawall("halt", *words, env={"SEAWALL_RUN_DIR": f"{tmp_path}/run"})
     assert (result.exit_code, result.stdout) == (0, "Trading halted\n")
     assert "through the gateway" in result.stderr
-    assert got == [sent]
+    assert got == [sent, b"ORDERS"]
     assert not (tmp_path / "run" / LATCH_NAME).exists()
 
 
 def test_the_first_word_of_halt_may_be_the_config(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(f"[engine]\nrun_dir = '{tmp_path}/run'")
-    with engine(tmp_path / "run") as got:
+    with engine(tmp_path / "run", ORDERS=NO_ORDERS) as got:
         assert seawall("halt", config, "too", "fast").exit_code == 0
         assert seawall("halt", config).exit_code == 0
-    assert got == [b"HALT too fast", b"HALT"]
+    assert got == [b"HALT too fast", b"ORDERS", b"HALT", b"ORDERS"]
+
+
+def test_halt_tells_what_became_of_the_cancels_and_is_no_failure_without_them(tmp_path: Path) -> None:
+    open_still = {"status": "ok", "orders": [{**ORDER, "cancel_requested": True}, {**ORDER, "order_id": 9}]}
+    with engine(tmp_path / "run", ORDERS=open_still):
+        result = seawall("halt", "--run-dir", tmp_path / "run")
+    assert (result.exit_code, result.stdout) == (0, "Trading halted\n")
+    assert "1 requested, 0 confirmed, 1 unknown" in result.stderr
+    with engine(tmp_path / "other", ORDERS=None):
+        result = seawall("halt", "--run-dir", tmp_path / "other", "--timeout", "0.1")
+    assert (result.exit_code, result.stdout) == (0, "Trading halted\n")
+    assert "Not known what became of the cancels" in result.stderr
 
 
 def test_halt_warns_of_what_the_reply_adds(tmp_path: Path) -> None:
     reply = {"status": "ok", "response": "Trading halted", "in_flight": 1, "unsynced": 1}
-    with engine(tmp_path / "run", HALT=reply):
+    with engine(tmp_path / "run", HALT=reply, ORDERS=NO_ORDERS):
         result = seawall("halt", "--run-dir", tmp_path / "run")
     assert result.exit_code == 0
     assert "A send was under way" in result.stderr

@@ -1,0 +1,70 @@
+"""How the command line asks a running engine: one question and its answer, and what became of cancels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from protocol.client import CommandClient
+from protocol.errors import ExitCode, GatewayError, NoAnswerError, NotRunningError
+from supervisor.cli.output import Failure, note
+
+POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The engine that a verb is meant for: by its run_dir, or by a bare endpoint."""
+
+    run_dir: Path | None
+    endpoint: str
+
+    def client(self, timeout_s: float) -> CommandClient:
+        """Raises: NotRunningError if the lock of run_dir is free."""
+        if self.run_dir is not None:
+            return CommandClient.for_run_dir(self.run_dir, timeout_s)
+        return CommandClient(self.endpoint, timeout_s)
+
+
+def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
+    """The reply to `text`, which says ok. Raises: Failure with the exit code for what went wrong."""
+    try:
+        with target.client(timeout_s) as client:
+            reply = client.request(text)
+    except NotRunningError as error:
+        raise Failure(not_running, str(error)) from error
+    except NoAnswerError as error:
+        raise Failure(ExitCode.NO_ANSWER, str(error)) from error
+    except (GatewayError, OSError) as error:
+        raise Failure(ExitCode.FAILURE, str(error)) from error
+    if reply.get("status") != "ok":
+        raise Failure(ExitCode.FAILURE, str(reply.get("response", reply)))
+    return reply
+
+
+def open_orders(target: Target, timeout_s: float) -> dict[int, dict[str, Any]]:
+    return {row["order_id"]: row for row in ask(target, timeout_s, "ORDERS")["orders"]}
+
+
+def cancels_of(target: Target, timeout_s: float, before: Iterable[int], *, all_asked: bool) -> list[int]:
+    """Tells what became of the cancels of the orders in `before`, as far as it is heard of them within timeout_s.
+
+    all_asked: of those that are still open then, the cancels of all count as requested; else of those whose row says
+    so. Returns the orders of which it is not known.
+    """
+    deadline = time.monotonic() + timeout_s
+    wanted = set(before)
+    while True:
+        left = {order_id: row for order_id, row in open_orders(target, timeout_s).items() if order_id in wanted}
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    unknown = sorted(order_id for order_id, row in left.items() if all_asked or row.get("cancel_requested"))
+    confirmed = len(wanted) - len(left)
+    note(f"Cancels: {confirmed + len(unknown)} requested, {confirmed} confirmed, {len(unknown)} unknown.")
+    if unknown:
+        note(f"Not known: {', '.join(map(str, unknown))}; `seawall orders` shows what is open.")
+    return unknown
