@@ -13,13 +13,16 @@ from actors.fold import Fold
 from actors.journal import JournalClient
 from actors.latch import Latch
 from actors.ledger import Account, Valuation, value_account
+from actors.limit_usage import limit_rows
 from actors.marks import Quote
 from actors.order_tracker import Order
+from actors.scopes import ENGINE, Scopes
 from protocol import VERSION
 from protocol.commands import (
     AccountReply,
     ChildRow,
     HealthReply,
+    LimitsReply,
     OrderRow,
     OrdersReply,
     PositionRow,
@@ -47,6 +50,7 @@ class Sources(Protocol):
     journal: JournalClient
     children: Children
     marks: dict[int, Quote]
+    market_time_us: int
 
 
 def disk_warnings(rows: Sequence[ChildRow]) -> list[str]:
@@ -72,6 +76,7 @@ class Answers:
             "ORDERS": lambda _: self.orders(),
             "SYMBOLS": lambda _: self.symbols(),
             "ACCOUNT": lambda _: self.account(),
+            "LIMITS": lambda _: self.limits(),
         }
 
     def status(self) -> StatusReply:
@@ -134,6 +139,16 @@ class Answers:
         return StrategyAccountRow(
             strategy=name, balance=own.balance, equity=own.equity, profit=own.profit, margin=own.margin
         )
+
+    def limits(self) -> LimitsReply:
+        gateway, now = self._gateway, now_us()
+        scopes = Scopes(gateway.config, self._fold, {})
+        scopes.take_run()
+        scopes.marks.quotes, scopes.marks.newest_us = gateway.marks, gateway.market_time_us
+        rows = list(limit_rows(scopes, gateway.config.risk, ENGINE, "", now))
+        for strategy in gateway.config.strategies:
+            rows += limit_rows(scopes, strategy.limits, self._fold.strategy_id(strategy.name), strategy.name, now)
+        return LimitsReply(limits=rows)
 
     def health(self) -> HealthReply:
         gateway, run = self._gateway, self._fold.run

@@ -179,7 +179,7 @@ class RiskBook:
 
     def check_input(self, intent: Intent, now_us: int, age_us: int = 0, disk_low: bool = False) -> CheckInput:
         """Everything that decides about the signal, as it stands."""
-        symbol_id, scopes, fold = intent.symbol_id, self.scopes, self.fold
+        symbol_id, scopes = intent.symbol_id, self.scopes
         return CheckInput(
             intent=intent,
             instrument=scopes.instruments.get(symbol_id),
@@ -191,7 +191,7 @@ class RiskBook:
             max_signal_age_us=self._max_signal_age_us,
             market_us=scopes.clock_us(now_us),
             quote=scopes.quote(symbol_id),
-            leverage=fold.run.leverage if fold.run else 1,
+            leverage=scopes.leverage,
             disk_low=disk_low,
             owner=self._owner(intent.order_id),
         )

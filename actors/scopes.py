@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from actors.check_input import (
     NO_LOSSES,
+    NO_SYMBOL,
     NOTHING_HELD,
     UNLIMITED,
     Exposure,
@@ -147,13 +148,13 @@ class Scopes:
         if limits is NO_LIMITS:
             return Scope(strategy=self._fold.strategy(who), exposure=exposure)
         throttle = self._throttles.get(who)
-        equity = self._equity(who) if limits.needs_equity else 0
+        equity = self.equity(who) if limits.needs_equity else 0
         return Scope(
             strategy=self._fold.strategy(who),
             limits=limits,
             exposure=exposure,
-            elsewhere=self._held_elsewhere(who, symbol_id) if limits.needs_held else NOTHING_HELD,
-            open_orders=self._open_orders(who) if limits.max_open_orders is not None else 0,
+            elsewhere=self.held(who, symbol_id) if limits.needs_held else NOTHING_HELD,
+            open_orders=self.open_orders(who) if limits.max_open_orders is not None else 0,
             rates=UNLIMITED if throttle is None else throttle.look(now_us, _key(who, intent)),
             losses=self._losses(who, equity, now_us) if limits.needs_losses else NO_LOSSES,
             equity=equity,
@@ -171,7 +172,7 @@ class Scopes:
         return Exposure(self._account(who).position(symbol_id).quantity, buy, sell)
 
     def losses(self, who: int, now_us: int) -> Losses:
-        return self._losses(who, self._equity(who) if self.limits[who].needs_equity else 0, now_us)
+        return self._losses(who, self.equity(who), now_us)
 
     def _losses(self, who: int, equity: int, now_us: int) -> Losses:
         """On a day on which no money has moved yet, none was lost before."""
@@ -201,26 +202,31 @@ class Scopes:
     def _account(self, who: int) -> Account:
         return self._fold.account if who == ENGINE else self._fold.account_of(who)
 
-    def _equity(self, who: int) -> int:
+    def equity(self, who: int) -> int:
         """A product, rounded down."""
         fold = self._fold
         assert fold.run is not None, "whoever decides has a fold"
         value = value_account(self._account(who), self.marks.quotes, fold.multipliers, fold.run.leverage)
         return (value.balance + value.profit) // MICROS
 
-    def _open_orders(self, who: int) -> int:
+    @property
+    def leverage(self) -> int:
+        return self._fold.run.leverage if self._fold.run else 1
+
+    def open_orders(self, who: int) -> int:
         tracker = self._fold.tracker
         if who == ENGINE:
             return len(tracker.open_orders) + len(self._pending)
         pending = sum(place.strategy_id == who for place in self._pending.values())
         return len(tracker.open_of_strategy(who)) + pending
 
-    def _held_elsewhere(self, who: int, symbol_id: int) -> Held:
+    def held(self, who: int, without: int = NO_SYMBOL) -> Held:
+        """In all symbols but `without`."""
         account, fold = self._account(who), self._fold
         symbols = {key for key, held in account.positions.items() if held.quantity}
         symbols.update(order.symbol_id for order in fold.tracker.open_orders.values())
         symbols.update(place.symbol_id for place in self._pending.values())
-        symbols.discard(symbol_id)
+        symbols.discard(without)
         gross = long = short = 0
         for other in symbols:
             exposure, instrument = self.exposure(other, who), self.instruments.get(other)

@@ -44,6 +44,7 @@ VERBS: Final = {
         Verb(name="ORDERS", arguments="", changes=False, help="open orders"),
         Verb(name="SYMBOLS", arguments="", changes=False, help="symbol ids of the binary broadcast"),
         Verb(name="ACCOUNT", arguments="", changes=False, help="balance, equity, margin"),
+        Verb(name="LIMITS", arguments="", changes=False, help="the limits that are set, and how far each is used"),
         Verb(name="REDUCE", arguments="[reason]", changes=True, is_operation=True,
              help="from now on only what reduces a position"),
         Verb(name="RESUME", arguments="[reason]", changes=True, is_operation=True, anywhere=False,
@@ -161,6 +162,20 @@ class AccountReply(Reply, frozen=True, kw_only=True):
     margin_free: float
     margin_level: float
     strategies: list[StrategyAccountRow] = []
+
+
+class LimitRow(msgspec.Struct, frozen=True, kw_only=True):
+    strategy: str
+    """Whose; "" for the engine."""
+    limit: str
+    """Its key in the config."""
+    value: str
+    used: float | msgspec.UnsetType = msgspec.UNSET
+    """How much of it, in the same unit, where that can be said."""
+
+
+class LimitsReply(Reply, frozen=True, kw_only=True):
+    limits: list[LimitRow]
 
 
 class TradingStateRow(msgspec.Struct, frozen=True, kw_only=True):

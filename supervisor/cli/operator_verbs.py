@@ -161,6 +161,15 @@ def orders(target: Target, as_json: bool, timeout_s: float) -> None:
 
 @click.command()
 @engine_options()
+def limits(target: Target, as_json: bool, timeout_s: float) -> None:
+    """The limits that are set, and how far each is used."""
+    reply = ask(target, timeout_s, "LIMITS")
+    rows = [{"used": "", **row, "strategy": row["strategy"] or "the engine"} for row in reply["limits"]]
+    print_json(reply) if as_json else _print_rows("", rows, ("strategy", "limit", "value", "used"))
+
+
+@click.command()
+@engine_options()
 def health(target: Target, as_json: bool, timeout_s: float) -> None:
     """Every process, the trading state, and how far each has come."""
     reply = ask(target, timeout_s, "HEALTH")

@@ -83,6 +83,15 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         b'"margin_free":9990.5,"margin_level":0.0,'
         b'"strategies":[{"strategy":"sma","balance":-9.0,"equity":-9.5,"profit":-0.5,"margin":0.0}]}',
     ),
+    (
+        "LIMITS",
+        commands.LimitsReply(limits=[
+            commands.LimitRow(strategy="", limit="max_open_orders", value="5", used=2.0),
+            commands.LimitRow(strategy="sma", limit="require_quote", value="true"),
+        ]),
+        b'{"status":"ok","limits":[{"strategy":"","limit":"max_open_orders","value":"5","used":2.0},'
+        b'{"strategy":"sma","limit":"require_quote","value":"true"}]}',
+    ),
     *(
         (verb, commands.OperationReply(response="Taken", lsn=133), b'{"status":"ok","response":"Taken","lsn":133}')
         for verb in ("REDUCE", "RESUME", "CANCEL", "FLATTEN", "DEPOSIT")

@@ -55,6 +55,13 @@ STRATEGIES: Final[list[Tree]] = [
 MODULE: Final = Path(ring_strategies.__file__).read_text(encoding="utf-8")
 
 
+LIMITS: Final = {
+    "require_quote": True, "price_collar": 0.05, "max_gross_exposure": 900.0, "max_orders_per_s": 100,
+    "max_repeated_orders": 20, "max_equity_loss_from_peak": 1e6,
+}  # fmt: skip
+"""For what risk knows of the market and of the rate to be gone on with."""
+
+
 def replay_engine(
     directory: Path, ticks: list[Tick], *, latency_us: int = 0, checkpoint_ticks: int = 0, code: str = MODULE,
     strategies: Sequence[Tree] = STRATEGIES, files: Mapping[str, str] = {},
@@ -68,7 +75,7 @@ def replay_engine(
         ],
         market_data={"source": "csv", "files": [{"path": f"{s}.csv", "symbol": s} for s in SYMBOLS], "seed": 1},
         strategies=list(strategies),
-        risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0},
+        risk={"max_position_per_symbol": 5.0, "max_drawdown": -50.0, **LIMITS},
         order_routing={"latency_us": latency_us},
         replay={"quantum": QUANTUM, "checkpoint_ticks": checkpoint_ticks},
     )  # fmt: skip

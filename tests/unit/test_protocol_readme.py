@@ -28,6 +28,7 @@ REPLIES = {
     "ORDERS": commands.OrdersReply,
     "SYMBOLS": commands.SymbolsReply,
     "ACCOUNT": commands.AccountReply,
+    "LIMITS": commands.LimitsReply,
     **{verb.name: commands.OperationReply for verb in commands.VERBS.values() if verb.is_operation},
 }
 
