@@ -17,7 +17,7 @@ from log_history import LogHistory
 from planted import planted
 
 ROOT = Path(__file__).parents[2]
-SEEDED = 1000
+SEEDED = 500
 MACHINES = settings(
     max_examples=30, stateful_step_count=12, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
