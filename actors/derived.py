@@ -12,6 +12,7 @@ An ADJUST moves the balance likewise, and owes a BALANCE_CHANGE.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Final
 
 from actors.ledger import FillEffect
@@ -36,6 +37,11 @@ def derived_records(
         yield PositionOpen(lsn, symbol_id, order_id, effect.opened, price, after.quantity, cost)
     if effect.realized or commission:
         yield BalanceChange(lsn, order_id, realized, product_to_bytes(commission), product_to_bytes(balance))
+
+
+def digest_of(verb: str, argument: str) -> bytes:
+    """By which a COMMAND is told from another under the same token."""
+    return blake2b(f"{verb} {argument}".encode(), digest_size=8).digest()
 
 
 def check_run(lsn: int, before: EngineRun, record: EngineRun) -> None:

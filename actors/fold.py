@@ -37,7 +37,7 @@ from actors.changes import (
     TradingStatus,
     ViolationRecorded,
 )
-from actors.derived import check_run, derived_records
+from actors.derived import check_run, derived_records, digest_of
 from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
 from actors.ledger import Account, Position, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
@@ -123,12 +123,12 @@ class Fold:
         """Realized product by symbol id from which max_drawdown counts."""
         self.day = 0
         """Days since the epoch, of the newest record that moved money."""
-        self.violations: dict[tuple[str, int], int] = {}
-        """The day of each limit's last RISK_VIOLATION, of the limits on losses, by (limit, strategy id or 0)."""
+        self.violations: dict[tuple[str, int], tuple[int, bytes]] = {}
+        """(day, the limit's value) of each last RISK_VIOLATION of a limit on losses, by (limit, strategy id or 0)."""
         self.commands: dict[int, Operation] = {}
         """By LSN: those that are not carried out yet."""
-        self.command_tokens: OrderedDict[str, int] = OrderedDict()
-        """The LSN of the newest COMMAND_TOKENS_MAX that had one (H1)."""
+        self.command_tokens: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
+        """(LSN, digest) of the newest COMMAND_TOKENS_MAX that had one (H1). REDUCE needs none: anyone may say it."""
         self.owed: deque[Record] = deque()
         self.venue_us = 0
         """The venue's time of the newest record that has one …"""
@@ -234,9 +234,6 @@ class Fold:
         """To look at: whoever has never traded gets no account by being asked for."""
         return self.strategy_accounts.get(strategy_id, _NO_ACCOUNT)
 
-    def own_position(self, symbol_id: int, strategy_id: int) -> Position:
-        return self.account_of(strategy_id).position(symbol_id)
-
     def owned_positions(self) -> dict[tuple[int, int], int]:
         """Signed micros by (strategy id, symbol id)."""
         return {
@@ -330,7 +327,7 @@ class Fold:
             self.drawdown_baseline = dict(self.account.realized)
             for account in (self.account, *self.strategy_accounts.values()):
                 account.peak_balance = account.balance
-            self.violations = {key: day for key, day in self.violations.items() if "daily" in key[0]}
+            self.violations = {key: said for key, said in self.violations.items() if "daily" in key[0]}
         self.cleared_token = record.halt_token
         self.halt_tokens.add(record.halt_token)
         if self.trading.mode is not TradingMode.HALTED:
@@ -409,6 +406,8 @@ class Fold:
         self._look_at_day(time_us)
         account.book(symbol_id, effect, commission)
         own_account.book(symbol_id, own_effect, commission)
+        if self.violations:
+            self._forget_recovered()
         self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))
         if not before.quantity or (effect.opened and effect.closed):
             self.opened_at[symbol_id] = multiplier
@@ -421,6 +420,13 @@ class Fold:
             PositionChanged(symbol_id, order.strategy_id, time_us),
         ]
         return changes + [OrderChanged(new, _NEW, time_us) for new in exits] if exits else changes
+
+    def _forget_recovered(self) -> None:
+        """A loss from the peak is over when there is a new one; the next is said again."""
+        for key, who in list(self.violations):
+            account = self.account_of(who) if who else self.account
+            if "peak" in key and account.balance == account.peak_balance:
+                del self.violations[key, who]
 
     def _look_at_day(self, time_us: int) -> None:
         """Money is about to move: for the first time on this day, perhaps."""
@@ -475,15 +481,15 @@ class Fold:
             self.commands.pop(record.ends_lsn, None)
             return []
         self.commands[envelope.lsn] = record
-        if record.token:
-            self.command_tokens[record.token] = envelope.lsn
+        if record.token and record.verb != "REDUCE":
+            self.command_tokens[record.token] = envelope.lsn, digest_of(record.verb, record.argument)
             if len(self.command_tokens) > COMMAND_TOKENS_MAX:
                 self.command_tokens.popitem(last=False)
         return [CommandGiven(envelope.lsn, record)]
 
     def _violation(self, envelope: Envelope, record: RiskViolation) -> list[Change]:
         if record.reason in LOSS_LIMITS:
-            self.violations[record.reason, record.strategy_id] = record.day
+            self.violations[record.reason, record.strategy_id] = record.day, record.limit_value
         return [ViolationRecorded(record)]
 
     def _refused(self, envelope: Envelope, record: SignalRefused) -> list[Change]:

@@ -51,7 +51,7 @@ def take_state(fold: Fold, *, with_ended: bool = False) -> FoldState:
         strategies=tuple(_strategy_account(*item) for item in sorted(fold.strategy_accounts.items())),
         losses=_losses(fold),
         commands=tuple(fold.commands.items()),
-        command_tokens=tuple(fold.command_tokens.items()),
+        command_tokens=tuple((token, *known) for token, known in fold.command_tokens.items()),
     )
 
 
@@ -62,7 +62,7 @@ def _losses(fold: Fold) -> LossState:
     )
     return LossState(
         fold.day, product_to_bytes(fold.account.day_balance), product_to_bytes(fold.account.peak_balance), tuple(rows),
-        tuple((limit, strategy_id, day) for (limit, strategy_id), day in sorted(fold.violations.items())),
+        tuple((limit, strategy_id, *said) for (limit, strategy_id), said in sorted(fold.violations.items())),
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
     fold.halt_tokens.update(state.halt_tokens)
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
     fold.commands.update(state.commands)
-    fold.command_tokens.update(state.command_tokens)
+    fold.command_tokens.update((token, (lsn, digest)) for token, lsn, digest in state.command_tokens)
     fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
     for strategy_id, numbers in state.answered:
         fold.answered[strategy_id].update(dict.fromkeys(numbers))
@@ -137,7 +137,7 @@ def _put_losses(fold: Fold, losses: LossState | None) -> None:
             *((fold.strategy_accounts[key], day, peak) for key, day, peak in losses.strategies))  # fmt: skip
     for account, day, peak in rows:
         account.day_balance, account.peak_balance = bytes_to_product(day), bytes_to_product(peak)
-    fold.violations = {(limit, strategy_id): day for limit, strategy_id, day in losses.violations}
+    fold.violations = {(limit, strategy_id): (day, value) for limit, strategy_id, day, value in losses.violations}
 
 
 def count_losses_anew(fold: Fold) -> None:

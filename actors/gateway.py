@@ -33,6 +33,7 @@ from actors.publisher import Publisher
 from protocol.codec import MarketPayload
 from protocol.commands import (
     REQUEST_BYTES_MAX,
+    SHOWN_MAX,
     VERBS,
     BadCommand,
     Command,
@@ -231,16 +232,16 @@ class Gateway(FoldingActor):
 
     def _take(self, frames: list[bytes], answer: Answer, *, is_operator: bool) -> None:
         self.counters["commands"] += 1
-        command = parse_command(frames)
-        if isinstance(command, BadCommand):
-            self.counters["bad_commands"] += 1
-            answer(error_reply(command.response))
-            return
         try:
-            self._carry_out(command, answer, is_operator)
+            command = parse_command(frames)
+            if isinstance(command, BadCommand):
+                self.counters["bad_commands"] += 1
+                answer(error_reply(command.response))
+            else:
+                self._carry_out(command, answer, is_operator)
         except Exception as error:  # a client gets an answer whatever happens; HALT has set the latch by then
-            self.log.exception("command_failed", verb=command.verb)
-            answer(error_reply(f"{command.verb} failed: {error}"))
+            self.log.exception("command_failed", request=b"".join(frames)[:SHOWN_MAX].decode("utf-8", "replace"))
+            answer(error_reply(f"The request failed: {error}"))
 
     def _carry_out(self, command: Command, answer: Answer, is_operator: bool) -> None:
         verb = VERBS[command.verb]
@@ -250,7 +251,7 @@ class Gateway(FoldingActor):
             where = "RUN_DIR/ipc/control, which the seawall command uses"
             answer(error_reply(f"{command.verb}: on the control socket only: {where}"))
         elif verb.is_operation:
-            self.operations.take(command, answer)
+            self.operations.take(command, answer, is_operator=is_operator)
         else:
             answer(self.verbs[command.verb](command.argument))
 

@@ -63,4 +63,4 @@ class Marks:
         """TICK records, in order behind those taken before."""
         found = newest_quotes(records, symbols)
         self.quotes.update(found)
-        self.newest_us = max(self.newest_us, *(quote.time_us for quote in found.values()))
+        self.newest_us = max((self.newest_us, *(quote.time_us for quote in found.values())))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from actors.base import Loop
+from actors.derived import digest_of
 from actors.fold import Fold
 from actors.journal import JournalClient
 from protocol.commands import Command, OperationReply, Reply, error_reply
@@ -20,7 +21,7 @@ from protocol.wal.format import Envelope
 
 REPLY_WAIT_S: Final = 0.05
 WAITING_MAX: Final = 100
-"""COMMANDs that have not come back; one more is refused."""
+"""COMMANDs that have not come back; one more is refused. Plain tcp has a fifth of them."""
 BY: Final = "operator"
 
 Answer = Callable[[Reply], object]
@@ -28,7 +29,7 @@ Answer = Callable[[Reply], object]
 
 @dataclass(slots=True)
 class Waiting:
-    token: str
+    command: Command
     answers: list[Answer] = field(default_factory=list)
     """Those who have not been answered."""
 
@@ -44,17 +45,28 @@ class OperationsDesk:
         self._waiting: dict[int, Waiting] = {}
         """By producer_seq."""
 
-    def take(self, command: Command, answer: Answer) -> None:
-        """`answer` is called once, now or within 50 ms."""
-        objection = self._objection(command)
-        if objection:
+    def take(self, command: Command, answer: Answer, *, is_operator: bool) -> None:
+        """`answer` is called once, now or within 50 ms. is_operator: on the control socket."""
+        known = self._fold.command_tokens.get(command.token)
+        if known is not None:  # before anything else: what it was asked for may be over by now
+            lsn, digest = known
+            is_same = digest == digest_of(command.verb, command.argument)
+            answer(_taken(lsn) if is_same else error_reply(f"id={command.token} was said of another command"))
+        elif (seq := self._waiting_for(command)) is not None:
+            if command.verb != "REDUCE" and self._waiting[seq].command != command:
+                answer(error_reply(f"id={command.token} was said of another command"))
+            else:
+                self._wait(seq, answer)
+        elif objection := self._objection(command, WAITING_MAX if is_operator else WAITING_MAX // 5):
             answer(error_reply(f"{command.verb}: {objection}"))
-        elif command.token and (known := self._fold.command_tokens.get(command.token)) is not None:
-            answer(_taken(known))
+        elif command.verb == "REDUCE" and self._fold.trading.mode is TradingMode.REDUCING:
+            answer(OperationReply(response="Trading is REDUCING already"))
         else:
-            self._wait(self._seq_of(command), answer)
+            seq = self._journal.append(Operation(command.token, command.verb, command.argument, BY))
+            self._waiting[seq] = Waiting(command)
+            self._wait(seq, answer)
 
-    def _objection(self, command: Command) -> str:
+    def _objection(self, command: Command, waiting_max: int) -> str:
         if self._is_replay:
             return "a replay takes HALT alone; it would not be the same again"
         if command.verb == "FLATTEN" and command.argument and command.argument not in self._fold.symbol_ids:
@@ -63,19 +75,18 @@ class OperationsDesk:
             return f"order {command.argument} is not open"
         if command.verb == "RESUME" and self._fold.trading.mode is TradingMode.HALTED:
             return "trading is halted; an ordered stop and a new start end that"
-        return "too many commands wait for the disk" if len(self._waiting) >= WAITING_MAX else ""
+        return "too many commands wait for the disk" if len(self._waiting) >= waiting_max else ""
 
     def _order_is_over(self, order_id: int) -> bool:
         return order_id not in self._fold.tracker.open_orders
 
-    def _seq_of(self, command: Command) -> int:
-        """Of the COMMAND in the journal; one that is on its way already is not said again."""
+    def _waiting_for(self, command: Command) -> int | None:
+        """Under which number it is on its way already: one with its token, or any REDUCE."""
         for seq, waiting in self._waiting.items():
-            if command.token and waiting.token == command.token:
+            said = waiting.command
+            if said.verb == command.verb == "REDUCE" or (command.token and said.token == command.token):
                 return seq
-        seq = self._journal.append(Operation(command.token, command.verb, command.argument, BY))
-        self._waiting[seq] = Waiting(command.token)
-        return seq
+        return None
 
     def _wait(self, seq: int, answer: Answer) -> None:
         self._waiting[seq].answers.append(answer)

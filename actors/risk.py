@@ -76,6 +76,7 @@ class Risk(FoldingActor):
     # The life of the actor.
 
     def begin(self, run: EngineRun | None) -> None:
+        self.book.scopes.symbol_count = len(run.symbols) if run is not None else 0
         self.signals = self.bind(SIGNALS)
         self.journal.start()
         self.market.start()
@@ -147,6 +148,8 @@ class Risk(FoldingActor):
         if self.is_halted():
             self.book.act_on_halt()
         for lsn, command in list(self.fold.commands.items()):
+            words = f"{command.verb} {command.argument}".strip()
+            self.log.warning("command_carried_out_late", command=words, lsn=lsn, hint="it was given before this start")
             self.book.carry_out(lsn, command)
         self._look_for_removed()
         self.loop.after_turn(self._ready_when_drained)

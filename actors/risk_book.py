@@ -39,7 +39,7 @@ from protocol.records import (
 )
 from protocol.settings import Config
 from protocol.state import FoldState
-from protocol.units import decimal_to_micros, product_to_bytes
+from protocol.units import bytes_to_product, decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
@@ -74,8 +74,8 @@ class RiskBook:
         """How many of fold.owed are appended in this life."""
         self.next_order_id = 1
         self.violated: set[int] = set()
-        self.pending_violations: set[tuple[str, int, int]] = set()
-        """(limit, strategy id or 0, day) of the limits on losses."""
+        self.pending_violations: set[tuple[str, int, int, int]] = set()
+        """(limit, strategy id or 0, day, the limit's value) of those on losses that are said and have not come back."""
         self.pending_modes: deque[TradingMode] = deque()
         """Of TRADING_STATEs that have not come back; a HALT is `is_halted`'s to say."""
         self.counters = {"signals": 0, "refused": 0, "repeated": 0}
@@ -92,6 +92,8 @@ class RiskBook:
                 self.pending_cancels.discard(record.order_id)
             else:
                 self.scopes.sent_cancel(record.strategy_id, envelope.time_us)
+        elif type(record) is RiskViolation:
+            self.pending_violations.discard(_said(record))
         elif type(record) is TradingState and self.pending_modes and record.state is self.pending_modes[0]:
             self.pending_modes.popleft()
         starts_here = self.fold.run is None
@@ -134,7 +136,7 @@ class RiskBook:
             elif isinstance(record, TradingState) and record.state is not TradingMode.HALTED:
                 self.pending_modes.append(record.state)
             elif isinstance(record, RiskViolation) and record.reason in LOSS_LIMITS:
-                self.pending_violations.add((record.reason, record.strategy_id, record.day))
+                self.pending_violations.add(_said(record))
             self.owed_appended += isinstance(record, PositionOpen | PositionClose | BalanceChange)
 
     def append_owed(self) -> None:
@@ -229,7 +231,7 @@ class RiskBook:
         if not self.scopes.needs_losses:
             return
         for broken in self.scopes.broken_losses(now_us):
-            said = broken.key, broken.who, broken.day
+            said = broken.key, broken.who, broken.day, broken.limit
             if said in self.pending_violations or self._was_said(broken):
                 continue
             self.pending_violations.add(said)
@@ -245,9 +247,10 @@ class RiskBook:
         self._append(state)
 
     def _was_said(self, broken: BrokenLimit) -> bool:
-        """A loss of the day on this day; one from the peak since there is a peak to count from."""
-        day = self.fold.violations.get((broken.key, broken.who))
-        return day is not None and (day == broken.day or "daily" not in broken.key)
+        """By this limit: a loss of the day on this day, one from the peak since there is this peak."""
+        day, limit = self.fold.violations.get((broken.key, broken.who), (None, b""))
+        is_same = day is not None and limit == product_to_bytes(broken.limit)
+        return is_same and (day == broken.day or "daily" not in broken.key)
 
     def act_on_halt(self, *, pending: bool = False) -> None:
         """`risk.on_halt`: every open order but the protective ones is cancelled, those that are pending too, if asked;
@@ -275,13 +278,19 @@ class RiskBook:
     def _close_positions(self, symbol_ids: Iterable[int]) -> int:
         """How many orders it took."""
         count = 0
-        for symbol_id in list(symbol_ids):
+        for symbol_id in sorted(self.scopes.instruments.keys() & set(symbol_ids)):
             for place in list(closing_orders(self.fold, self.pending_orders.values(), symbol_id, self.next_order_id)):
                 self.next_order_id = place.order_id + 1
                 self.pending_orders[place.order_id] = place
                 self._append(place)
                 count += 1
         return count
+
+    def _held_without_config(self, symbol_ids: Iterable[int]) -> str:
+        """What no venue can be asked to close: their [[instruments]] have gone."""
+        missing = set(symbol_ids) - self.scopes.instruments.keys()
+        held = (symbol_id for symbol_id in missing if self.fold.account.position(symbol_id).quantity)
+        return ", ".join(self.fold.symbol(symbol_id) for symbol_id in sorted(held))
 
     # An operator's commands.
 
@@ -302,6 +311,8 @@ class RiskBook:
             symbol_ids = [self.fold.symbol_ids[name] for name in symbols if name in self.fold.symbol_ids]
             cancels = sum(self._cancel_unprotected(command.by, symbol_id) for symbol_id in symbol_ids)
             outcome = f"{cancels} cancels requested, {self._close_positions(symbol_ids)} closing orders placed"
+            if left := self._held_without_config(symbol_ids):
+                outcome += f"; not configured, and left: {left}"
         else:
             outcome = "refused: this version does not know the verb"
         self._append(end_of(lsn, command, outcome))
@@ -329,3 +340,7 @@ class RiskBook:
     def _append_cancel(self, cancel: OrderCancel) -> None:
         self.pending_cancels.add(cancel.order_id)
         self._append(cancel)
+
+
+def _said(record: RiskViolation) -> tuple[str, int, int, int]:
+    return record.reason, record.strategy_id, record.day, bytes_to_product(record.limit_value)

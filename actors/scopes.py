@@ -78,6 +78,8 @@ class Scopes:
         self.instruments: dict[int, InstrumentLimits] = {}
         """By symbol id, those of the config."""
         self.marks = Marks()
+        self.symbol_count = 0
+        """How many symbol ids there are, where ticks may come before the fold knows; 0: it does."""
         self._is_file = config.market_data.is_file
         everyone = (self.limits[ENGINE], *self._by_name.values())
         self.needs_market = any(limits.needs_market for limits in everyone)
@@ -103,7 +105,7 @@ class Scopes:
     # The market.
 
     def take_ticks(self, records: memoryview) -> None:
-        self.marks.take(records, len(self._fold.symbols))
+        self.marks.take(records, self.symbol_count or len(self._fold.symbols))
 
     def quote(self, symbol_id: int) -> Quote | None:
         return self.marks.quotes.get(symbol_id)

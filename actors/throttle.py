@@ -74,6 +74,8 @@ class Throttle:
         self._window_us = window_us
         self._placed: deque[tuple[int, OrderKey]] = deque()
         self._counter: Counter[OrderKey] = Counter()
+        self._unknown_until_us = 0
+        """Before this nothing is known of what was placed within the window."""
 
     def look(self, now_us: int, key: OrderKey) -> Rates:
         orders, messages = self._orders, self._messages
@@ -84,6 +86,8 @@ class Throttle:
         )
 
     def _repeats(self, now_us: int, key: OrderKey) -> int:
+        if now_us < self._unknown_until_us:
+            return REMEMBERED_MAX
         placed, since_us = self._placed, now_us - self._window_us
         while placed and placed[0][0] <= since_us:
             _, old = placed.popleft()
@@ -105,7 +109,8 @@ class Throttle:
             self._messages.take(now_us)
 
     def begin_behind(self, now_us: int) -> None:
-        """What was sent before is not known."""
+        """What was sent before is not known: buckets are empty, and every order counts as repeated for a window."""
+        self._unknown_until_us = now_us + self._window_us
         for bucket in (self._orders, self._messages):
             if bucket is not None:
                 bucket.empty(now_us)
@@ -119,5 +124,6 @@ class Throttle:
         for bucket, was in zip((self._orders, self._messages), state.buckets, strict=True):
             if bucket is not None and was is not None:
                 bucket.state = was
+        self._unknown_until_us = 0
         self._placed = deque(state.placed)
         self._counter = Counter(key for _, key in state.placed)

@@ -12,9 +12,6 @@ from typing import Final
 
 import msgspec
 
-from protocol.errors import NotRepresentableError
-from protocol.units import decimal_to_micros
-
 REQUEST_BYTES_MAX: Final = 4096
 """A longer request is refused with a reply; one above four times this is cut off by ZeroMQ itself."""
 SHOWN_MAX: Final = 200
@@ -57,6 +54,8 @@ VERBS: Final = {
              help="adds to the balance, or takes from it; a correction"),
     )
 }  # fmt: skip
+AMOUNT_PATTERN: Final = r"-?[0-9]{1,12}(\.[0-9]{1,6})?"
+"""Money that a product's field can hold, in the digits of a keyboard."""
 TOKEN_PATTERN: Final = r"[A-Za-z0-9_.-]{1,64}"
 
 
@@ -264,9 +263,7 @@ def _bad_argument(verb: str, argument: str) -> str:
         return f"one symbol, or none for all, not {argument[:SHOWN_MAX]!r}"
     if verb == "DEPOSIT":
         amount = argument.partition(" ")[0]
-        try:
-            is_nothing = decimal_to_micros(amount) == 0
-        except NotRepresentableError as error:
-            return str(error)
-        return "an amount that is not 0" if is_nothing else ""
+        if not re.fullmatch(AMOUNT_PATTERN, amount):
+            return f"an amount such as 500 or -20.5, exact in 0.000001, not {amount[:SHOWN_MAX]!r}"
+        return "an amount that is not 0" if not amount.strip("-0.") else ""
     return ""

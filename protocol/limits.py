@@ -29,6 +29,8 @@ RATE_MAX: Final = 1_000_000
 COUNT_LIMIT_MAX: Final = 1_000_000
 REPEATS_MAX: Final = 10_000
 WINDOW_MAX_MS: Final = 3_600_000
+REPEAT_WINDOW_MAX_MS: Final = 60_000
+"""For so long a new life of risk behind a checkpoint takes every order for a repeated one."""
 
 Action = Literal["refuse", "reduce", "halt"]
 """What a loss beyond its limit leads to: new orders are refused, the engine goes REDUCING, or it is HALTED."""
@@ -123,7 +125,8 @@ def _check_limits(path: str, limits: LimitSettings, symbols: set[str]) -> Iterab
         yield from check_exact(f"{path}.{key}", getattr(limits, key), positive=True)
     for key, most in (
         ("max_quote_age_ms", WINDOW_MAX_MS), ("max_open_orders", COUNT_LIMIT_MAX), ("max_orders_per_s", RATE_MAX),
-        ("max_messages_per_s", RATE_MAX), ("max_repeated_orders", REPEATS_MAX), ("repeat_window_ms", WINDOW_MAX_MS),
+        ("max_messages_per_s", RATE_MAX), ("max_repeated_orders", REPEATS_MAX),
+        ("repeat_window_ms", REPEAT_WINDOW_MAX_MS),
     ):  # fmt: skip
         value = getattr(limits, key)
         if value is not None and not 1 <= value <= most:

@@ -76,8 +76,8 @@ class LossState(msgspec.Struct, array_like=True, frozen=True):
     peak_balance: bytes
     strategies: tuple[tuple[int, bytes, bytes], ...]
     """(strategy id, day_balance, peak_balance)."""
-    violations: tuple[tuple[str, int, int], ...]
-    """(limit, strategy id or 0, day) of the last RISK_VIOLATION of each."""
+    violations: tuple[tuple[str, int, int, bytes], ...]
+    """(limit, strategy id or 0, day, the limit's value as a product) of the last RISK_VIOLATION of each."""
 
 
 class FoldState(msgspec.Struct, array_like=True, frozen=True):
@@ -101,8 +101,8 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     """None: an older version."""
     commands: tuple[tuple[int, Operation], ...] = ()
     """(LSN, COMMAND) of those that are not carried out yet."""
-    command_tokens: tuple[tuple[str, int], ...] = ()
-    """(token, LSN), oldest first."""
+    command_tokens: tuple[tuple[str, int, bytes], ...] = ()
+    """(token, LSN, digest of what was asked for), oldest first."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):

@@ -23,6 +23,8 @@ PRODUCT_BYTES = 16
 _ZERO_PRODUCT = bytes(PRODUCT_BYTES)
 
 _SIX_DIGITS = Decimal(MICROS)
+_DIGITS_MAX = 13
+"""Before the point: 64 bits of millionths hold no more."""
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -33,7 +35,10 @@ def decimal_to_micros(value: Decimal | int | str | float) -> int:
     Raises: NotRepresentableError if it is no finite number, has digits beyond 1e-6 or outgrows 64 bits.
     """
     try:
-        scaled = (value if isinstance(value, Decimal) else Decimal(str(value))) * _SIX_DIGITS
+        exact = value if isinstance(value, Decimal) else Decimal(str(value))
+        if exact.is_finite() and exact.adjusted() >= _DIGITS_MAX:  # before 10 to its power is written out
+            raise NotRepresentableError(f"{value} is larger than 64 bits of millionths hold")
+        scaled = exact * _SIX_DIGITS
         micros = int(scaled)
     except (InvalidOperation, ValueError, OverflowError) as error:
         raise NotRepresentableError(f"{value!r} is not a number") from error

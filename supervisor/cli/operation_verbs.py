@@ -25,11 +25,11 @@ Verb = Callable[..., None]
 
 
 def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
-    """The reply that names the LSN. Raises: Failure."""
+    """The reply that it is taken. Raises: Failure."""
     said, deadline = f"{text} id={uuid4().hex}", time.monotonic() + timeout_s
     while True:
         reply = ask(target, max(POLL_S, deadline - time.monotonic()), said)
-        if "lsn" in reply:
+        if "pending" not in reply:
             return reply
         if time.monotonic() > deadline:
             reason = f"it is not on disk after {timeout_s:g} s; it will be carried out when it is"
@@ -38,7 +38,8 @@ def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
 
 
 def _tell(reply: dict[str, Any], as_json: bool) -> None:
-    print_json(reply) if as_json else click.echo(f"{reply['response']} (LSN {reply['lsn']})")
+    where = f" (LSN {reply['lsn']})" if "lsn" in reply else ""
+    print_json(reply) if as_json else click.echo(f"{reply['response']}{where}")
 
 
 def _tell_cancels(target: Target, timeout_s: float, orders: Iterable[int]) -> None:

@@ -16,7 +16,8 @@ FLAT = Holding(0, 0, 0)
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineUnderTest]:
-    with EngineUnderTest(tmp_path_factory.mktemp("operations"), config_tree()) as engine:
+    limits = {"max_order_value": 1e6, "max_daily_loss": 1e6}  # risk asks the market, over its lives too
+    with EngineUnderTest(tmp_path_factory.mktemp("operations"), config_tree(risk=limits)) as engine:
         yield engine
 
 
@@ -66,7 +67,9 @@ def test_plain_tcp_may_reduce_and_the_control_socket_alone_resumes(engine: Engin
 
 def test_a_command_that_risk_did_not_live_to_see_is_carried_out_by_its_next_life(engine: EngineUnderTest) -> None:
     """The gateway answers when it is on disk, and asks nobody."""
-    taken(engine, "REDUCE id=quiet")
+    engine.ask("REDUCE")
+    wait_for(lambda: state(engine) == "REDUCING", "REDUCING")
+    assert engine.ask("REDUCE") == {"status": "ok", "response": "Trading is REDUCING already"}
     taken(engine, "FLATTEN id=flat")
     wait_for(lambda: not engine.status_positions().get("EURUSD", FLAT).net_quantity, "flat")
     before = engine.ask("ACCOUNT")["balance"]
@@ -80,14 +83,16 @@ def test_a_command_that_risk_did_not_live_to_see_is_carried_out_by_its_next_life
         engine.kill_and_wait_ready("risk")
     adjusts = [entry.fields for entry in engine.records("ADJUST")]
     assert [fields["command_lsn"] for fields in adjusts] == [lsn]
+    assert not engine.log_events("actor_failed")
     assert engine.ask("ACCOUNT")["balance"] == pytest.approx(before + 250.5, abs=1e-9)
 
 
 def test_a_token_is_known_to_the_next_life_of_the_gateway(engine: EngineUnderTest) -> None:
     resume(engine)
-    lsn = taken(engine, "REDUCE id=twice")
+    lsn = taken(engine, "RESUME id=twice")
     engine.kill_and_wait_ready("gateway")
-    assert taken(engine, "REDUCE id=twice") == lsn
+    assert taken(engine, "RESUME id=twice") == lsn
+    assert "another command" in control(engine, "FLATTEN id=twice")["response"]
     assert len(engine.records("COMMAND", token="twice", ends_lsn=0)) == 1
 
 

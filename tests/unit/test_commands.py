@@ -36,6 +36,10 @@ def test_a_request_is_a_command_after_trimming(frame: bytes, command: Command) -
     assert parse_command([frame]) == command
 
 
+def _amount(wrong: str) -> str:
+    return f"DEPOSIT amount [reason]: an amount such as 500 or -20.5, exact in 0.000001, not {wrong!r}"
+
+
 @pytest.mark.parametrize(
     ("frames", "response"),
     [
@@ -52,10 +56,15 @@ def test_a_request_is_a_command_after_trimming(frame: bytes, command: Command) -
         ([b"CANCEL 1 2"], "CANCEL id or ALL: an order's id, or ALL, not '1 2'"),
         ([b"CANCEL all"], "CANCEL id or ALL: an order's id, or ALL, not 'all'"),
         ([b"FLATTEN A B"], "FLATTEN [symbol]: one symbol, or none for all, not 'A B'"),
-        ([b"DEPOSIT"], "DEPOSIT amount [reason]: '' is not a number"),
+        ([b"DEPOSIT"], _amount("")),
+        ([b"DEPOSIT 1e-7"], _amount("1e-7")),
+        ([b"DEPOSIT 1e900000"], _amount("1e900000")),
+        ([b"DEPOSIT nan"], _amount("nan")),
+        ([b"DEPOSIT 1_000"], _amount("1_000")),
+        ([b"DEPOSIT 0.0000001"], _amount("0.0000001")),
+        ([b"DEPOSIT 9999999999999"], _amount("9999999999999")),
         ([b"DEPOSIT 0 x"], "DEPOSIT amount [reason]: an amount that is not 0"),
-        ([b"DEPOSIT 1e-7"], "DEPOSIT amount [reason]: 1e-7 has digits beyond 0.000001"),
-        ([b"DEPOSIT nan"], "DEPOSIT amount [reason]: 'nan' is not a number"),
+        ([b"DEPOSIT -0.00"], "DEPOSIT amount [reason]: an amount that is not 0"),
         ([b"REDUCE id="], "REDUCE: one id=TOKEN of 1 to 64 letters, digits, '_', '.' and '-'"),
         ([b"REDUCE id=a id=b"], "REDUCE: one id=TOKEN of 1 to 64 letters, digits, '_', '.' and '-'"),
         ([], "A request is one frame, this one has 0"),

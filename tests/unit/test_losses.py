@@ -93,6 +93,26 @@ def test_a_loss_is_said_once_a_day_and_halts() -> None:
     assert desk.check_losses() is not None
 
 
+def test_a_limit_that_was_raised_halts_again_when_it_is_reached() -> None:
+    desk = started("max_daily_loss = 5")
+    desk.trade(-5)
+    assert desk.check_losses()
+    desk.settle()
+    raised = Desk(config("max_daily_loss = 20"), desk.fold)
+    raised.book.scopes.take_run()
+    assert raised.check_losses() is None
+    desk.trade(-15)
+    assert "the limit is 20" in str(raised.check_losses())
+
+
+def test_a_loss_from_the_peak_is_said_again_behind_a_new_peak() -> None:
+    desk = started('max_loss_from_peak = 5\nactions = { max_loss_from_peak = "refuse" }')
+    for change, said in ((-5, 1), (-1, 0), (+20, 0), (-5, 1)):
+        desk.trade(change)
+        desk.check_losses()
+        assert len([record for record in desk.settle() if isinstance(record, RiskViolation)]) == said
+
+
 def test_a_crash_between_the_fill_and_the_violation_loses_nothing() -> None:
     desk = started("max_daily_loss = 5")
     desk.trade(-5)

@@ -71,6 +71,13 @@ def test_behind_a_checkpoint_the_first_second_counts_as_used_up() -> None:
     assert throttle.look(START_US + MICROS, KEY)[:2] == (5, 5)
 
 
+def test_behind_a_checkpoint_every_order_counts_as_repeated_for_a_window() -> None:
+    throttle = Throttle(orders=None, messages=None, repeats=3, window_us=1000)
+    throttle.begin_behind(START_US)
+    assert throttle.look(START_US + 999, KEY).repeats == module.REMEMBERED_MAX
+    assert throttle.look(START_US + 1000, KEY).repeats == 0
+
+
 def test_an_order_is_the_same_as_long_as_the_window_is_not_over() -> None:
     throttle = Throttle(orders=None, messages=None, repeats=2, window_us=1000)
     for now_us in (START_US, START_US + 10):

@@ -42,7 +42,8 @@ def test_a_number_of_six_digits_is_exact(value: Decimal | int | str | float, mic
     [
         ("0.0000001", "beyond 0.000001"), (1.0000001, "beyond 0.000001"), ("9223372036854.775808", "larger than 64"),
         ("-9223372036854.775808", "larger than 64"), (float("nan"), "not a number"), (float("inf"), "not a number"),
-        ("ten", "not a number"), ("", "not a number"),
+        ("ten", "not a number"), ("", "not a number"), ("1e13", "larger than 64"), ("1e900000", "larger than 64"),
+        ("-1e999999999", "larger than 64"),
     ],
 )  # fmt: skip
 def test_what_1e_6_cannot_hold_is_refused_with_the_reason(value: str | float, reason: str) -> None:
