@@ -174,7 +174,7 @@ def test_what_a_resumed_run_does_otherwise_is_named_with_its_place_and_nothing_i
     engine = replay_engine(tmp_path / "changed", market(TICKS), checkpoint_ticks=0)
     try:
         engine.start()
-        wait_for(lambda: engine.journal_path.exists() and engine.journal_path.stat().st_size > 20_000, "a journal")
+        wait_for(lambda: engine.journal_path.exists() and engine.journal_path.stat().st_size > 6_000, "a journal")
         engine.kill_all()
         before = engine.journal_path.read_bytes()
         module = engine.directory / "ring_strategies.py"
