@@ -430,7 +430,7 @@ class Fold:
 
     def _look_at_day(self, time_us: int) -> None:
         """Money is about to move: for the first time on this day, perhaps."""
-        if time_us // DAY_US == self.day:
+        if time_us // DAY_US <= self.day:  # also where the market's clock goes back: no day comes twice
             return
         self.day = time_us // DAY_US
         for account in (self.account, *self.strategy_accounts.values()):
@@ -443,13 +443,13 @@ class Fold:
         if record.venue_time:
             self.venue_us = self.run_venue_us = record.venue_time
         amount = bytes_to_product(record.amount)
-        if not is_deposit:  # it has no time of the market's, and what losses count from moves with it
-            self._look_at_day(record.venue_time or envelope.time_us)
+        self._look_at_day(record.venue_time)
         self.commands.pop(record.command_lsn, None)
         try:
             balance = self.account.deposit(amount) if is_deposit else self.account.adjust(amount)
         except NotRepresentableError:
             return [ImpossibleReport(0, "not_representable")]
+        self._forget_recovered()
         if amount:
             self.owed.append(BalanceChange(envelope.lsn, 0, record.amount, _ZERO, product_to_bytes(balance)))
         return [BalanceAdjusted(record.symbol_id, amount, record.venue_time or envelope.time_us, is_deposit)]

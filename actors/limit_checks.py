@@ -94,8 +94,8 @@ def _crossed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
 
 def _stale_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit, quote = scope.limits.max_quote_age_us, given.quote
-    if limit is None or quote is None or given.market_us - quote.time_us <= limit:
-        return None
+    if limit is None or quote is None or abs(given.market_us - quote.time_us) <= limit:
+        return None  # one that lies as far ahead would not grow old as long as the feed is silent
     return f"the quote is {given.market_us - quote.time_us} us old, the limit is {limit}"
 
 
@@ -115,7 +115,7 @@ def _order_value(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
 
 
 def _collar(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
-    """Each price that the order names, against the nearer side of the quote."""
+    """Limit and stop price, against the nearer side of the quote."""
     collar, quote = scope.limits.price_collar, given.quote
     if collar is None or quote is None:
         return None

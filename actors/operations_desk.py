@@ -22,6 +22,8 @@ from protocol.wal.format import Envelope
 REPLY_WAIT_S: Final = 0.05
 WAITING_MAX: Final = 100
 """COMMANDs that have not come back; one more is refused. Plain tcp has a fifth of them."""
+UNDONE_MAX: Final = 1000
+"""COMMANDs on disk that risk has not carried out; one more is refused."""
 BY: Final = "operator"
 
 Answer = Callable[[Reply], object]
@@ -53,13 +55,14 @@ class OperationsDesk:
             is_same = digest == digest_of(command.verb, command.argument)
             answer(_taken(lsn) if is_same else error_reply(f"id={command.token} was said of another command"))
         elif (seq := self._waiting_for(command)) is not None:
-            if command.verb != "REDUCE" and self._waiting[seq].command != command:
+            said = self._waiting[seq].command
+            if said != command and not said.verb == command.verb == "REDUCE":
                 answer(error_reply(f"id={command.token} was said of another command"))
             else:
                 self._wait(seq, answer)
         elif objection := self._objection(command, WAITING_MAX if is_operator else WAITING_MAX // 5):
             answer(error_reply(f"{command.verb}: {objection}"))
-        elif command.verb == "REDUCE" and self._fold.trading.mode is TradingMode.REDUCING:
+        elif command.verb == "REDUCE" and self._fold.trading.mode is TradingMode.REDUCING and not self._resumes():
             answer(OperationReply(response="Trading is REDUCING already"))
         else:
             seq = self._journal.append(Operation(command.token, command.verb, command.argument, BY))
@@ -71,22 +74,28 @@ class OperationsDesk:
             return "a replay takes HALT alone; it would not be the same again"
         if command.verb == "FLATTEN" and command.argument and command.argument not in self._fold.symbol_ids:
             return f"{command.argument!r} is no symbol; known are {', '.join(self._fold.symbols)}"
-        if command.verb == "CANCEL" and command.argument != "ALL" and self._order_is_over(int(command.argument)):
+        is_one = command.verb == "CANCEL" and command.argument != "ALL"
+        if is_one and int(command.argument) not in self._fold.tracker.open_orders:
             return f"order {command.argument} is not open"
-        if command.verb == "RESUME" and self._fold.trading.mode is TradingMode.HALTED:
+        if len(self._fold.commands) >= UNDONE_MAX:
+            return f"{UNDONE_MAX} commands wait for risk"
+        if command.verb in ("REDUCE", "RESUME") and self._fold.trading.mode is TradingMode.HALTED:
             return "trading is halted; an ordered stop and a new start end that"
         return "too many commands wait for the disk" if len(self._waiting) >= waiting_max else ""
-
-    def _order_is_over(self, order_id: int) -> bool:
-        return order_id not in self._fold.tracker.open_orders
 
     def _waiting_for(self, command: Command) -> int | None:
         """Under which number it is on its way already: one with its token, or any REDUCE."""
         for seq, waiting in self._waiting.items():
             said = waiting.command
-            if said.verb == command.verb == "REDUCE" or (command.token and said.token == command.token):
+            is_reduce = said.verb == command.verb == "REDUCE" and not self._resumes()
+            if is_reduce or (command.token and said.token == command.token):
                 return seq
         return None
+
+    def _resumes(self) -> bool:
+        """A RESUME is on its way to the disk, or to risk."""
+        waiting = (waiting.command.verb for waiting in self._waiting.values())
+        return "RESUME" in waiting or any(command.verb == "RESUME" for command in self._fold.commands.values())
 
     def _wait(self, seq: int, answer: Answer) -> None:
         self._waiting[seq].answers.append(answer)

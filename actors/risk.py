@@ -117,14 +117,14 @@ class Risk(FoldingActor):
             self._check_drawdown(change.order.symbol_id)
             self._look_at_losses()
             if self.is_halted():
-                self.book.act_on_halt()
+                self.book.act_on_halt(pending=True)
         elif type(change) is CommandGiven and self.journal.caught_up:
             self.book.carry_out(change.lsn, change.command)
         elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
         elif type(change) is OrderChanged and self.journal.caught_up:
-            if change.order.is_open and self.is_halted():
-                self.book.act_on_halt()
+            if self.is_halted() and (change.order.is_open or self.book.may_close_again(change.order)):
+                self.book.act_on_halt(pending=True)
         elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1
             self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
@@ -146,7 +146,7 @@ class Risk(FoldingActor):
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
         if self.is_halted():
-            self.book.act_on_halt()
+            self.book.act_on_halt(pending=True)
         for lsn, command in list(self.fold.commands.items()):
             words = f"{command.verb} {command.argument}".strip()
             self.log.warning("command_carried_out_late", command=words, lsn=lsn, hint="it was given before this start")
@@ -306,7 +306,7 @@ class Risk(FoldingActor):
             self.log.warning(
                 "trading_halted", by=change.state.by, reason=change.state.reason, hint="an ordered stop clears it"
             )
-            self.book.act_on_halt()
+            self.book.act_on_halt(pending=True)
         else:
             self.log.warning(
                 "trading_state", state=change.state.mode.name, by=change.state.by, reason=change.state.reason

@@ -7,20 +7,23 @@ by position (seams P).
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors.brackets import exit_ids
 from actors.check_input import NO_SYMBOL, CheckInput
-from actors.checks import Approved, ApprovedCancel, check_signal
+from actors.checks import CHECK_FAILED, Approved, ApprovedCancel, check_signal
 from actors.fold import Change, Fold, SignalAnswered
+from actors.ledger import PRODUCT_MAX
 from actors.operations import ALL, closing_orders, deposit, end_of, state_change
+from actors.order_tracker import Order
 from actors.scopes import ENGINE, BrokenLimit, Scopes
 from protocol.limits import LOSS_LIMITS
 from protocol.messages import Intent
 from protocol.orders import TradingMode
 from protocol.records import (
+    FIRST_STRATEGY,
     BalanceChange,
     Checkpoint,
     EngineRun,
@@ -42,6 +45,8 @@ from protocol.state import FoldState
 from protocol.units import bytes_to_product, decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
+CLOSED_AGAIN_MAX: Final = 20
+"""In one life of risk."""
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 _RUN_TYPES: Final = (EngineRun, Checkpoint)
 """What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to
@@ -78,6 +83,9 @@ class RiskBook:
         """(limit, strategy id or 0, day, the limit's value) of those on losses that are said and have not come back."""
         self.pending_modes: deque[TradingMode] = deque()
         """Of TRADING_STATEs that have not come back; a HALT is `is_halted`'s to say."""
+        self._closed_again = 0
+        self._counted_cancels: Counter[int] = Counter()
+        """By order id: cancels that this life has decided, and counted, and that have not come back."""
         self.counters = {"signals": 0, "refused": 0, "repeated": 0}
 
     # The journal.
@@ -85,12 +93,13 @@ class RiskBook:
     def apply(self, envelope: Envelope, record: Record) -> list[Change]:
         """The record is in the fold, and pending no more. Raises: FoldError."""
         if type(record) is OrderPlace:
-            if self.pending_orders.pop(record.order_id, None) is None:  # a former life's
+            if self.pending_orders.pop(record.order_id, None) is None and record.signal:  # a former life's
                 self.scopes.sent_order(record, envelope.time_us)
         elif type(record) is OrderCancel:
-            if record.order_id in self.pending_cancels:
-                self.pending_cancels.discard(record.order_id)
-            else:
+            self.pending_cancels.discard(record.order_id)
+            if self._counted_cancels[record.order_id] > 0:
+                self._counted_cancels -= Counter([record.order_id])
+            elif record.strategy_id >= FIRST_STRATEGY:
                 self.scopes.sent_cancel(record.strategy_id, envelope.time_us)
         elif type(record) is RiskViolation:
             self.pending_violations.discard(_said(record))
@@ -160,7 +169,12 @@ class RiskBook:
 
     def decide(self, intent: Intent, now_us: int, *, age_us: int = 0, disk_low: bool = False) -> None:
         """The signal became an order, a cancel or a refusal, which is appended. `now_us` is the record's time."""
-        decision = check_signal(self.check_input(intent, now_us, age_us, disk_low), self.next_order_id)
+        try:
+            given = self.check_input(intent, now_us, age_us, disk_low)
+        except Exception as error:  # what cannot be computed has not been passed
+            self.refuse(intent, CHECK_FAILED, f"input: {error!r}")
+            return
+        decision = check_signal(given, self.next_order_id)
         if isinstance(decision, Approved):
             place = decision.place
             self.next_order_id = max((place.order_id, *exit_ids(place))) + 1
@@ -169,6 +183,7 @@ class RiskBook:
             self._append(place)
         elif isinstance(decision, ApprovedCancel):
             self.scopes.sent_cancel(intent.strategy_id, now_us)
+            self._counted_cancels[decision.cancel.order_id] += 1
             self._append_cancel(decision.cancel)
         else:
             self.refuse(intent, decision.reason, decision.detail)
@@ -239,7 +254,7 @@ class RiskBook:
                 halt(broken.reason)
             elif broken.action == "reduce" and self.mode is TradingMode.ACTIVE:
                 self._set_mode(TradingState(TradingMode.REDUCING, "risk", broken.reason, 0))
-            loss, limit = product_to_bytes(broken.loss), product_to_bytes(broken.limit)
+            loss, limit = product_to_bytes(min(broken.loss, PRODUCT_MAX)), product_to_bytes(broken.limit)
             self._append(RiskViolation(NO_SYMBOL, broken.key, loss, limit, broken.who, broken.day))
 
     def _set_mode(self, state: TradingState) -> None:
@@ -260,11 +275,16 @@ class RiskBook:
         if on_halt == "hold":
             return
         self._cancel_unprotected("halt")
-        for place in list(self.pending_orders.values()) if pending else ():
-            if not place.reduce_only and place.order_id not in self.pending_cancels:
-                self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, "halt"))
+        if pending:
+            self._cancel_pending("halt")
         if on_halt == "flatten":
             self._close_positions(self.fold.account.positions)
+
+    def may_close_again(self, order: Order) -> bool:
+        """It was to close a position and has ended without: the router saw another under way, say. Not for ever."""
+        was_closing = order.reduce_only and not order.signal and not order.parent_id and order.remaining > 0
+        self._closed_again += was_closing
+        return was_closing and self._closed_again <= CLOSED_AGAIN_MAX
 
     def _cancel_unprotected(self, by: str, symbol_id: int | None = None) -> int:
         """How many."""
@@ -274,6 +294,18 @@ class RiskBook:
             if not order.reduce_only and symbol_id in (None, order.symbol_id)
         ]
         return sum(self._cancel(order.order_id, by) for order in orders)
+
+    def _cancel_pending(self, by: str, symbol_id: int | None = None) -> int:
+        """How many of what is approved and has not come back: it follows its ORDER_PLACE in the journal."""
+        places = [
+            place
+            for place in self.pending_orders.values()
+            if not place.reduce_only and symbol_id in (None, place.symbol_id)
+            and place.order_id not in self.pending_cancels
+        ]  # fmt: skip
+        for place in places:
+            self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, by))
+        return len(places)
 
     def _close_positions(self, symbol_ids: Iterable[int]) -> int:
         """How many orders it took."""
@@ -309,7 +341,10 @@ class RiskBook:
         elif command.verb == "FLATTEN":
             symbols = self.fold.symbol_ids if not command.argument else (command.argument,)
             symbol_ids = [self.fold.symbol_ids[name] for name in symbols if name in self.fold.symbol_ids]
-            cancels = sum(self._cancel_unprotected(command.by, symbol_id) for symbol_id in symbol_ids)
+            cancels = sum(
+                self._cancel_unprotected(command.by, symbol_id) + self._cancel_pending(command.by, symbol_id)
+                for symbol_id in symbol_ids
+            )
             outcome = f"{cancels} cancels requested, {self._close_positions(symbol_ids)} closing orders placed"
             if left := self._held_without_config(symbol_ids):
                 outcome += f"; not configured, and left: {left}"
@@ -320,7 +355,8 @@ class RiskBook:
     def _cancel_commanded(self, command: Operation) -> int:
         tracker = self.fold.tracker
         if command.argument == ALL:
-            return sum(self._cancel(order_id, command.by) for order_id in list(tracker.open_orders))
+            cancels = sum(self._cancel(order_id, command.by) for order_id in list(tracker.open_orders))
+            return cancels + self._cancel_pending(command.by)
         order_id = int(command.argument) if command.argument.isdecimal() else 0
         return self._cancel(order_id, command.by) if order_id in tracker.open_orders else 0
 

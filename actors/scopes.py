@@ -22,7 +22,7 @@ from actors.check_input import (
     shown_money,
 )
 from actors.fold import Fold
-from actors.ledger import Account, value_account
+from actors.ledger import Account, fill_cost, value_account
 from actors.limits import NO_LIMITS, Limits
 from actors.marks import Marks, Quote
 from actors.throttle import OrderKey, Throttle
@@ -201,6 +201,17 @@ class Scopes:
         """Days since the epoch; a file that is read again from its first row does not bring yesterday back."""
         return max(self._fold.day, self.clock_us(now_us) // DAY_US)
 
+    def _at_own_prices(self, symbol_id: int, who: int) -> tuple[int, int]:
+        """(buys, sells) of a symbol without a quote, as products: open and pending orders at what they name."""
+        tracker, values = self._fold.tracker, [0, 0]
+        opened = ((order.place, order.remaining) for order in tracker.open_in_symbol(symbol_id) if not order.parent_id)
+        pending = ((place, place.quantity) for place in self._pending.values() if place.symbol_id == symbol_id)
+        for place, quantity in (*opened, *pending):
+            if who in (ENGINE, place.strategy_id):
+                price = max(place.limit_price, place.stop_price)
+                values[place.side] += fill_cost(price, quantity, self._fold.multipliers[symbol_id])
+        return values[Side.BUY], values[Side.SELL]
+
     def _account(self, who: int) -> Account:
         return self._fold.account if who == ENGINE else self._fold.account_of(who)
 
@@ -234,9 +245,10 @@ class Scopes:
             exposure, instrument = self.exposure(other, who), self.instruments.get(other)
             buys, sells = exposure.worst(Side.BUY, 0), exposure.worst(Side.SELL, 0)
             quote = self.marks.quotes.get(other)
-            if quote is None or instrument is None:  # no price but what was paid for it
-                cost = account.position(other).cost
-                gross, long, short = gross + abs(cost), long + cost, short - cost
+            if quote is None or instrument is None:  # no price but what was paid for it, and the orders' own
+                cost, open_buy, open_sell = account.position(other).cost, *self._at_own_prices(other, who)
+                long, short = long + cost + open_buy, short - cost + open_sell
+                gross += max(cost + open_buy, open_sell - cost)
                 continue
             gross += instrument.value(max(buys, sells), quote.ask)
             long += instrument.value(buys, quote.ask)
@@ -248,5 +260,5 @@ def _key(who: int, order: OrderPlace | Intent) -> OrderKey:
     """What makes two orders the same; for the engine, whoever sends them."""
     return (
         order.strategy_id if who else ENGINE, order.symbol_id, order.side, order.order_type, order.quantity,
-        order.limit_price, order.stop_price, order.trail,
+        order.limit_price, order.stop_price, order.trail, order.stop_loss, order.take_profit, order.time_in_force,
     )  # fmt: skip

@@ -88,19 +88,26 @@ class Throttle:
     def _repeats(self, now_us: int, key: OrderKey) -> int:
         if now_us < self._unknown_until_us:
             return REMEMBERED_MAX
+        self._forget(now_us)
+        return self._counter[key] if len(self._placed) < REMEMBERED_MAX else REMEMBERED_MAX
+
+    def _forget(self, now_us: int) -> None:
+        """What is past the window."""
         placed, since_us = self._placed, now_us - self._window_us
         while placed and placed[0][0] <= since_us:
             _, old = placed.popleft()
             self._counter[old] -= 1
             if not self._counter[old]:
                 del self._counter[old]
-        return self._counter[key] if len(placed) < REMEMBERED_MAX else REMEMBERED_MAX
 
     def took_order(self, now_us: int, key: OrderKey) -> None:
         if self._orders is not None:
             self._orders.take(now_us)
         self.took_message(now_us)
-        if self._counts_repeats and len(self._placed) < REMEMBERED_MAX:
+        if not self._counts_repeats:
+            return
+        self._forget(now_us)
+        if len(self._placed) < REMEMBERED_MAX:
             self._placed.append((now_us, key))
             self._counter[key] += 1
 

@@ -36,7 +36,8 @@ VERBS: Final = {
     for verb in (
         Verb(name="PING", arguments="", changes=False, help="does the gateway answer"),
         Verb(name="STATUS", arguments="", changes=False, help="halted or not, and every position"),
-        Verb(name="HALT", arguments="[reason]", changes=True, help="kill switch: no send begins after the reply"),
+        Verb(name="HALT", arguments="[reason]", changes=True,
+             help="kill switch: no send that can raise exposure begins after the reply"),
         Verb(name="HEALTH", arguments="", changes=False, help="children, trading state, lags, versions"),
         Verb(name="ORDERS", arguments="", changes=False, help="open orders"),
         Verb(name="SYMBOLS", arguments="", changes=False, help="symbol ids of the binary broadcast"),

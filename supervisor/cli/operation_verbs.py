@@ -8,7 +8,7 @@ confirmed or unknown.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,19 +21,25 @@ from supervisor.cli.output import Failure, note, print_json
 
 _TIMEOUT_S: Final = 5.0
 
-Verb = Callable[..., None]
-
-
 def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
-    """The reply that it is taken. Raises: Failure."""
-    said, deadline = f"{text} id={uuid4().hex}", time.monotonic() + timeout_s
+    """The reply that it is taken. Said under one token until then, whoever is silent or dies. Raises: Failure."""
+    given = [word for word in text.split() if word.startswith("id=")]
+    token = given[0] if given else f"id={uuid4().hex}"
+    said = text if given else f"{text} {token}"
+    deadline = time.monotonic() + timeout_s
     while True:
-        reply = ask(target, max(POLL_S, deadline - time.monotonic()), said)
-        if "pending" not in reply:
-            return reply
+        try:
+            reply = ask(target, max(POLL_S, deadline - time.monotonic()), said)
+            if "pending" not in reply:
+                return reply
+            trouble = "it was not on disk in time"
+        except Failure as failure:
+            if failure.exit_code != ExitCode.NO_ANSWER and "is starting" not in failure.message:
+                raise
+            trouble = failure.message
         if time.monotonic() > deadline:
-            reason = f"it is not on disk after {timeout_s:g} s; it will be carried out when it is"
-            raise Failure(ExitCode.NO_ANSWER, f"{text}: {reason}")
+            hint = f"it may be carried out still; say it again with {token}, and it is not done twice"
+            raise Failure(ExitCode.NO_ANSWER, f"{trouble}: {hint}")
         time.sleep(POLL_S)
 
 

@@ -39,6 +39,13 @@ def test_a_day_on_which_nothing_was_traded_has_no_loss() -> None:
     assert losses(desk) == (0, 0, 4, 4)
 
 
+def test_a_clock_that_goes_back_over_midnight_brings_no_day_twice() -> None:
+    desk = started(ALL)
+    for time_us in (TODAY_US, TODAY_US - 15, TODAY_US):
+        desk.trade(-1, time_us)
+    assert losses(desk)[0] == 3
+
+
 def test_equity_counts_what_is_held_at_the_quotes() -> None:
     desk = started(ALL)
     bought = msgspec.structs.replace(fill(1, 100 * MICROS, 2 * MICROS), venue_time=TODAY_US)

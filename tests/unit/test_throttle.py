@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +41,6 @@ def test_no_stretch_of_time_has_more_orders_than_a_second_and_its_length_allow(r
     for first in range(len(sent)):
         for last in range(first, len(sent)):
             assert (last - first + 1 - rate) * MICROS <= (sent[last] - sent[first]) * rate
-    assert all(later >= earlier for earlier, later in pairwise(sent))
 
 
 def test_cancels_count_as_messages_and_what_may_not_be_refused_is_owed() -> None:
@@ -95,6 +92,15 @@ def test_more_orders_than_can_be_remembered_count_as_repeated(monkeypatch: pytes
         throttle.took_order(START_US, (number,))
     assert throttle.look(START_US, OTHER).repeats == 3
     assert throttle.look(START_US + 1000, OTHER).repeats == 0
+
+
+def test_what_is_folded_long_before_the_first_look_leaves_room_for_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_MAX", 3)
+    throttle = Throttle(orders=None, messages=None, repeats=2, window_us=1000)
+    for number in range(9):
+        throttle.took_order(START_US + 2000 * number, OTHER)
+    throttle.took_order(START_US + 16_500, KEY)
+    assert throttle.look(START_US + 16_600, KEY).repeats == 1
 
 
 def test_what_it_counted_goes_over_a_crash() -> None:
