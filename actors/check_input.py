@@ -130,6 +130,11 @@ class CheckInput:
     """Of the order that a cancel names: its strategy's id; None if there is no such order."""
 
     @property
+    def known_instrument(self) -> InstrumentLimits:
+        assert self.instrument is not None, "the row unknown_symbol stands before"
+        return self.instrument
+
+    @property
     def is_close(self) -> bool:
         return self.intent.kind == SIGNAL_CLOSE
 

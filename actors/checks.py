@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from actors.check_input import CheckInput, InstrumentLimits, Terms, Wish, shown
+from actors.check_input import CheckInput, Terms, Wish, shown
 from actors.limit_checks import LIMIT_CHECKS, bound
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, TimeInForce, TradingMode
@@ -171,12 +171,12 @@ def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
         return None  # what is held may be closed whole, also after lot_size has changed
     if not 0 < wish.quantity <= MICROS_MAX:
         return f"quantity {shown(wish.quantity)}: above 0, and at most 64 bits of millionths"
-    return _off_step("quantity", wish.quantity, "lot_size", _instrument(given).lot_size)
+    return _off_step("quantity", wish.quantity, "lot_size", given.known_instrument.lot_size)
 
 
 def _bad_price(given: CheckInput, wish: Wish) -> str | None:
     """Each price is there if and only if the order's type has it, above 0, and a multiple of the tick."""
-    kind, terms, tick = wish.order_type, wish.terms, _instrument(given).tick_size
+    kind, terms, tick = wish.order_type, wish.terms, given.known_instrument.tick_size
     named = kind.name.lower().replace("_", " ")
     trails = kind is OrderType.STOP and terms.trail
     for name, price, is_needed, is_allowed in (
@@ -217,11 +217,6 @@ def _bad_expiry(given: CheckInput, wish: Wish) -> str | None:
 
 def _off_step(name: str, value: int, step_name: str, step: int) -> str | None:
     return f"{name} {shown(value)} is no multiple of {step_name} {shown(step)}" if value % step else None
-
-
-def _instrument(given: CheckInput) -> InstrumentLimits:
-    assert given.instrument is not None, "the row unknown_symbol stands before"
-    return given.instrument
 
 
 def _not_reducing(given: CheckInput, wish: Wish) -> str | None:

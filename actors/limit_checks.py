@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from actors.check_input import CheckInput, InstrumentLimits, Scope, Wish, shown, shown_money
+from actors.check_input import CheckInput, Scope, Wish, shown, shown_money
 from actors.limits import NO_LIMITS
 from protocol.limits import LOSS_LIMITS
 from protocol.orders import Side
@@ -61,7 +61,7 @@ def reference_price(given: CheckInput, wish: Wish) -> int | None:
 
 
 def _restricted(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
-    symbol = _instrument(given).symbol
+    symbol = given.known_instrument.symbol
     return f"{symbol} is restricted" if symbol in scope.limits.restricted_symbols else None
 
 
@@ -77,17 +77,16 @@ def _no_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     if given.quote is not None:
         return None
     limits = scope.limits
-    if limits.require_quote or limits.max_quote_age_us is not None or limits.price_collar is not None:
-        return f"{_instrument(given).symbol} has no quote yet"
+    if limits.asks_for_quote:
+        return f"{given.known_instrument.symbol} has no quote yet"
     if limits.needs_price and reference_price(given, wish) is None:
-        return f"{_instrument(given).symbol} has no quote yet, by which a limit could value the order"
+        return f"{given.known_instrument.symbol} has no quote yet, by which a limit could value the order"
     return None
 
 
 def _crossed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
-    quote, limits = given.quote, scope.limits
-    asked = limits.require_quote or limits.max_quote_age_us is not None or limits.price_collar is not None
-    if not asked or quote is None or quote.bid <= quote.ask:
+    quote = given.quote
+    if quote is None or quote.bid <= quote.ask or not scope.limits.asks_for_quote:
         return None
     return f"bid {shown(quote.bid)} above ask {shown(quote.ask)}"
 
@@ -110,7 +109,7 @@ def _order_value(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit = scope.limits.max_order_value
     if limit is None:
         return None
-    value = _instrument(given).value(wish.quantity, _price(given, wish))
+    value = given.known_instrument.value(wish.quantity, _price(given, wish))
     return None if value <= limit else f"worth {shown_money(value)}, the limit is {shown_money(limit)}"
 
 
@@ -148,7 +147,7 @@ def _net_exposure(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     if limit is None:
         return None
     elsewhere = scope.elsewhere.long if wish.side is _BUY else scope.elsewhere.short
-    worst = _instrument(given).value(scope.exposure.worst(wish.side, wish.quantity), _price(given, wish))
+    worst = given.known_instrument.value(scope.exposure.worst(wish.side, wish.quantity), _price(given, wish))
     net = elsewhere + worst
     return None if net <= limit else f"could reach {shown_money(net)}, the limit is {shown_money(limit)}"
 
@@ -206,7 +205,7 @@ def _gross(given: CheckInput, wish: Wish, scope: Scope) -> int:
     exposure, quantity = scope.exposure, wish.quantity
     buys = exposure.worst(_BUY, quantity if wish.side is _BUY else 0)
     worse = max(buys, exposure.worst(_SELL, 0 if wish.side is _BUY else quantity))
-    return scope.elsewhere.gross + _instrument(given).value(worse, _price(given, wish))
+    return scope.elsewhere.gross + given.known_instrument.value(worse, _price(given, wish))
 
 
 def _price(given: CheckInput, wish: Wish) -> int:
@@ -214,11 +213,6 @@ def _price(given: CheckInput, wish: Wish) -> int:
     reference = reference_price(given, wish)
     assert reference is not None, "the row no_quote stands before"
     return reference if given.quote is None else max(reference, given.quote.ask)
-
-
-def _instrument(given: CheckInput) -> InstrumentLimits:
-    assert given.instrument is not None, "the row unknown_symbol stands before"
-    return given.instrument
 
 
 _15C3_5: Final = "SEC 15c3-5(c)(1)"

@@ -55,9 +55,13 @@ class Limits:
         return self.min_free_margin is not None or self.losses[1] is not None or self.losses[3] is not None
 
     @property
+    def asks_for_quote(self) -> bool:
+        """Without one, or on a crossed one, no order passes."""
+        return self.require_quote or self.max_quote_age_us is not None or self.price_collar is not None
+
+    @property
     def needs_quotes(self) -> bool:
-        asked = self.require_quote or self.max_quote_age_us is not None or self.price_collar is not None
-        return asked or self.needs_price or self.needs_equity
+        return self.asks_for_quote or self.needs_price or self.needs_equity
 
     @property
     def needs_market(self) -> bool:

@@ -52,12 +52,11 @@ class OperationsDesk:
         known = self._fold.command_tokens.get(command.token)
         if known is not None:  # before anything else: what it was asked for may be over by now
             lsn, digest = known
-            is_same = digest == digest_of(command.verb, command.argument)
-            answer(_taken(lsn) if is_same else error_reply(f"id={command.token} was said of another command"))
+            answer(_taken(lsn) if digest == digest_of(command.verb, command.argument) else _of_another(command))
         elif (seq := self._waiting_for(command)) is not None:
             said = self._waiting[seq].command
             if said != command and not said.verb == command.verb == "REDUCE":
-                answer(error_reply(f"id={command.token} was said of another command"))
+                answer(_of_another(command))
             else:
                 self._wait(seq, answer)
         elif objection := self._objection(command, WAITING_MAX if is_operator else WAITING_MAX // 5):
@@ -85,10 +84,10 @@ class OperationsDesk:
 
     def _waiting_for(self, command: Command) -> int | None:
         """Under which number it is on its way already: one with its token, or any REDUCE."""
+        is_reduce = command.verb == "REDUCE" and not self._resumes()
         for seq, waiting in self._waiting.items():
             said = waiting.command
-            is_reduce = said.verb == command.verb == "REDUCE" and not self._resumes()
-            if is_reduce or (command.token and said.token == command.token):
+            if (is_reduce and said.verb == "REDUCE") or (command.token and said.token == command.token):
                 return seq
         return None
 
@@ -112,6 +111,10 @@ class OperationsDesk:
         waiting = self._waiting.pop(envelope.producer_seq, None) if envelope.producer == Producer.GATEWAY else None
         for answer in waiting.answers if waiting is not None else ():
             answer(_taken(envelope.lsn))
+
+
+def _of_another(command: Command) -> Reply:
+    return error_reply(f"id={command.token} was said of another command")
 
 
 def _taken(lsn: int) -> OperationReply:

@@ -192,7 +192,8 @@ class Scopes:
             if not limits.needs_losses:
                 continue
             name = self._fold.strategy(who)
-            for key, limit, loss in zip(LOSS_LIMITS, limits.losses, self.losses(who, now_us), strict=True):
+            losses = self._losses(who, self.equity(who) if limits.needs_equity else 0, now_us)
+            for key, limit, loss in zip(LOSS_LIMITS, limits.losses, losses, strict=True):
                 if limit is not None and loss >= limit:
                     action = self._settings[name].action(key, "refuse" if name else "halt")
                     yield BrokenLimit(key, who, name, loss, limit, today, action)
