@@ -12,13 +12,14 @@ supervisor decides what follows. When the parent is gone, the children end by th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import heapq
 import itertools
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,6 @@ that on a busy machine."""
 ORPHAN_DRAIN_S: Final = 1.5
 ORPHAN_ALARM_S: Final = 8
 """SIGALRM then ends an orphan that hangs: before a start that waits for the lock gives up (LEFTOVER_WAIT_S, 10)."""
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -380,27 +380,20 @@ class Actor:
         writer.setblocking(False)
         self._wakeup = (reader, writer)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: self._on_sigterm())
+        signal.signal(signal.SIGTERM, lambda *_: None)  # the loop hears of it
         self.loop.on_readable(reader.fileno(), self._on_signal)
-        # A backstop, should the poller hang; it fires when the parent's thread ends (prctl(2)).
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(self.spec.parent_pid)
         if os.getppid() != self.spec.parent_pid:
             sys.exit(ExitCode.FAILURE)  # the supervisor died while this child was imported: nothing has begun
-        self._pidfd = os.pidfd_open(self.spec.parent_pid)
         self.loop.on_readable(self._pidfd, self._on_orphaned)
+        threading.Thread(target=_end_when_orphaned, args=(self._pidfd,), name="orphan", daemon=True).start()
         # What a strategy forks is no part of the engine, and must not hold its lock.
         os.register_at_fork(after_in_child=lambda: _close_quietly(self.spec.lock_fd))
 
-    def _on_sigterm(self) -> None:
-        """Between two bytecodes, wherever the main thread is: the loop may never be reached again."""
-        if os.getppid() != self.spec.parent_pid:
-            signal.alarm(ORPHAN_ALARM_S)
-
     def _on_signal(self) -> None:
         self._wakeup[0].recv(64)
-        if os.getppid() != self.spec.parent_pid:
-            self._on_orphaned()
-        elif self.stopping:
+        if self.stopping:
             self.loop.stop()  # the supervisor's deadline has passed: end without what could not drain
         else:
             # systemd without KillMode=mixed, or a kill of the whole group: the supervisor got it too and stops us.
@@ -428,6 +421,20 @@ class Actor:
         self.stop(None)
         # Nothing answers any more: what could not drain by now never will.
         self.loop.after(ORPHAN_DRAIN_S, self.loop.stop)
+
+
+def _end_when_orphaned(parent: int) -> None:
+    """A backstop in a thread, should the loop never be reached again.
+
+    PR_SET_PDEATHSIG cannot be it: a main thread that comes back from a system call as the signal comes may never run
+    its handler (CPython 3.11 clears eval_breaker), and then not end.
+
+    parent: its pidfd, in this thread's poll until the end.
+    """
+    poller = select.poll()
+    poller.register(parent, select.POLLIN)
+    poller.poll()
+    signal.alarm(ORPHAN_ALARM_S)
 
 
 def _close_quietly(fd: int) -> None:

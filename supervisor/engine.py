@@ -3,8 +3,7 @@
     with Engine(load_config("demo.toml")) as engine:
         engine.wait()
 
-The supervisor runs in a thread of its own, which also spawns the children: their parent-death signal fires when
-the spawning thread ends (prctl(2)).
+The supervisor runs in a thread of its own, which also spawns the children.
 """
 
 from __future__ import annotations
