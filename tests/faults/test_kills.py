@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,7 @@ def test_after_all_that_status_is_the_fold_of_the_journal_and_the_stop_is_in_ord
 # A file.
 
 ROWS = 6_000
+STRIDE = 10
 KILLED = (*CHILDREN, *CHILDREN[1:4])
 
 
@@ -180,7 +182,7 @@ def test_a_file_whose_readers_are_killed_in_its_middle_is_read_to_its_end_every_
     text = _csv(ROWS)
     tree = config_tree(
         market_data={"source": "csv", "path": "rows.csv", "symbol": "EURUSD"},
-        strategies=[often(stride=10, report="report.json")],
+        strategies=[often(stride=STRIDE, report="report.json")],
         supervisor={"restarts": 1000, "window_s": 0.2},
     )
     with EngineUnderTest(tmp_path, tree, files={**FILES, "rows.csv": text}) as engine:
@@ -197,9 +199,12 @@ def test_a_file_whose_readers_are_killed_in_its_middle_is_read_to_its_end_every_
         assert_sound(engine)
         placed, filled = engine.records("ORDER_PLACE"), engine.records("ORDER_UPDATE", report=FILL)
         assert {entry.fields["order_id"] for entry in filled} == {entry.fields["order_id"] for entry in placed}
-        # A signal that was under way when its sender or risk died is lost, and never sent again.
-        lost = ROWS // 10 - len(placed)
-        assert 0 <= lost <= len([name for name in KILLED if name in ("risk", "strategy.often")])
+        # Signals that were under way when their sender or risk died are lost, and never sent again; no others are.
+        acted = [position for *_, position in acted_on(engine)]
+        assert acted[-1] - acted[0] == 3 * (ROWS - STRIDE)
+        gaps = [after - before for before, after in pairwise(acted) if after - before != 3 * STRIDE]
+        assert all(gap > 0 for gap in gaps), "none twice"
+        assert len(gaps) <= len([name for name in KILLED if name in ("risk", "strategy.often")])
         assert engine.records("ENGINE_RUN")[-1].fields["by"] == "end_of_data"
 
 
