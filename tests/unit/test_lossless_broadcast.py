@@ -48,6 +48,7 @@ def subscriber(broadcaster: LosslessBroadcaster) -> Iterator[zmq.Socket[bytes]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     made = context.socket(zmq.SUB)
     made.setsockopt(zmq.RCVHWM, 100)
+    made.setsockopt(zmq.RCVBUF, 4096)  # else the kernel lets it grow to about all that is sent
     made.connect(broadcaster.endpoint)
     made.subscribe(b"\0")
     until(lambda: broadcaster.has_subscriber, lambda: listen(broadcaster))
