@@ -1,7 +1,4 @@
-"""order_routing: sends approved orders to the venue and appends everything that the venue answers.
-
-Owns the venue. An order leaves only when its ORDER_PLACE has come back on the tail (it is on disk), was never
-sent before, and the latch is open at that very moment (H4). Around every send stand the latch's two counters.
+"""order_routing with the paper venue inside: sends approved orders to it and appends everything that it answers.
 
 Talks to: wal (tail and appends), market_data (the paper venue's quotes). The paper venue has no doubt (V2): what
 has no answer after a restart goes to the model again.
@@ -17,31 +14,26 @@ from typing import Final
 
 from actors.base import Place
 from actors.fold import CancelRequested, OrderChanged
-from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
-from actors.page import Activity
+from actors.routing import Router
 from actors.venues import Answer, Venue
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
 from protocol.orders import OrderStatus, Report
-from protocol.records import EngineRun, OrderPlace, OrderUpdate, Producer, Record
+from protocol.records import EngineRun, OrderPlace, OrderUpdate, Record
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
 
 _NEW: Final = OrderStatus.NEW
 
 
-class OrderRouting(FoldingActor):
+class OrderRouting(Router):
     def __init__(self, place: Place) -> None:
-        super().__init__(place, producer=Producer.ORDER_ROUTING)
+        super().__init__(place)
         self.market = MarketClient(self, self, on_chunk=self._reached)
         self.venue: Venue
-        self.sent: set[int] = set()
-        """Orders given to the venue in this life, and not answered in the fold yet."""
-        self.ended: set[int] = set()
-        """Orders that ended here without being sent, and whose end is not in the fold yet."""
         self.early: dict[int, OrderPlace] = {}
         """Orders whose tick this actor has not seen yet; they wait for it."""
         self.positions: deque[tuple[bytes, int, int]] = deque()
@@ -49,7 +41,6 @@ class OrderRouting(FoldingActor):
         self.market_us = 0
         """The time of the last tick."""
         self.is_ready = False
-        self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0}
 
     # The life of the actor.
 
@@ -62,7 +53,7 @@ class OrderRouting(FoldingActor):
 
     def stop(self, run: EngineRun | None) -> None:
         if self.config.order_routing.on_stop == "cancel" and self.is_ready:
-            self._append(self.venue.end())  # no tick comes any more at which what is on its way could arrive
+            self.append(self.venue.end())  # no tick comes any more at which what is on its way could arrive
             for order_id in list(self.fold.tracker.open_orders):
                 self._cancel(order_id)
         super().stop(run)
@@ -76,8 +67,7 @@ class OrderRouting(FoldingActor):
         for change in self.fold.apply(envelope, record):
             if type(change) is OrderChanged:
                 if change.order.status is not _NEW:
-                    self.sent.discard(change.order.order_id)
-                    self.ended.discard(change.order.order_id)
+                    self.forget_answered(change.order)
                 elif self.is_ready and not change.order.parent_id:
                     self._route(change.order.place)
             elif type(change) is CancelRequested and self.is_ready:
@@ -89,7 +79,7 @@ class OrderRouting(FoldingActor):
         answers = self.venue.restore(
             orders, fold.owned_positions(), venue_us=fold.venue_us, run_venue_us=fold.run_venue_us
         )
-        self._append(answers)
+        self.append(answers)
         self.is_ready = True
         self.market.start()  # not before: a tick must find every working order in the venue
         for order in orders:
@@ -109,67 +99,20 @@ class OrderRouting(FoldingActor):
         if place.market_epoch == self.market.epoch and place.market_position > self.market.position:
             self.early[place.order_id] = place
         else:
-            self._send(place)
+            self.send(place)
 
-    def _send(self, place: OrderPlace) -> None:
-        """The only place from which an order leaves (H4: the counters stand around it, whatever happens)."""
-        if not self._is_approved(place):
-            self.counters["not_approved"] += 1
-            self.log.error("order_not_sent", order_id=place.order_id, reason="not what was approved, or sent before")
-            return
-        self.page.set_activity(Activity.VENUE_CALL)
-        try:
-            # The fold may know of a halt that the page has lost; then this order must not leave either.
-            is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
-            if is_open or self._only_reduces(place):
-                self.sent.add(place.order_id)
-                self.counters["sent"] += 1
-                updates = self.venue.place(place, self.market_us)
-            else:
-                self.ended.add(place.order_id)
-                self.counters["refused_by_latch"] += 1
-                updates: list[Answer] = [OrderUpdate(place.order_id, Report.REJECT, reason="trading_halted")]
-        finally:
-            self.latch.end_send()
-            self.page.set_activity(Activity.WORKING)
-        self._append(updates)
-
-    def _only_reduces(self, place: OrderPlace) -> bool:
-        """H6: by its own fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
-        if not place.reduce_only or not self.fold.may_reduce(place.symbol_id, place.side):
-            return False
-        same_side = (
-            order.remaining
-            for order in self.fold.tracker.open_in_symbol(place.symbol_id)
-            if order.side is place.side and not order.parent_id and not order.cancel_requested
-        )
-        return sum(same_side) <= abs(self.fold.account.position(place.symbol_id).quantity)
-
-    def _is_approved(self, place: OrderPlace) -> bool:
-        """Compares what leaves with what was approved (the check whose lack cost Knight Capital, SEC 34-70694)."""
-        order = self.fold.tracker.orders.get(place.order_id)
-        return (
-            order is not None
-            and order.place == place
-            and order.status is OrderStatus.NEW
-            and place.order_id not in self.sent
-            and place.order_id not in self.ended
-        )
+    def give(self, place: OrderPlace) -> Sequence[Answer]:
+        return self.venue.place(place, self.market_us)
 
     def _cancel(self, order_id: int) -> None:
         self.counters["cancels"] += 1
         self.early.pop(order_id, None)
         updates = self.venue.cancel(order_id, self.market_us)
         order = self.fold.tracker.orders.get(order_id)
-        if not updates and order is not None and self._is_approved(order.place):  # never left, and now it never will
+        if not updates and order is not None and self.is_approved(order.place):  # never left, and now it never will
             self.ended.add(order_id)
             updates = [OrderUpdate(order_id, Report.CANCEL)]
-        self._append(updates)
-
-    def _append(self, updates: Sequence[Answer]) -> None:
-        for update in updates:
-            self.counters["fills"] += isinstance(update, OrderUpdate) and update.report is Report.FILL
-            self.journal.append(update)
+        self.append(updates)
 
     # The market: every tick goes to the venue.
 
@@ -182,21 +125,21 @@ class OrderRouting(FoldingActor):
             self.market_us = timestamp
             updates = on_tick(symbol_id, timestamp, bid, ask, volume)
             if updates:
-                self._append(updates)
+                self.append(updates)
             if self.early:
                 self._send_early(3 * tick + 2)
             tick += 1
 
     def on_end(self) -> None:
         for order_id in list(self.early):
-            self._send(self.early.pop(order_id))
-        self._append(self.venue.end())
+            self.send(self.early.pop(order_id))
+        self.append(self.venue.end())
 
     def _send_early(self, position: int) -> None:
         epoch = self.market.epoch
         for place in list(self.early.values()):
             if place.market_position <= position or place.market_epoch != epoch:
-                self._send(self.early.pop(place.order_id))
+                self.send(self.early.pop(place.order_id))
 
     def _reached(self, position: int) -> None:
         """The page may say so only when the answers up to here are on disk: a new life goes on after it."""

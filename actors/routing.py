@@ -1,0 +1,101 @@
+"""What sends orders to a venue, wherever that stands: the only place from which one leaves, and the checks around it.
+
+An order leaves only when its ORDER_PLACE has come back on the tail (it is on disk), was never sent before, and the
+latch is open at that very moment (H4). Around every send stand the latch's two counters.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from actors.base import Place
+from actors.folding import FoldingActor
+from actors.order_tracker import Order
+from actors.page import Activity
+from actors.venues import Answer
+from protocol.orders import OrderStatus, Report
+from protocol.records import OrderPlace, OrderUpdate, Producer
+
+
+class Router(FoldingActor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, producer=Producer.ORDER_ROUTING)
+        self.sent: set[int] = set()
+        """Orders given to the venue in this life, and not answered in the fold yet."""
+        self.ended: set[int] = set()
+        """Orders that ended here without being sent, and whose end is not in the fold yet."""
+        self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0}
+
+    @abstractmethod
+    def give(self, place: OrderPlace) -> Sequence[Answer]:
+        """The venue has the order; what it says of it at once. Between the latch's counters."""
+
+    def is_held_up(self, place: OrderPlace) -> str:
+        """Why no order may leave now, latch apart; "": nothing."""
+        return ""
+
+    def forget_answered(self, order: Order) -> None:
+        """The fold says what became of it."""
+        self.sent.discard(order.order_id)
+        self.ended.discard(order.order_id)
+
+    def send(self, place: OrderPlace) -> None:
+        """The only place from which an order leaves (H4: the counters stand around it, whatever happens)."""
+        if not self.is_approved(place):
+            self.counters["not_approved"] += 1
+            self.log.error("order_not_sent", order_id=place.order_id, reason="not what was approved, or sent before")
+            return
+        if reason := self.is_held_up(place):
+            self.reject(place.order_id, reason)
+            return
+        self.page.set_activity(Activity.VENUE_CALL)
+        try:
+            # The fold may know of a halt that the page has lost; then this order must not leave either.
+            is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
+            may_leave = is_open or self._only_reduces(place)
+            answers: Sequence[Answer] = ()
+            if may_leave:
+                self.sent.add(place.order_id)
+                self.counters["sent"] += 1
+                answers = self.give(place)
+        finally:
+            self.latch.end_send()
+            self.page.set_activity(Activity.WORKING)
+        if may_leave:
+            self.append(answers)
+        else:
+            self.counters["refused_by_latch"] += 1
+            self.reject(place.order_id, "trading_halted")
+
+    def reject(self, order_id: int, reason: str) -> None:
+        """It ends here, and never leaves."""
+        self.ended.add(order_id)
+        self.append([OrderUpdate(order_id, Report.REJECT, reason=reason)])
+
+    def _only_reduces(self, place: OrderPlace) -> bool:
+        """H6: by its own fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
+        if not place.reduce_only or not self.fold.may_reduce(place.symbol_id, place.side):
+            return False
+        same_side = (
+            order.remaining
+            for order in self.fold.tracker.open_in_symbol(place.symbol_id)
+            if order.side is place.side and not order.parent_id and not order.cancel_requested
+        )
+        return sum(same_side) <= abs(self.fold.account.position(place.symbol_id).quantity)
+
+    def is_approved(self, place: OrderPlace) -> bool:
+        """Compares what leaves with what was approved (the check whose lack cost Knight Capital, SEC 34-70694)."""
+        order = self.fold.tracker.orders.get(place.order_id)
+        return (
+            order is not None
+            and order.place == place
+            and order.status is OrderStatus.NEW
+            and place.order_id not in self.sent
+            and place.order_id not in self.ended
+        )
+
+    def append(self, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            self.counters["fills"] += isinstance(answer, OrderUpdate) and answer.report is Report.FILL
+            self.journal.append(answer)
