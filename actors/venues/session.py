@@ -169,7 +169,7 @@ class VenueSession:
                 return []
             self._heard_s = now_s
             if isinstance(message, VenueHeartbeat):
-                self.known_seq = max(self.known_seq, message.last_seq)
+                self._know(message.last_seq, now_s)
             else:
                 return self._take([(message.seq, message.entry_type, message.data)], now_s)
         elif isinstance(message, VenueOpenOrders | VenuePositions | VenueExecutions):
@@ -186,7 +186,7 @@ class VenueSession:
         if self._session or not message.session:
             return  # a second answer
         self._session, self._heard_s, self.phase = message.session, now_s, Phase.RECONCILING
-        self.known_seq = max(self.known_seq, message.last_seq)
+        self._know(message.last_seq, now_s)
         if message.last_seq < self.applied:
             hint = "its books are not those of this journal, or were lost: no order leaves"
             self._log.error("venue_has_forgotten", journal=self.applied, venue=message.last_seq, hint=hint)
@@ -208,7 +208,7 @@ class VenueSession:
     def _take_answer(
         self, message: VenueOpenOrders | VenuePositions | VenueExecutions, now_s: float
     ) -> list[Record]:
-        self.known_seq = max(self.known_seq, message.as_of)
+        self._know(message.as_of, now_s)
         if message.number in self._round:
             self._round[message.number] = message
             self._end_round()
@@ -224,9 +224,15 @@ class VenueSession:
         if orders.as_of == executions.as_of == positions.as_of >= self.applied:
             self._snapshot = Snapshot(orders.as_of, orders.orders, positions.positions)
 
+    def _know(self, seq: int, now_s: float) -> None:
+        """The venue has come so far."""
+        if not self.missing:
+            self._gap_s = now_s
+        self.known_seq = max(self.known_seq, seq)
+
     def _take(self, reports: Iterable[tuple[int, int, bytes]], now_s: float) -> list[Record]:
         for seq, entry_type, data in reports:
-            self.known_seq = max(self.known_seq, seq)
+            self._know(seq, now_s)
             if seq <= self.applied or seq in self._early:
                 self.counters["duplicates"] += 1
             elif len(self._early) < EARLY_MAX:
@@ -308,9 +314,7 @@ class VenueSession:
     def _close_gap(self, now_s: float) -> None:
         """What is missing below what is known is asked for again."""
         wanted = self.known_seq if self.phase is Phase.UP else self._snapshot.as_of if self._snapshot else self.applied
-        if self.applied >= wanted:
-            self._gap_s = now_s
-        elif now_s - self._gap_s > GAP_S and now_s - self._asked_s > GAP_S:
+        if self.applied < wanted and now_s - self._gap_s > GAP_S and now_s - self._asked_s > GAP_S:
             self._asked_s = now_s
             self.counters["gaps"] += 1
             self._ask(EXECUTIONS, self.applied)
