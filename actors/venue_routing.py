@@ -104,6 +104,12 @@ class VenueRouting(Router):
             return False
         return any(not order.is_external for order in self.fold.tracker.open_orders.values())
 
+    def peer(self, name: str) -> None:
+        if name == "venue" and self.is_following:
+            self.session.lose()  # a new life of it knows of no session
+        else:
+            super().peer(name)
+
     def outstanding(self) -> int:
         said = self.session.unanswered + self.session.missing if self.is_following else 0
         return self.journal.pending_count + said

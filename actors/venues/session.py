@@ -287,8 +287,8 @@ class VenueSession:
     # What time brings.
 
     def look(self, now_s: float) -> list[Record]:
-        if self._session and now_s - self._heard_s > SILENCE_S:
-            self._lose()
+        if now_s - self._heard_s > SILENCE_S:
+            self.lose()
         if not self._session:
             if now_s - self._logon_s > LOGON_S:
                 self._logon_s = now_s
@@ -303,7 +303,10 @@ class VenueSession:
         self._ask_of_doubts(now_s)
         return self._name_unknown(now_s)
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
+        """The session is over: the venue was silent for too long, or has died."""
+        if not self._session:
+            return
         self._session, self.phase, self._snapshot = 0, Phase.LOST, None
         self._round.clear()
         self._early.clear()

@@ -12,17 +12,8 @@ from pathlib import Path
 
 import pytest
 from harness import EngineUnderTest, wait_for
-from venues import (
-    FIRST_EXTERNAL,
-    books,
-    desk,
-    do,
-    net_position,
-    orders_of,
-    statuses,
-    venue_engine,
-    wait_until_agreed,
-)
+from venue_books import FIRST_EXTERNAL, books
+from venues import desk, do, net_position, orders_of, statuses, venue_engine, wait_until_agreed
 
 PENDING, ACCEPT, FILL, CANCEL, REJECT = range(5)
 

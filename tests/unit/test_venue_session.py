@@ -159,9 +159,11 @@ class Both:
     def mend(self) -> None:
         """The line is good from here on, until all is quiet."""
         self.out, self.back = (Line(LineSettings(), self.now_s) for _ in range(2))
+        noticed_s = self.now_s + 2 * SILENCE_S  # a venue's new life that has no session
         for _ in range(int(20 / STEP_S)):
             self.step()
-            if self.session.phase is Phase.UP and not self.session.unanswered + self.session.missing:
+            is_quiet = self.session.phase is Phase.UP and not self.session.unanswered + self.session.missing
+            if is_quiet and self.now_s > noticed_s:
                 return
         raise AssertionError(f"not quiet: {self.session.phase}, {self.session.unanswered}, {self.session.missing}")
 
