@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import repeat
 from typing import Final
 
+import msgspec
 import zmq
 
 from actors.base import Actor, Place, receive_all
@@ -129,16 +130,16 @@ class SimulatedVenue(Actor):
     def _read_desk(self) -> None:
         for frames in receive_all(self.desk):
             try:
-                reply = self._do(read_request(b"".join(frames), self.symbols))
+                reply = {"status": "ok", "response": self._do(read_request(b"".join(frames), self.symbols))}
             except DeskError as error:
-                reply = f"error: {error}"
+                reply = {"status": "error", "response": str(error)}
             with suppress(zmq.Again):  # who asked has gone
-                self.desk.send(reply.encode(), zmq.NOBLOCK)
+                self.desk.send(msgspec.json.encode(reply), zmq.NOBLOCK)
 
     def _do(self, request: ManualOrder | ManualCancel | Transfer | Cut) -> str:
         self.counters["by_hand"] += 1
         if isinstance(request, ManualOrder):
-            return f"ok: order {self.exchange.place_by_hand(request.place)}"
+            return f"order {self.exchange.place_by_hand(request.place)}"
         if isinstance(request, ManualCancel):
             self.exchange.cancel(request.number)
         elif isinstance(request, Transfer):
@@ -146,4 +147,4 @@ class SimulatedVenue(Actor):
             self.books.transfer(request.symbol_id, request.quantity, request.price)
         else:
             self.line.cut(monotonic_s(), request.seconds, is_deaf=request.is_deaf)
-        return "ok"
+        return "done"

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-import zmq
-from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, wait_for
+from harness import EngineUnderTest, Tree, config_tree, wait_for
 from venue_books import books
+
+from protocol.client import desk_endpoint
 
 PUPPET: Final = '''
 """Does what stands in the file `todo`, line by line, and says when it has."""
@@ -51,15 +52,9 @@ def do(engine: EngineUnderTest, *lines: str) -> None:
 
 def desk(engine: EngineUnderTest, text: str) -> str:
     """What the venue's desk answers."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with context, context.socket(zmq.REQ) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.connect(f"ipc://{(engine.run_dir / 'ipc').resolve()}/venue-desk")
-        socket.send(text.encode())
-        assert socket.poll(int(DEADLINE_S * 1000)), "the desk does not answer"
-        reply = socket.recv().decode()
-    assert reply.startswith("ok"), reply
-    return reply
+    reply = engine.ask(text, desk_endpoint(engine.run_dir))
+    assert reply["status"] == "ok", reply
+    return reply["response"]
 
 
 def net_position(engine: EngineUnderTest) -> int:
