@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -29,8 +29,10 @@ from actors.changes import (
     FillBooked,
     ImpossibleReport,
     OrderChanged,
+    OrderReplaced,
     OrderRestated,
     PositionChanged,
+    ReplaceRequested,
     RunChanged,
     SignalAnswered,
     TradingStateChanged,
@@ -39,7 +41,7 @@ from actors.changes import (
 )
 from actors.derived import check_run, derived_records, digest_of
 from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
-from actors.ledger import Account, Position, apply_fill, average_price_float, average_price_micros
+from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
 from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.limits import DAY_US, LOSS_LIMITS
@@ -55,6 +57,7 @@ from protocol.records import (
     Operation,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     PositionClose,
     PositionOpen,
@@ -79,20 +82,10 @@ OPERATOR: Final = "operator"
 _FILL: Final = Report.FILL
 _NEW: Final = OrderStatus.NEW
 _RESTATED: Final = (Report.TRIGGER, Report.RESTATE)
+_REPLACED: Final = (Report.REPLACE, Report.REPLACE_REJECT)
 _ZERO: Final = product_to_bytes(0)
 _NO_ACCOUNT: Final = Account()
 """Of who has never traded."""
-
-
-class PositionView(NamedTuple):
-    """A position for those who show it: micros, product, and the floats of JSON."""
-
-    symbol_id: int
-    symbol: str
-    quantity: int
-    average_price_micros: int
-    average_price_float: float
-    realized: int
 
 
 class Fold:
@@ -143,6 +136,7 @@ class Fold:
             Checkpoint: self._checkpoint,
             OrderPlace: self._place,
             OrderCancel: self._cancel,
+            OrderReplace: self._replace,
             OrderUpdate: self._update,
             PositionOpen: self._derived,
             PositionClose: self._derived,
@@ -342,21 +336,26 @@ class Fold:
         order = self.tracker.add(record)
         if order is None:
             raise FoldError(envelope.lsn, f"order id {record.order_id} is used twice: {record}")
-        changed = OrderChanged(order, _NEW, envelope.time_us)
-        if record.strategy_id < FIRST_STRATEGY:
-            return [changed]
-        self._remember_answered(record.strategy_id, record.signal)
-        return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
+        return [*self._answer(record), OrderChanged(order, _NEW, envelope.time_us)]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
         order = self.tracker.orders.get(record.order_id)
         if order is not None:
             order.cancel_requested = True
-        requested = CancelRequested(record.order_id, record.by)
+        return [*self._answer(record), CancelRequested(record.order_id, record.by)]
+
+    def _replace(self, envelope: Envelope, record: OrderReplace) -> list[Change]:
+        order = self.tracker.orders.get(record.order_id)
+        if order is not None and order.is_open:
+            order.replace = record
+        return [*self._answer(record), ReplaceRequested(record)]
+
+    def _answer(self, record: OrderPlace | OrderCancel | OrderReplace) -> list[Change]:
+        """That the signal behind it was accepted, if there is one."""
         if record.strategy_id < FIRST_STRATEGY:
-            return [requested]
+            return []
         self._remember_answered(record.strategy_id, record.signal)
-        return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
+        return [SignalAnswered(record.strategy_id, record.signal, record.order_id)]
 
     def _remember_answered(self, strategy_id: int, signal: int) -> None:
         answered = self.answered[strategy_id]
@@ -378,6 +377,8 @@ class Fold:
             self.tracker.commit(verdict, record)
             if record.report in _RESTATED:
                 return [OrderRestated(order, time_us)]
+            if record.report in _REPLACED:
+                return [OrderReplaced(order, time_us)] if order.is_open else []
             return [OrderChanged(order, previous, time_us)]
         if type(verdict) is Duplicate:
             return [DuplicateExecution(verdict.order_id, verdict.execution_id)]

@@ -19,13 +19,16 @@ from typing import Final
 import msgspec
 
 from actors.brackets import exit_ids, exits_of, has_exits
+from actors.replacing import replaced
 from protocol.orders import FINAL_STATUSES, OrderStatus, OrderType, Report, Side, advance
-from protocol.records import OrderPlace, OrderUpdate
+from protocol.records import OrderPlace, OrderReplace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
 _TRIGGER: Final = Report.TRIGGER
 _BUY: Final = Side.BUY
+_REPLACE: Final = Report.REPLACE
+_REPLACES: Final = (Report.REPLACE, Report.REPLACE_REJECT)
 _REMARKS: Final = (Report.ACCEPT, Report.TRIGGER, Report.RESTATE)
 
 
@@ -61,6 +64,8 @@ class Order(msgspec.Struct, eq=False, gc=False):
     """The venue said TRIGGER. A stop order with fills has been triggered too."""
     accepted_us: int = 0
     """The venue's time of its ACCEPT; if that had none, of the RESTATE after it."""
+    replace: OrderReplace | None = None
+    """An ORDER_REPLACE that the venue has not answered; until then the order is what it was."""
 
     @classmethod
     def of(cls, place: OrderPlace) -> Order:
@@ -77,6 +82,12 @@ class Order(msgspec.Struct, eq=False, gc=False):
     @property
     def remaining(self) -> int:
         return self.quantity - self.filled
+
+    @property
+    def reserved(self) -> int:
+        """What it may still fill, whichever way a replace that is asked for turns out."""
+        replace = self.replace
+        return self.remaining if replace is None else max(self.quantity, replace.quantity) - self.filled
 
     @property
     def average_price_micros(self) -> int:
@@ -101,6 +112,16 @@ class Order(msgspec.Struct, eq=False, gc=False):
         """A bracket's exit is for `quantity` from here on."""
         self.quantity = quantity
         self.place = msgspec.structs.replace(self.place, quantity=quantity)
+
+    def end_replace(self, *, is_done: bool) -> None:
+        """What was asked for holds, or never will."""
+        request, self.replace = self.replace, None
+        if request is None or not is_done:
+            return
+        self.place = place = replaced(self.place, request)
+        self.quantity, self.limit_price = place.quantity, place.limit_price
+        if request.stop_price:
+            self.stop_price = 0  # where a trailing one stood counts no more
 
     def __repr__(self) -> str:
         return (
@@ -170,9 +191,9 @@ class OrderTracker:
             if order.parent_id or strategy_id not in (None, order.strategy_id):
                 continue
             if order.side is _BUY:
-                buy += order.remaining
+                buy += order.reserved
             else:
-                sell += order.remaining
+                sell += order.reserved
         return buy, sell
 
     def add(self, place: OrderPlace) -> Order | None:
@@ -209,6 +230,8 @@ class OrderTracker:
                 return Impossible(update.order_id, "fill_without_execution_id")
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
+        elif report in _REPLACES and order.is_open and (reason := _why_no_replace(order, update)):
+            return Impossible(update.order_id, reason)
         status = advance(order.status, report, order.quantity, order.filled, update.quantity)
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
@@ -219,7 +242,7 @@ class OrderTracker:
         order, status = verdict.order, verdict.status
         was_final, is_final = order.status in FINAL_STATUSES, status in FINAL_STATUSES
         order.status = status
-        if update.reason:
+        if update.reason and update.report not in _REPLACES:
             order.reason = update.reason
         if update.report is _FILL:
             quantity = update.quantity
@@ -229,7 +252,11 @@ class OrderTracker:
             order.fill_product += update.price * quantity
         elif update.report in _REMARKS:
             self._remark(order, update)
+        elif update.report in _REPLACES:
+            order.end_replace(is_done=update.report is _REPLACE)
+            order.reason = update.reason if order.is_open else order.reason
         if is_final and not was_final:
+            order.end_replace(is_done=False)
             self._close(order)
         elif was_final and not is_final:
             self._open(order)
@@ -292,6 +319,15 @@ class OrderTracker:
         del self.open_orders[order_id]
         del self._open_by_symbol[order.symbol_id][order_id]
         del self._open_by_strategy[order.strategy_id][order_id]
+
+
+def _why_no_replace(order: Order, update: OrderUpdate) -> str:
+    """What the venue answers must have been asked for, and not be answered yet."""
+    request = order.replace
+    if request is None or update.execution_id != str(request.signal):
+        return "replace_without_request"
+    is_done = update.report is _REPLACE
+    return "replace_below_filled" if is_done and 0 < request.quantity <= order.filled else ""
 
 
 def _why_impossible(order: Order, update: OrderUpdate) -> str:

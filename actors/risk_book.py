@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors.brackets import exit_ids
-from actors.check_input import NO_SYMBOL, CheckInput
-from actors.checks import CHECK_FAILED, Approved, ApprovedCancel, check_signal
+from actors.check_input import NO_SYMBOL, CheckInput, Target
+from actors.checks import CHECK_FAILED, Approved, ApprovedCancel, ApprovedReplace, check_signal
 from actors.fold import Change, Fold, SignalAnswered
 from actors.ledger import PRODUCT_MAX
 from actors.operations import ALL, closing_orders, deposit, end_of, state_change
 from actors.order_tracker import Order
 from actors.scopes import ENGINE, BrokenLimit, Scopes
 from protocol.limits import LOSS_LIMITS
-from protocol.messages import Intent
+from protocol.messages import SIGNAL_MODIFY, Intent
 from protocol.orders import TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
@@ -31,6 +31,7 @@ from protocol.records import (
     Operation,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     PositionClose,
     PositionOpen,
     Producer,
@@ -71,7 +72,9 @@ class RiskBook:
         """Product."""
         self.pending_orders: dict[int, OrderPlace] = {}
         """ORDER_PLACEs that have not come back: they take exposure and ids already."""
-        self.scopes = Scopes(config, fold, self.pending_orders)
+        self.pending_replaces: dict[int, OrderReplace] = {}
+        """By order id; there is one at a time."""
+        self.scopes = Scopes(config, fold, self.pending_orders, self.pending_replaces)
         self.pending_cancels: set[int] = set()
         self.pending_signals: set[tuple[int, int]] = set()
         """(strategy id, number) of those that are decided, and whose answer has not come back."""
@@ -100,7 +103,10 @@ class RiskBook:
             if self._counted_cancels[record.order_id] > 0:
                 self._counted_cancels -= Counter([record.order_id])
             elif record.strategy_id >= FIRST_STRATEGY:
-                self.scopes.sent_cancel(record.strategy_id, envelope.time_us)
+                self.scopes.sent_message(record.strategy_id, envelope.time_us)
+        elif type(record) is OrderReplace:
+            if self.pending_replaces.pop(record.order_id, None) is None:
+                self.scopes.sent_message(record.strategy_id, envelope.time_us)
         elif type(record) is RiskViolation:
             self.pending_violations.discard(_said(record))
         elif type(record) is TradingState and self.pending_modes and record.state is self.pending_modes[0]:
@@ -140,7 +146,9 @@ class RiskBook:
                 self.next_order_id = max((self.next_order_id - 1, record.order_id, *exit_ids(record))) + 1
             elif isinstance(record, OrderCancel):
                 self.pending_cancels.add(record.order_id)
-            if isinstance(record, OrderPlace | OrderCancel | SignalRefused):
+            elif isinstance(record, OrderReplace):
+                self.pending_replaces[record.order_id] = record
+            if isinstance(record, OrderPlace | OrderCancel | OrderReplace | SignalRefused):
                 self.pending_signals.add((record.strategy_id, record.signal))
             elif isinstance(record, TradingState) and record.state is not TradingMode.HALTED:
                 self.pending_modes.append(record.state)
@@ -168,7 +176,7 @@ class RiskBook:
         return False
 
     def decide(self, intent: Intent, now_us: int, *, age_us: int = 0, disk_low: bool = False) -> None:
-        """The signal became an order, a cancel or a refusal, which is appended. `now_us` is the record's time."""
+        """What the signal became is appended: an order, a cancel, a change, a refusal. `now_us`: the record's time."""
         try:
             given = self.check_input(intent, now_us, age_us, disk_low)
         except Exception as error:  # what cannot be computed has not been passed
@@ -182,9 +190,13 @@ class RiskBook:
             self.scopes.sent_order(place, now_us)
             self._append(place)
         elif isinstance(decision, ApprovedCancel):
-            self.scopes.sent_cancel(intent.strategy_id, now_us)
+            self.scopes.sent_message(intent.strategy_id, now_us)
             self._counted_cancels[decision.cancel.order_id] += 1
             self._append_cancel(decision.cancel)
+        elif isinstance(decision, ApprovedReplace):
+            self.scopes.sent_message(intent.strategy_id, now_us)
+            self.pending_replaces[decision.replace.order_id] = decision.replace
+            self._append(decision.replace)
         else:
             self.refuse(intent, decision.reason, decision.detail)
 
@@ -211,6 +223,7 @@ class RiskBook:
             leverage=scopes.leverage,
             disk_low=disk_low,
             owner=self._owner(intent.order_id),
+            target=self._target(intent) if intent.kind == SIGNAL_MODIFY else None,
         )
 
     @property
@@ -221,6 +234,18 @@ class RiskBook:
     def _owner(self, order_id: int) -> int | None:
         order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
         return None if order is None else order.strategy_id
+
+    def _target(self, intent: Intent) -> Target | None:
+        order_id = intent.order_id
+        order, is_changing = self.fold.tracker.orders.get(order_id), order_id in self.pending_replaces
+        is_ending = order_id in self.pending_cancels
+        if order is None:
+            place = self.pending_orders.get(order_id)
+            return None if place is None else Target(place, is_ending=is_ending, is_changing=is_changing)
+        return Target(
+            order.place, order.filled, order.is_open, is_ending or order.cancel_requested,
+            is_changing or order.replace is not None, order.parent_id != 0,
+        )  # fmt: skip
 
     # Limits after the trade, and risk's own cancels.
 

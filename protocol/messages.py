@@ -160,7 +160,7 @@ class Intent(Message, frozen=True, tag=18):
     market_epoch: bytes
     market_position: int
     kind: int
-    """SIGNAL_ORDER, SIGNAL_CANCEL or SIGNAL_CLOSE."""
+    """SIGNAL_ORDER, SIGNAL_CANCEL, SIGNAL_CLOSE or SIGNAL_MODIFY, of which what is 0 stays as it is."""
     symbol_id: int
     side: Side = Side.BUY
     order_type: OrderType = OrderType.MARKET

@@ -139,6 +139,20 @@ class OrderCancel(Record, frozen=True):
     by: str
 
 
+class OrderReplace(Record, frozen=True):
+    """A wish to change an order that stands; what becomes of it is told by ORDER_UPDATE. 0: as it is."""
+
+    order_id: int
+    strategy_id: int
+    signal: int
+    quantity: int = 0
+    """Of the whole order, what is filled included; at or below that, the rest of the order is canceled."""
+    limit_price: int = 0
+    stop_price: int = 0
+    trail: int = 0
+    expire_us: int = 0
+
+
 class BalanceChange(Record, frozen=True):
     """Derived (F1): what a fill or an ADJUST did to the balance."""
 
@@ -157,10 +171,11 @@ class OrderUpdate(Record, frozen=True):
     order_id: int
     report: Report
     execution_id: str = ""
+    """Of a fill; REPLACE, REPLACE_REJECT: the number of the signal that asked for it."""
     price: int = 0
-    """Of this fill; RESTATE: where the stop stands now, or 0."""
+    """Of this fill; RESTATE: where the stop stands now, or 0; REPLACE: the limit price now, else the stop price."""
     quantity: int = 0
-    """Of this fill."""
+    """Of this fill; REPLACE: of the whole order now."""
     commission: int = 0
     conversion_rate: int = MICROS
     """Account currency per quote currency, micros."""
@@ -285,6 +300,7 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.RISK_VIOLATION: RiskViolation,
     EntryType.ENGINE_RUN: EngineRun,
     EntryType.SIGNAL_REFUSED: SignalRefused,
+    EntryType.ORDER_REPLACE: OrderReplace,
     EntryType.COMMAND: Operation,
     EntryType.ADJUST: Adjust,
 }
@@ -298,7 +314,7 @@ APPENDABLE: Final = {
         {
             EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
             EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
-            EntryType.COMMAND, EntryType.ADJUST,
+            EntryType.COMMAND, EntryType.ADJUST, EntryType.ORDER_REPLACE,
         }
     ),
     Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
@@ -341,6 +357,7 @@ __all__ = [
     "Operation",
     "OrderCancel",
     "OrderPlace",
+    "OrderReplace",
     "OrderStatus",
     "OrderUpdate",
     "PositionClose",

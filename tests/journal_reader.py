@@ -24,6 +24,7 @@ FIELDS: Final = {
     "time_in_force stop_loss take_profit stop_loss_order_id take_profit_order_id reduce_only market_epoch "
     "market_position trail expire_us oco",
     "ORDER_CANCEL": "order_id strategy_id signal by",
+    "ORDER_REPLACE": "order_id strategy_id signal quantity limit_price stop_price trail expire_us",
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
     "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
     "TRADING_STATE": "state by reason token",
@@ -48,6 +49,7 @@ TYPES: Final = {
     10: "RISK_VIOLATION",
     12: "ENGINE_RUN",
     13: "SIGNAL_REFUSED",
+    14: "ORDER_REPLACE",
     15: "COMMAND",
     16: "ADJUST",
 }

@@ -84,6 +84,12 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
     ),
     (13, records.SignalRefused(16, 4, 7, "halted", "enough"), [16, 4, 7, "halted", "enough"], "95"),
     (
+        14,
+        records.OrderReplace(1, 16, 5, 4_000_000, 150_500_000, 0, 50_000, 9),
+        [1, 16, 5, 4_000_000, 150_500_000, 0, 50_000, 9],
+        "98",
+    ),
+    (
         15,
         records.Operation("t-1", "CANCEL", "ALL", "operator", 22, "1 cancels requested"),
         ["t-1", "CANCEL", "ALL", "operator", 22, "1 cancels requested"],

@@ -30,6 +30,19 @@ class Resting(Strategy):
             self.buy(tick.symbol, 400, limit=0.6)
 
 
+class Replacing(Strategy):
+    """One limit order that no market reaches, of which it asks for more and more, whenever it is told something."""
+
+    def on_tick(self, tick: Tick) -> None:
+        if not self.orders():
+            self.buy(tick.symbol, 100, limit=0.5)
+
+    def on_order(self, order: OrderInfo) -> None:
+        self.log.info("seen", hook="on_order", status=order.status, quantity=order.quantity, reason=order.reason)
+        if order.status == "Accepted":
+            self.modify(order, quantity=order.quantity + 1, limit=0.6)
+
+
 class Churn(Strategy):
     """Buys and closes without end: in a market that stands still each round costs the spread."""
 

@@ -16,7 +16,7 @@ from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, Terms
 from actors.venues.swap import DAY_US, SwapRule
 from protocol.orders import OrderStatus, OrderType, Side, TimeInForce
-from protocol.records import OrderCancel, OrderPlace, Record
+from protocol.records import OrderCancel, OrderPlace, OrderReplace, Record
 from protocol.topics import TICK_DTYPE
 from protocol.units import MICROS
 
@@ -72,11 +72,23 @@ def order_terms(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
+@st.composite
+def order_changes(draw: st.DrawFn) -> dict[str, Any]:
+    """The fields of an OrderReplace but its ids; of them those are asked for that the order has."""
+    return {
+        "quantity": draw(st.sampled_from([0, LOT, 2 * LOT, 5 * LOT])),
+        "limit_price": draw(st.sampled_from([0, 97, 100, 103])),
+        "stop_price": draw(st.sampled_from([0, 97, 100, 103])), "trail": draw(st.sampled_from([0, 0, 2])),
+        "expire_us": draw(st.sampled_from([0, DAY_US // 10])),
+    }  # fmt: skip
+
+
 steps = st.lists(
     st.one_of(
         *[st.tuples(st.just("tick"), ticks)] * 8,
         *[st.tuples(st.just("place"), st.tuples(st.sampled_from([0, 0, 0, 1]), order_terms()))] * 5,
         st.tuples(st.just("cancel"), st.integers(0, 20)),
+        *[st.tuples(st.just("replace"), st.tuples(st.integers(0, 20), order_changes()))] * 3,
         *[st.tuples(st.just("restart"), st.just(None))] * 2,
     ),
     min_size=10,
@@ -103,7 +115,7 @@ class Engine:
         self.venue = make(kind)
         self.fold = Fold()
         self.ticks: list[Tick] = []
-        self.sent: list[tuple[OrderPlace | OrderCancel, int]] = []
+        self.sent: list[tuple[OrderPlace | OrderCancel | OrderReplace, int]] = []
         self.log: list[Record] = []
         self._apply(START)
 
@@ -117,6 +129,9 @@ class Engine:
             elif verb == "cancel" and self.fold.tracker.orders:
                 ids = list(self.fold.tracker.orders)
                 self.cancel(ids[what % len(ids)])
+            elif verb == "replace" and self.fold.tracker.open_orders:
+                ids = list(self.fold.tracker.open_orders)
+                self.replace(ids[what[0] % len(ids)], what[1])
             elif verb == "restart" and restarts:
                 self.restart()
 
@@ -150,6 +165,26 @@ class Engine:
         self.sent.append((cancel, self.time_us))
         self._take(self.venue.cancel(order_id, self.time_us))
 
+    def replace(self, order_id: int, changes: dict[str, Any]) -> None:
+        """As risk lets it pass."""
+        order = self.fold.tracker.orders[order_id]
+        place, fields = order.place, dict(changes)
+        if order.parent_id:
+            fields["quantity"] = 0
+        if not place.limit_price:
+            fields["limit_price"] = 0
+        if place.order_type not in (OrderType.STOP, OrderType.STOP_LIMIT):
+            fields["stop_price"] = 0
+        if place.order_type is not OrderType.STOP:
+            fields["trail"] = 0
+        fields["expire_us"] = self.time_us + fields["expire_us"] if place.time_in_force is TimeInForce.GTD else 0
+        if order.replace is not None or not any(fields.values()):
+            return
+        request = OrderReplace(order_id, 16, 1000 + len(self.sent), **fields)
+        self._apply(request)
+        self.sent.append((request, self.time_us))
+        self._take(self.venue.replace(request, self.time_us))
+
     def end(self) -> None:
         self._take(self.venue.end())
 
@@ -167,6 +202,8 @@ class Engine:
                 self._take(self.venue.place(sent, sent_us))
             elif isinstance(sent, OrderCancel) and order.is_open:
                 self._take(self.venue.cancel(sent.order_id, sent_us))
+            elif isinstance(sent, OrderReplace) and order.replace == sent:
+                self._take(self.venue.replace(sent, sent_us))
         for tick in self.ticks[-5:]:
             self._take(self.venue.on_tick(*tick))
 

@@ -88,7 +88,7 @@ def test_the_cases_have_everything() -> None:
         *("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "GTC", "IOC", "FOK", "DAY", "GTD"),
         *("trail", "oco", "stop_loss", "take_profit", "part", "commission", "Adjust", "TradingState"),
         *("FILL", "EXPIRE", "RESTATE", "TRIGGER", "oco", "bracket", "nothing_to_reduce", "fok", "end_of_data"),
-        *("timer", "bar", "ticks", "halt", "stop"),
+        *("timer", "bar", "ticks", "halt", "stop", "REPLACE", "REPLACE_REJECT"),
     }
     assert not [name for name in wanted if found[name] < 3], found
     assert found["FILL"] > 300
