@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from actors.fold import FillBooked, Fold
-from actors.order_fields import ImpossibleOrderError, change_fields, group_of, order_fields
+from actors.order_fields import ImpossibleOrderError, change_fields, exit_fields, group_of, order_fields
 from actors.order_tracker import Order
 from actors.strategies import Fill, OrderInfo, OrderTerms, PositionInfo, Signal
 from protocol.errors import WireError
@@ -110,12 +110,13 @@ class Desk:
         return self._of_order(SIGNAL_CANCEL, target.order_id if isinstance(target, Signal) else target)
 
     def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
-        if isinstance(target, str):
-            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0))
+        is_position = isinstance(target, str)
         try:
-            fields = change_fields(changes)
+            fields = exit_fields(changes) if is_position else change_fields(changes)
         except ImpossibleOrderError as error:
-            return self._carrier.refuse_here(self._new_signal("", "Buy", 0.0), str(error))
+            return self._carrier.refuse_here(self._new_signal(target if is_position else "", "Buy", 0.0), str(error))
+        if is_position:
+            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0), **fields)
         return self._of_order(SIGNAL_MODIFY, target, **fields)
 
     def close(self, symbol: str) -> Signal:

@@ -40,9 +40,10 @@ from actors.changes import (
     ViolationRecorded,
 )
 from actors.derived import check_run, derived_records, digest_of
-from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
+from actors.fold_state import difference, put_state, state_as_in
 from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
-from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
+from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
+from actors.protection import requests_of
 from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.limits import DAY_US, LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
@@ -60,6 +61,7 @@ from protocol.records import (
     OrderReplace,
     OrderUpdate,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Record,
     RiskViolation,
@@ -137,6 +139,7 @@ class Fold:
             OrderPlace: self._place,
             OrderCancel: self._cancel,
             OrderReplace: self._replace,
+            PositionModify: self._modify_position,
             OrderUpdate: self._update,
             PositionOpen: self._derived,
             PositionClose: self._derived,
@@ -286,7 +289,7 @@ class Fold:
         except (WireError, ValueError) as error:
             raise FoldError(lsn, str(error)) from error
         self.tracker.forget_ended()
-        mine = self._state_as_in(state)
+        mine = state_as_in(self, state)
         if mine != state or run != self.run:
             raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {difference(mine, state)}")
         return []
@@ -296,24 +299,6 @@ class Fold:
         self._set_run(run)
         put_state(self, state)
         self.trading = TradingStatus(*msgspec.structs.astuple(state.trading))
-
-    def _state_as_in(self, state: FoldState) -> FoldState:
-        """What an older version did not know, who came here by itself forgets, as who starts here does."""
-        unknown: dict[str, None] = {}
-        if state.venue_times is None:
-            self.venue_us = self.run_venue_us = 0
-            for order in self.tracker.open_orders.values():
-                order.accepted_us = 0
-            unknown["venue_times"] = None
-        if state.strategies is None:
-            self.strategy_accounts.clear()
-            self.strategy_accounts.update(attributed(self))
-            unknown["strategies"] = None
-        if state.losses is None:
-            count_losses_anew(self)
-            unknown["losses"] = None
-        mine = take_state(self)
-        return msgspec.structs.replace(mine, **unknown) if unknown else mine
 
     def _stopped_by_operator(self, envelope: Envelope, record: EngineRun) -> list[Change]:
         """H2: a halt ends here; REDUCING does not (it has a verb of its own)."""
@@ -350,6 +335,14 @@ class Fold:
             order.replace = record
         return [*self._answer(record), ReplaceRequested(record)]
 
+    def _modify_position(self, envelope: Envelope, record: PositionModify) -> list[Change]:
+        requests = requests_of(record)
+        return [change for request in requests for change in self._handlers[type(request)](envelope, request)]
+
+    def _fit_exits(self, order: Order) -> None:
+        owned = order.strategy_id, order.symbol_id
+        self.tracker.fit_exits(*owned, self.account_of(order.strategy_id).position(order.symbol_id).quantity)
+
     def _answer(self, record: OrderPlace | OrderCancel | OrderReplace) -> list[Change]:
         """That the signal behind it was accepted, if there is one."""
         if record.strategy_id < FIRST_STRATEGY:
@@ -375,6 +368,8 @@ class Fold:
                 return self._fill(envelope, record, verdict)
             order, previous, time_us = verdict.order, verdict.order.status, record.venue_time or envelope.time_us
             self.tracker.commit(verdict, record)
+            if order.place.protects:
+                self._fit_exits(order)
             if record.report in _RESTATED:
                 return [OrderRestated(order, time_us)]
             if record.report in _REPLACED:
@@ -407,6 +402,7 @@ class Fold:
         self._look_at_day(time_us)
         account.book(symbol_id, effect, commission)
         own_account.book(symbol_id, own_effect, commission)
+        self._fit_exits(order)
         if self.violations:
             self._forget_recovered()
         self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))

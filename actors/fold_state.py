@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from actors.ledger import Account, Position
 from actors.order_tracker import Order, OrderTracker
 from protocol.records import FIRST_STRATEGY, decode_record, encode_record, entry_type_of
@@ -185,6 +187,25 @@ def _order(row: OrderState) -> Order:
     order.is_triggered, order.accepted_us = row.is_triggered, row.accepted_us
     order.replace = row.replace
     return order
+
+
+def state_as_in(fold: Fold, state: FoldState) -> FoldState:
+    """What an older version did not know, who came here by itself forgets, as who starts here does."""
+    unknown: dict[str, None] = {}
+    if state.venue_times is None:
+        fold.venue_us = fold.run_venue_us = 0
+        for order in fold.tracker.open_orders.values():
+            order.accepted_us = 0
+        unknown["venue_times"] = None
+    if state.strategies is None:
+        fold.strategy_accounts.clear()
+        fold.strategy_accounts.update(attributed(fold))
+        unknown["strategies"] = None
+    if state.losses is None:
+        count_losses_anew(fold)
+        unknown["losses"] = None
+    mine = take_state(fold)
+    return msgspec.structs.replace(mine, **unknown) if unknown else mine
 
 
 def difference(mine: FoldState, theirs: FoldState) -> str:

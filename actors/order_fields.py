@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from actors.protection import REMOVED
 from actors.strategies import OrderTerms
 from protocol.errors import NotRepresentableError
 from protocol.orders import OrderType, TimeInForce
@@ -73,6 +74,25 @@ def change_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
     for name, field in zip(_CHANGES, fields.values(), strict=True):
         if changes.get(name) is not None and field <= 0:
             raise ImpossibleOrderError(f"bad_change: {name} {changes[name]!r}: above 0; what is not named stays")
+    return fields
+
+
+_EXITS: Final = ("stop_loss", "take_profit", "trail")
+
+
+def exit_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The Intent's fields for what is to protect a position; None or 0 removes it. Raises: ImpossibleOrderError."""
+    if unknown := changes.keys() - set(_EXITS):
+        known = ", ".join(_EXITS)
+        raise ImpossibleOrderError(f"bad_change: {', '.join(sorted(unknown))} of a position; known are {known}")
+    try:
+        fields = {name: _price(changes[name]) or REMOVED for name in _EXITS if name in changes}
+    except NotRepresentableError as error:
+        raise ImpossibleOrderError(f"not_representable: {error}") from error
+    if any(price < REMOVED for price in fields.values()):
+        raise ImpossibleOrderError("bad_change: a price below 0")
+    if fields.get("trail") == REMOVED:
+        del fields["trail"]  # a stop loss that stands still is asked for by its price
     return fields
 
 

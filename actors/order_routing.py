@@ -68,7 +68,7 @@ class OrderRouting(Router):
             if type(change) is OrderChanged:
                 if change.order.status is not _NEW:
                     self.forget_answered(change.order)
-                elif self.is_ready and not change.order.parent_id:
+                elif self.is_ready and _is_sent(change.order):
                     self._route(change.order.place)
             elif type(change) is CancelRequested and self.is_ready:
                 self._cancel(change.order_id)
@@ -89,7 +89,7 @@ class OrderRouting(Router):
         self.ready(self.journal.lsn)
 
     def _resume(self, order: Order) -> None:
-        if order.status is OrderStatus.NEW and not order.parent_id and not order.cancel_requested:
+        if order.status is OrderStatus.NEW and _is_sent(order) and not order.cancel_requested:
             self._route(order.place)
         elif order.cancel_requested:
             self._cancel(order.order_id)
@@ -167,3 +167,8 @@ class OrderRouting(Router):
             reached = positions.popleft()
         if reached is not None:
             self.page.set_market(reached[0], reached[1])
+
+
+def _is_sent(order: Order) -> bool:
+    """A bracket's exits the venue makes itself."""
+    return not order.parent_id or bool(order.place.protects)

@@ -57,7 +57,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
     cancel_requested: bool = False
     """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
     parent_id: int = 0
-    """Of a bracket's exit: the order whose fills it protects."""
+    """Of a bracket's exit: the order whose fills it protects; of a position's: what its `protects` says."""
     stop_price: int = 0
     """Where its stop stands, if the venue has said so (RESTATE); else it is as placed."""
     is_triggered: bool = False
@@ -72,7 +72,7 @@ class Order(msgspec.Struct, eq=False, gc=False):
         """The order as it is when it has been approved, and nothing was heard of it."""
         return cls(
             place, place.order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
-            place.quantity, place.limit_price, place.reduce_only,
+            place.quantity, place.limit_price, place.reduce_only, parent_id=place.protects,
         )  # fmt: skip
 
     @property
@@ -156,7 +156,9 @@ class Impossible(Verdict, frozen=True):
 
 
 class OrderTracker:
-    __slots__ = ("_open_by_strategy", "_open_by_symbol", "execution_ids", "highest_id", "open_orders", "orders")
+    __slots__ = (
+        "_open_by_strategy", "_open_by_symbol", "_protecting", "execution_ids", "highest_id", "open_orders", "orders",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
@@ -165,6 +167,8 @@ class OrderTracker:
         they were opened here or came from a checkpoint (P11)."""
         self._open_by_symbol: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self._open_by_strategy: defaultdict[int, dict[int, Order]] = defaultdict(dict)
+        self._protecting: dict[int, Order] = {}
+        """By id, the open exits that follow a position."""
         self.execution_ids: dict[str, int] = {}
         """Order id by execution id, in the order in which they were booked."""
         self.highest_id = 0
@@ -274,6 +278,8 @@ class OrderTracker:
 
     def _protect(self, order: Order, quantity: int) -> list[Order]:
         """After a fill: exits are made or enlarged; what an exit has filled its sibling loses (P4)."""
+        if order.place.protects:
+            return []  # fit_exits has the position to go by
         if order.parent_id:
             for sibling in self._open_by_symbol.get(order.symbol_id, {}).values():
                 if sibling.parent_id == order.parent_id and sibling is not order:
@@ -285,6 +291,18 @@ class OrderTracker:
                 if (child := self.open_orders.get(order_id)) is not None:
                     child.resize(child.quantity + quantity)
         return []
+
+    def exits_of(self, strategy_id: int, symbol_id: int) -> list[Order]:
+        """The open ones, a bracket's and a position's, by id."""
+        return [o for o in self.open_in_symbol(symbol_id) if o.parent_id and o.strategy_id == strategy_id]
+
+    def fit_exits(self, strategy_id: int, symbol_id: int, position: int) -> None:
+        """The exits of this position are for what is left of it; those that are for nothing the venue ends."""
+        for order in self._protecting.values():
+            is_its = order.strategy_id == strategy_id and order.symbol_id == symbol_id
+            left = -position * order.side.sign
+            if is_its and left > 0 and order.status is not OrderStatus.NEW and order.remaining != left:
+                order.resize(order.filled + left)
 
     def _make_exit(self, place: OrderPlace, parent_id: int) -> Order:
         exit_order = self.orders[place.order_id] = Order.of(place)
@@ -306,6 +324,8 @@ class OrderTracker:
 
     def _open(self, order: Order) -> None:
         order_id, symbol_id, strategy_id = order.order_id, order.symbol_id, order.strategy_id
+        if order.place.protects:
+            self._protecting[order_id] = order
         for table in (self.open_orders, self._open_by_symbol[symbol_id], self._open_by_strategy[strategy_id]):
             is_last = not table or next(reversed(table)) < order_id
             table[order_id] = order
@@ -317,6 +337,7 @@ class OrderTracker:
     def _close(self, order: Order) -> None:
         order_id = order.order_id
         del self.open_orders[order_id]
+        self._protecting.pop(order_id, None)
         del self._open_by_symbol[order.symbol_id][order_id]
         del self._open_by_strategy[order.strategy_id][order_id]
 

@@ -18,6 +18,8 @@ from actors.fold import Change, Fold, SignalAnswered
 from actors.ledger import PRODUCT_MAX
 from actors.operations import ALL, closing_orders, deposit, end_of, state_change
 from actors.order_tracker import Order
+from actors.protection import requests_of
+from actors.protection_checks import Exit, check_protection, highest_id
 from actors.scopes import ENGINE, BrokenLimit, Scopes
 from protocol.limits import LOSS_LIMITS
 from protocol.messages import SIGNAL_MODIFY, Intent
@@ -33,6 +35,7 @@ from protocol.records import (
     OrderPlace,
     OrderReplace,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Producer,
     Record,
@@ -104,6 +107,10 @@ class RiskBook:
                 self._counted_cancels -= Counter([record.order_id])
             elif record.strategy_id >= FIRST_STRATEGY:
                 self.scopes.sent_message(record.strategy_id, envelope.time_us)
+        elif type(record) is PositionModify:
+            if (record.strategy_id, record.signal) not in self.pending_signals:
+                self.scopes.sent_message(record.strategy_id, envelope.time_us)
+            self._expect(record, is_back=True)
         elif type(record) is OrderReplace:
             if self.pending_replaces.pop(record.order_id, None) is None:
                 self.scopes.sent_message(record.strategy_id, envelope.time_us)
@@ -148,7 +155,9 @@ class RiskBook:
                 self.pending_cancels.add(record.order_id)
             elif isinstance(record, OrderReplace):
                 self.pending_replaces[record.order_id] = record
-            if isinstance(record, OrderPlace | OrderCancel | OrderReplace | SignalRefused):
+            elif isinstance(record, PositionModify):
+                self._expect(record)
+            if isinstance(record, OrderPlace | OrderCancel | OrderReplace | PositionModify | SignalRefused):
                 self.pending_signals.add((record.strategy_id, record.signal))
             elif isinstance(record, TradingState) and record.state is not TradingMode.HALTED:
                 self.pending_modes.append(record.state)
@@ -182,6 +191,9 @@ class RiskBook:
         except Exception as error:  # what cannot be computed has not been passed
             self.refuse(intent, CHECK_FAILED, f"input: {error!r}")
             return
+        if intent.kind == SIGNAL_MODIFY and not intent.order_id:
+            self._protect(given, now_us)
+            return
         decision = check_signal(given, self.next_order_id)
         if isinstance(decision, Approved):
             place = decision.place
@@ -199,6 +211,50 @@ class RiskBook:
             self._append(decision.replace)
         else:
             self.refuse(intent, decision.reason, decision.detail)
+
+    def _protect(self, given: CheckInput, now_us: int) -> None:
+        intent = given.intent
+        try:
+            decision = check_protection(given, self._exits(intent), self.next_order_id)
+        except Exception as error:
+            decision = CHECK_FAILED, repr(error)
+        if isinstance(decision, PositionModify):
+            self.scopes.sent_message(intent.strategy_id, now_us)
+            self._expect(decision)
+            self._append(decision)
+        else:
+            self.refuse(intent, *decision)
+
+    def _expect(self, record: PositionModify, *, is_back: bool = False) -> None:
+        """It is pending, or no more, and so is all that it comes down to."""
+        self.next_order_id = max(self.next_order_id - 1, highest_id(record)) + 1
+        for request in requests_of(record):
+            order_id = request.order_id
+            if isinstance(request, OrderCancel):
+                (self.pending_cancels.discard if is_back else self.pending_cancels.add)(order_id)
+                continue
+            table: dict[int, Any] = self.pending_orders if isinstance(request, OrderPlace) else self.pending_replaces
+            if is_back:
+                table.pop(order_id, None)
+            else:
+                table[order_id] = request
+
+    def _exits(self, intent: Intent) -> list[Exit]:
+        """Of the strategy's position, those that are open and not being canceled."""
+        owned = intent.strategy_id, intent.symbol_id
+        found = [
+            Exit(order.order_id, order.place, order.stop_price, order.replace is not None)
+            for order in self.fold.tracker.exits_of(*owned) if not order.cancel_requested
+        ]  # fmt: skip
+        found += [
+            Exit(place.order_id, place) for place in self.pending_orders.values()
+            if place.protects and (place.strategy_id, place.symbol_id) == owned
+        ]  # fmt: skip
+        replaces, cancels = self.pending_replaces, self.pending_cancels
+        return [
+            one._replace(is_changing=one.is_changing or one.order_id in replaces)
+            for one in found if one.order_id not in cancels
+        ]  # fmt: skip
 
     def refuse(self, intent: Intent, reason: str, detail: str) -> None:
         counters = self.counters
@@ -241,7 +297,9 @@ class RiskBook:
         is_ending = order_id in self.pending_cancels
         if order is None:
             place = self.pending_orders.get(order_id)
-            return None if place is None else Target(place, is_ending=is_ending, is_changing=is_changing)
+            if place is None:
+                return None
+            return Target(place, is_ending=is_ending, is_changing=is_changing, is_exit=place.protects != 0)
         return Target(
             order.place, order.filled, order.is_open, is_ending or order.cancel_requested,
             is_changing or order.replace is not None, order.parent_id != 0,

@@ -173,7 +173,7 @@ class Scopes:
         strategy_id = who or None
         buy, sell = self._fold.tracker.open_quantities(symbol_id, strategy_id)
         for place in self._pending.values():
-            if place.symbol_id == symbol_id and who in (ENGINE, place.strategy_id):
+            if place.symbol_id == symbol_id and who in (ENGINE, place.strategy_id) and not place.protects:
                 if place.side is _BUY:
                     buy += place.quantity
                 else:
@@ -230,7 +230,10 @@ class Scopes:
             (order.place, order.reserved, order.replace)
             for order in tracker.open_in_symbol(symbol_id) if not order.parent_id
         )  # fmt: skip
-        pending = ((place, place.quantity, None) for place in self._pending.values() if place.symbol_id == symbol_id)
+        pending = (
+            (place, place.quantity, None)
+            for place in self._pending.values() if place.symbol_id == symbol_id and not place.protects
+        )  # fmt: skip
         growing = ((place, growth, None) for place, growth in self._growing() if place.symbol_id == symbol_id)
         for place, quantity, asked in (*opened, *pending, *growing):
             if who in (ENGINE, place.strategy_id):

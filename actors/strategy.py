@@ -71,7 +71,7 @@ class StrategyActor(FoldingActor):
         self.settings: StrategySettings = self.config.strategies[self.index]
         self.is_file = self.config.market_data.is_file
         self.unacknowledged: set[int] = set()
-        """Own orders that the venue has not answered."""
+        """Own orders that the venue has not answered, or whose change it has not."""
         self.feed = StrategyFeed(self, must_wait=self._must_wait, on_chunk_done=self._on_chunk_done)
         self.asked = Asked(self, self.feed, tell=self._tell_order, on_greeted=self._ready_when_greeted)
         self.former_epoch, self.former_position = self.page.market()
@@ -117,7 +117,7 @@ class StrategyActor(FoldingActor):
     def on_caught_up(self) -> None:
         self.desk.raise_number(*self.fold.answered.get(self.strategy_id, ()))
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
-            if order.status is OrderStatus.NEW:
+            if order.status is OrderStatus.NEW or order.replace is not None:
                 self.unacknowledged.add(order.order_id)
         if self.spec.is_restart and not self.is_restored and self.settings.on_restart == "parked":
             self.is_parked = True

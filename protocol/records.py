@@ -128,6 +128,9 @@ class OrderPlace(Record, frozen=True):
     oco: int = 0
     """The number of the strategy's signal with whose order this one shares an OCO group; 0: none, or the group's
     first."""
+    protects: int = 0
+    """An exit of the strategy's position in the symbol, whose size it follows: the number of those that do, an order id
+    that no order has. 0: it is none."""
 
 
 class OrderCancel(Record, frozen=True):
@@ -151,6 +154,35 @@ class OrderReplace(Record, frozen=True):
     stop_price: int = 0
     trail: int = 0
     expire_us: int = 0
+
+
+class PositionModify(Record, frozen=True):
+    """What is to protect a strategy's position from here on; what becomes of it is told by ORDER_UPDATEs of its exits.
+
+    All that it comes down to stands in it (actors/protection.py): orders that it makes, changes and cancels of others.
+    """
+
+    strategy_id: int
+    symbol_id: int
+    signal: int
+    stop_loss: int
+    """0, here and below: as it is; -1: there is to be none."""
+    take_profit: int
+    trail: int
+    side: Side
+    """Of the exits."""
+    quantity: int
+    """That was held, above 0."""
+    group: int = 0
+    """`protects` of the orders that it makes."""
+    stop_loss_order_id: int = 0
+    """Of a new order, here and below; 0: none is made."""
+    take_profit_order_id: int = 0
+    stop_losses: tuple[int, ...] = ()
+    """Order ids of those that stand, and are changed or canceled."""
+    take_profits: tuple[int, ...] = ()
+    market_epoch: bytes = b""
+    market_position: int = 0
 
 
 class BalanceChange(Record, frozen=True):
@@ -291,6 +323,7 @@ class SignalRefused(Record, frozen=True):
 RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.POSITION_OPEN: PositionOpen,
     EntryType.POSITION_CLOSE: PositionClose,
+    EntryType.POSITION_MODIFY: PositionModify,
     EntryType.ORDER_PLACE: OrderPlace,
     EntryType.ORDER_CANCEL: OrderCancel,
     EntryType.BALANCE_CHANGE: BalanceChange,
@@ -314,7 +347,7 @@ APPENDABLE: Final = {
         {
             EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
             EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
-            EntryType.COMMAND, EntryType.ADJUST, EntryType.ORDER_REPLACE,
+            EntryType.COMMAND, EntryType.ADJUST, EntryType.ORDER_REPLACE, EntryType.POSITION_MODIFY,
         }
     ),
     Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
@@ -361,6 +394,7 @@ __all__ = [
     "OrderStatus",
     "OrderUpdate",
     "PositionClose",
+    "PositionModify",
     "PositionOpen",
     "Producer",
     "Record",

@@ -21,6 +21,7 @@ from actors.fold import (
     SignalAnswered,
     TradingStateChanged,
 )
+from actors.protection import requests_of
 from actors.ring.strategy import Part, View
 from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
 from actors.venues import Answer
@@ -35,6 +36,7 @@ from protocol.records import (
     OrderReplace,
     OrderUpdate,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Record,
     SignalRefused,
@@ -46,7 +48,7 @@ from protocol.wal.format import Envelope
 from tests.ring_model import Case, attach, structured
 
 NEVER = 2**63
-ANSWERS = (OrderPlace, OrderCancel, OrderReplace, SignalRefused)
+ANSWERS = (OrderPlace, OrderCancel, OrderReplace, PositionModify, SignalRefused)
 DERIVED = (PositionOpen, PositionClose, BalanceChange)
 
 
@@ -117,11 +119,13 @@ class Runner:
             due_us = heard.due_us
         elif isinstance(record, ANSWERS) and record.strategy_id == self.part.strategy_id and record.signal:
             is_mine, due_us = True, answer_due_us(record.signal)
-            if isinstance(record, OrderPlace):
-                self.orders |= {record.order_id, record.stop_loss_order_id, record.take_profit_order_id} - {0}
-        if isinstance(record, OrderCancel) and record.order_id in self.orders:
-            cancel = heard.time_us, heard.lsn, is_mine
-            self.cancels[record.order_id] = min(cancel, self.cancels.get(record.order_id, cancel))
+            for asked in requests_of(record) if isinstance(record, PositionModify) else [record]:
+                if isinstance(asked, OrderPlace):
+                    self.orders |= {asked.order_id, asked.stop_loss_order_id, asked.take_profit_order_id} - {0}
+        for asked in requests_of(record) if isinstance(record, PositionModify) else [record]:
+            if isinstance(asked, OrderCancel) and asked.order_id in self.orders:
+                cancel = heard.time_us, heard.lsn, is_mine
+                self.cancels[asked.order_id] = min(cancel, self.cancels.get(asked.order_id, cancel))
         (self.heard if is_mine else self.crossing).append(heard._replace(due_us=due_us))
 
     def tell(self, now_us: int | None, others: int) -> None:
@@ -301,6 +305,8 @@ class Reference:
     def _append_by_risk(self, record: Record) -> None:
         if isinstance(record, OrderPlace | OrderCancel | OrderReplace):
             self.to_venue.append((record, self.now_us))
+        elif isinstance(record, PositionModify):
+            self.to_venue += [(request, self.now_us) for request in requests_of(record)]
         self._say(record)
 
     def _book(self, now_us: int | None) -> None:

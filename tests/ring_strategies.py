@@ -62,7 +62,7 @@ class Busy(Strategy):
 
     def ask(self, dice: Random) -> None:
         symbol, orders = dice.choice(self.symbols), self.orders()
-        kind = dice.randrange(11 if len(orders) < self.open_max else 2)
+        kind = dice.randrange(12 if len(orders) < self.open_max else 2)
         if kind == 0:
             self.close(symbol)
         elif kind == 1 and orders:
@@ -70,6 +70,8 @@ class Busy(Strategy):
         elif kind == 2 and orders:
             order = orders[dice.randrange(len(orders))]
             self.modify(order, **self.changes(dice, order))
+        elif kind == 4:
+            self.modify(symbol, **self.exits(dice, symbol))
         else:
             side = dice.choice((1, -1))
             place = self.buy if side > 0 else self.sell
@@ -91,6 +93,16 @@ class Busy(Strategy):
         if dice.random() < 0.2:
             names.append(dice.choice(("trail", "expire", "limit", "stop")))
         return {name: drawn[name] for name in names}
+
+    def exits(self, dice: Random, symbol: str) -> dict[str, Any]:
+        """For what it holds, where it holds something."""
+        side = -1 if self.position(symbol).quantity < 0 else 1
+        drawn = {
+            "stop_loss": dice.choice((None, *(self.price(symbol, -side * dice.randint(1, REACH)) for _ in "123"))),
+            "take_profit": dice.choice((0, *(self.price(symbol, side * dice.randint(1, REACH)) for _ in "123"))),
+            "trail": round(dice.randint(1, REACH) * self.step, 6),
+        }
+        return {name: drawn[name] for name in dice.sample(sorted(drawn), dice.choice((1, 2)))}
 
     def terms(self, dice: Random, symbol: str, side: int) -> dict[str, Any]:
         kind, terms, entry = dice.choice(KINDS), {}, self.price(symbol, dice.randint(-REACH, REACH))

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from actors.fold import Fold
+from actors.protection import requests_of
 from actors.ring.ticks import HeldTicks, Piece
 from actors.venues import Answer
 from protocol.codec import MarketPayload
 from protocol.positions import START, tick_position, ticks_done
-from protocol.records import OrderCancel, OrderPlace, OrderReplace, Record
+from protocol.records import OrderCancel, OrderPlace, OrderReplace, PositionModify, Record
 from protocol.wal.format import Envelope
 
 
@@ -85,6 +86,8 @@ class RouterCore:
         self._fold.apply(envelope, record)
         if isinstance(record, OrderPlace | OrderCancel | OrderReplace):
             self._arrivals.append((record, envelope.time_us))
+        elif isinstance(record, PositionModify):
+            self._arrivals += [(request, envelope.time_us) for request in requests_of(record)]
 
     def done(self, position: int) -> None:
         """The token: everything that risk had to append up to `position` is in the fold."""

@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from actors.brackets import exit_ids
 from actors.desk import SIDES, TIMER_MIN_S, Desk, Sent, asked_state, is_too_late, refusal, refusal_here, sent_of
 from actors.fold import (
     FillBooked,
@@ -31,6 +32,7 @@ from actors.fold import (
 )
 from actors.fold_state import take_state
 from actors.order_tracker import Order
+from actors.protection import requests_of
 from actors.ring.parts import NEVER, Bars, Heard, Part, Ticks, Timer, View, Wait
 from actors.ring.ticks import DTYPE
 from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
@@ -47,6 +49,7 @@ from protocol.records import (
     OrderReplace,
     OrderUpdate,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Record,
     SignalRefused,
@@ -208,16 +211,16 @@ class StrategyCore:
         """None: not this strategy's. Else the signal whose answer it is, 0 for what the venue says."""
         if type(record) is OrderUpdate:
             return 0 if self._is_own(record) else None
-        if not isinstance(record, OrderPlace | OrderCancel | OrderReplace | SignalRefused):
+        if not isinstance(record, OrderPlace | OrderCancel | OrderReplace | PositionModify | SignalRefused):
             return None
         # An order that closes for the operator, or at a halt, bears its strategy's name, and no signal of its (P8).
         is_asked = record.strategy_id == self._part.strategy_id and record.signal != 0
-        if type(record) is OrderPlace and is_asked:
-            children = record.stop_loss_order_id, record.take_profit_order_id
-            self._own_orders.update((record.order_id, *filter(None, children)))
-        if type(record) is OrderCancel and record.order_id in self._own_orders:
-            cancel = envelope.time_us, envelope.lsn, is_asked
-            self._cancels[record.order_id] = min(cancel, self._cancels.get(record.order_id, cancel))
+        for request in requests_of(record) if type(record) is PositionModify else (record,):
+            if type(request) is OrderPlace and is_asked:
+                self._own_orders.update((request.order_id, *exit_ids(request)))
+            elif type(request) is OrderCancel and request.order_id in self._own_orders:
+                cancel = envelope.time_us, envelope.lsn, is_asked
+                self._cancels[request.order_id] = min(cancel, self._cancels.get(request.order_id, cancel))
         return record.signal if is_asked else None
 
     def _is_own(self, update: OrderUpdate) -> bool:

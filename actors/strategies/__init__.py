@@ -274,6 +274,10 @@ class Strategy:
 
         The order is what it was until the venue has answered; then `on_order` tells of it as it is, with the reason if
         the venue has refused. One change of an order at a time. A `quantity` at or below what is filled ends the order.
+
+        Of a symbol: `stop_loss`, `take_profit`, `trail` of the strategy's position, at absolute prices. The exits that
+        stand are moved, a bracket's too; those that are missing are made, reduce only, and follow the position's size.
+        None or 0 removes one.
         """
         target: int | str
         if isinstance(order_or_symbol, OrderInfo):

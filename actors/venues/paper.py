@@ -93,7 +93,7 @@ class PaperVenue:
         self._deaf_until_us = run_venue_us or -1
         records = self._records = []
         for order in sorted(orders, key=lambda order: order.order_id):
-            if order.status is not OrderStatus.NEW or order.parent_id:
+            if order.status is not OrderStatus.NEW or (order.parent_id and not order.place.protects):
                 working = Working.restored(order)
                 self._book.add(working, order.accepted_us)
                 if order.status is OrderStatus.NEW:
@@ -271,7 +271,8 @@ class PaperVenue:
             self._say(place.order_id, Report.REJECT, reason)
             return
         self._say(place.order_id, Report.ACCEPT)
-        order = Working.of(place)
+        order = Working.of(place, place.protects)
+        order.remaining = self._holdings.reducible(place) if place.protects else place.quantity
         self._book.add(order, self._time_us)
         quote = self._quotes.get(place.symbol_id)
         if quote is not None:
@@ -292,8 +293,7 @@ class PaperVenue:
         self._book.change(order)
         price, quantity = order.limit_price or order.stop_price, order.filled + order.remaining
         self._say(order.order_id, Report.REPLACE, execution_id=signal, price=price, quantity=quantity)
-        quote = self._quotes.get(order.symbol_id)
-        if quote is not None:
+        if (quote := self._quotes.get(order.symbol_id)) is not None:
             self._act(order, Quote._make(quote), is_taking=True)
 
     def _objection(self, place: OrderPlace) -> str:
@@ -381,6 +381,7 @@ class PaperVenue:
                 venue_time=self._time_us,
             )
         )  # fmt: skip
+        self._fit_exits(strategy_id, symbol_id)
         if not order.remaining:
             self._book.remove(order)
         if before and before * after <= 0:
@@ -390,7 +391,7 @@ class PaperVenue:
     # What a fill entails.
 
     def _follow_up(self, order: Working, quantity: int) -> None:
-        if order.parent_id:
+        if order.parent_id and not order.place.protects:
             self._exit_filled(order, quantity)
         elif has_exits(order.place):
             self._protect(order, quantity)
@@ -417,6 +418,12 @@ class PaperVenue:
                 other.remaining -= quantity
                 if other.remaining <= 0:
                     self._end(other, Report.CANCEL, "bracket")
+
+    def _fit_exits(self, strategy_id: int, symbol_id: int) -> None:
+        """The exits of this position are for what is left of it."""
+        for order in self._book.orders_in(symbol_id):
+            if order.place.protects and order.place.strategy_id == strategy_id:
+                order.remaining = self._holdings.reducible(order.place) or order.remaining  # 0: it is ended
 
     def _end_what_reduces_nothing(self, strategy_id: int, symbol_id: int) -> None:
         """The position is flat or has turned: what could only reduce it must not meet the next one."""

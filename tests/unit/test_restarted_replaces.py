@@ -95,7 +95,7 @@ def test_a_replace_that_comes_after_the_end_is_answered_by_it(house: House, ends
     house.until(lambda: not order.is_open, "the end")
     assert order.replace is None
     assert strategy.heard[-1].status == ("Canceled" if ends == "cancel" else "Filled")
-    assert house.actors["risk"].book.scopes.exposure(0, 0).open_buy == 0
+    house.until(lambda: house.actors["risk"].book.scopes.exposure(0, 0).open_buy == 0, "risk knows too")
 
 
 IMPOSSIBLE = [
