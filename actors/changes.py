@@ -9,7 +9,7 @@ import msgspec
 
 from actors.order_tracker import Order
 from protocol.orders import OrderStatus, TradingMode
-from protocol.records import EngineRun, Operation, RiskViolation
+from protocol.records import EngineRun, Operation, OrderReplace, RiskViolation
 
 
 class TradingStatus(msgspec.Struct, frozen=True):
@@ -66,7 +66,8 @@ class TradingStateChanged(Change, frozen=True):
 
 
 class SignalAnswered(Change, frozen=True):
-    """What became of a strategy's signal: an order placed or asked to be canceled (`order_id`), or refused."""
+    """What became of a strategy's signal: an order placed, or asked to be canceled or replaced (`order_id`), or
+    refused."""
 
     strategy_id: int
     signal: int
@@ -98,6 +99,17 @@ class BalanceAdjusted(Change, frozen=True):
 class CancelRequested(Change, frozen=True):
     order_id: int
     by: str
+
+
+class ReplaceRequested(Change, frozen=True):
+    request: OrderReplace
+
+
+class OrderReplaced(Change, frozen=True):
+    """The venue has answered the replace that was asked for: the order is as it is now, or as it was (`reason`)."""
+
+    order: Order
+    time_us: int
 
 
 class CommandGiven(Change, frozen=True):

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from actors.limits import NO_LIMITS, Limits
 from actors.marks import Quote
 from actors.throttle import Rates
-from protocol.messages import SIGNAL_CLOSE, Intent
+from protocol.messages import SIGNAL_CLOSE, SIGNAL_MODIFY, Intent
 from protocol.orders import OrderType, Side, TimeInForce, TradingMode
+from protocol.records import OrderPlace
 from protocol.units import MICROS
 
 _BUY: Final = Side.BUY
@@ -103,6 +104,25 @@ class Scope:
     equity: int = 0
 
 
+class Target(NamedTuple):
+    """The order that a signal is to change, as it stands."""
+
+    place: OrderPlace
+    filled: int = 0
+    is_open: bool = True
+    is_ending: bool = False
+    """Its cancel is asked for."""
+    is_changing: bool = False
+    """A change of it is asked for, and not answered."""
+    is_exit: bool = False
+    """Its size follows a position."""
+
+    @property
+    def price(self) -> int:
+        """What it is reckoned at; 0: at the quote."""
+        return self.place.limit_price or self.place.stop_price
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckInput:
     """Everything that decides. Fold and pending together."""
@@ -128,6 +148,8 @@ class CheckInput:
     """The journal's disk is nearly full (protocol/wal/reserve.py)."""
     owner: int | None = None
     """Of the order that a cancel names: its strategy's id; None if there is no such order."""
+    target: Target | None = None
+    """What a modify names."""
 
     @property
     def known_instrument(self) -> InstrumentLimits:
@@ -137,6 +159,11 @@ class CheckInput:
     @property
     def is_close(self) -> bool:
         return self.intent.kind == SIGNAL_CLOSE
+
+    @property
+    def changed(self) -> Target | None:
+        """The order that is to change; None for what is no change of one."""
+        return self.target if self.intent.kind == SIGNAL_MODIFY else None
 
 
 class Terms(NamedTuple):
@@ -158,8 +185,11 @@ class Wish(NamedTuple):
     side: Side
     order_type: OrderType
     quantity: int
+    """What it adds to what its side may fill: of a change, by how much the order grows."""
     terms: Terms
     reduce_only: bool
+    whole: int
+    """Of the order."""
 
 
 def shown(micros: int) -> str:

@@ -5,6 +5,9 @@ never change or shrink what was asked for; a check that raises refuses too (`che
 orders always pass, also when halted. Only what was approved has the type Approved, so nothing else can be appended as
 an order.
 
+Of a change of an order its terms are checked as a new order's; of its exposure only the growth counts, and what lets an
+order fill no more than before passes the limits on exposure. When halted nothing is changed: an order can be canceled.
+
 The first row that objects gives the reason; the rows stand from "nothing is let through now" over "this makes no
 sense" to "this is too much", which are the limits (limit_checks.py).
 """
@@ -16,11 +19,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from actors.check_input import CheckInput, Terms, Wish, shown
-from actors.limit_checks import LIMIT_CHECKS, bound
-from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_ORDER, Intent
+from actors.check_input import CheckInput, Target, Terms, Wish, shown
+from actors.limit_checks import LIMIT_CHECKS, bound, is_asked
+from actors.replacing import replaced
+from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, TimeInForce, TradingMode
-from protocol.records import OrderCancel, OrderPlace
+from protocol.records import OrderCancel, OrderPlace, OrderReplace
 from protocol.units import MICROS_MAX
 
 CHECK_FAILED: Final = "check_failed"
@@ -44,6 +48,11 @@ class ApprovedCancel:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovedReplace:
+    replace: OrderReplace
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     reason: str
     """A row's reason, or CHECK_FAILED."""
@@ -62,14 +71,18 @@ class Check(NamedTuple):
     """The regulation or the incident behind it."""
 
 
-def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel | Refused:
-    """What is to be appended: the order under `order_id`, the cancel, or why neither."""
+Verdict = Approved | ApprovedCancel | ApprovedReplace | Refused
+
+
+def check_signal(given: CheckInput, order_id: int) -> Verdict:
+    """What is to be appended: the order under `order_id`, the cancel, the change, or why none of them."""
     intent = given.intent
-    if intent.kind == SIGNAL_CANCEL:
+    if intent.kind in (SIGNAL_CANCEL, SIGNAL_MODIFY):
         if given.owner is None:
             return Refused("unknown_order", f"there is no order {intent.order_id}")
         if given.owner != intent.strategy_id:
             return Refused("not_yours", f"order {intent.order_id} belongs to another")
+    if intent.kind == SIGNAL_CANCEL:
         return ApprovedCancel(OrderCancel(intent.order_id, intent.strategy_id, intent.number, BY_STRATEGY))
     reason = "wish"
     try:
@@ -79,27 +92,47 @@ def check_signal(given: CheckInput, order_id: int) -> Approved | ApprovedCancel 
             if objection is not None:
                 return Refused(reason, objection)
         scopes = bound(given, wish)
-        for reason, objects, _, spares, _ in LIMIT_CHECKS:
-            for scope, spared in scopes:
-                objection = None if spares in spared else objects(given, wish, scope)
+        for limit in LIMIT_CHECKS:
+            reason = limit.reason
+            for scope, spared in scopes if is_asked(limit, given, wish) else ():
+                objection = None if limit.spares in spared else limit.objects(given, wish, scope)
                 if objection is not None:
                     return Refused(reason, f"strategy {scope.strategy}: {objection}" if scope.strategy else objection)
-        return Approved(_place(intent, wish, order_id))
+        return ApprovedReplace(_replace(intent)) if given.changed else Approved(_place(intent, wish, order_id))
     except Exception as error:  # a check that cannot be computed has not been passed
         return Refused(CHECK_FAILED, f"{reason}: {error!r}")
 
 
 def _wish(given: CheckInput) -> Wish:
     intent = given.intent
+    if given.changed is not None:
+        return _changed(given.changed, _replace(intent))
     if intent.kind != SIGNAL_CLOSE:
         terms = Terms(
             intent.limit_price, intent.stop_price, intent.trail, intent.stop_loss, intent.take_profit,
             intent.time_in_force, intent.expire_us, intent.oco,
         )  # fmt: skip
-        return Wish(intent.side, intent.order_type, intent.quantity, terms, False)
+        return Wish(intent.side, intent.order_type, intent.quantity, terms, False, intent.quantity)
     # What reducing orders already take must not be closed again: both could fill, and the position reverse.
     side, left = given.own.exposure.closing()
-    return Wish(side, OrderType.MARKET, left, _NO_TERMS, True)
+    return Wish(side, OrderType.MARKET, left, _NO_TERMS, True, left)
+
+
+def _changed(target: Target, request: OrderReplace) -> Wish:
+    was, place = target.place, replaced(target.place, request)
+    terms = Terms(
+        place.limit_price, place.stop_price, place.trail, place.stop_loss, place.take_profit, place.time_in_force,
+        place.expire_us, place.oco,
+    )  # fmt: skip
+    growth = max(0, place.quantity - was.quantity)
+    return Wish(place.side, place.order_type, growth, terms, place.reduce_only, place.quantity)
+
+
+def _replace(intent: Intent) -> OrderReplace:
+    return OrderReplace(
+        intent.order_id, intent.strategy_id, intent.number, intent.quantity, intent.limit_price, intent.stop_price,
+        intent.trail, intent.expire_us,
+    )  # fmt: skip
 
 
 def _place(intent: Intent, wish: Wish, order_id: int) -> OrderPlace:
@@ -136,9 +169,12 @@ def _halted(given: CheckInput, wish: Wish) -> str | None:
 
 def _disk_nearly_full(given: CheckInput, wish: Wish) -> str | None:
     """What reduces a position still passes, and with cancels and fills has what room there is."""
+    target = given.changed
+    if target is not None and wish.whole < target.place.quantity:
+        return None
     if not given.disk_low or given.engine.exposure.reduces(wish.side, wish.quantity):
         return None
-    return "the journal's disk is nearly full: only cancels, and what reduces a position"
+    return "the journal's disk is nearly full: only cancels, and what reduces a position or an order"
 
 
 def _unknown_symbol(given: CheckInput, wish: Wish) -> str | None:
@@ -147,15 +183,44 @@ def _unknown_symbol(given: CheckInput, wish: Wish) -> str | None:
 
 def _unsupported(given: CheckInput, wish: Wish) -> str | None:
     kind = given.intent.kind
-    if kind in (SIGNAL_ORDER, SIGNAL_CLOSE):
+    if kind in (SIGNAL_ORDER, SIGNAL_CLOSE) or given.changed is not None:
         return None
-    return f"signal kind {kind}: this version takes orders, cancels and closes"
+    return f"signal kind {kind}: this version takes orders, changes, cancels and closes"
+
+
+def _ended(given: CheckInput, wish: Wish) -> str | None:
+    target = given.changed
+    if target is None or (target.is_open and not target.is_ending):
+        return None
+    return "it is being canceled" if target.is_open else "it has ended"
+
+
+def _changing(given: CheckInput, wish: Wish) -> str | None:
+    """One change at a time: of two the venue could carry out either, and what is reserved would be a guess."""
+    if given.changed is None or not given.changed.is_changing:
+        return None
+    return "an earlier change of it has not been answered"
+
+
+def _bad_change(given: CheckInput, wish: Wish) -> str | None:
+    target, asked = given.changed, given.intent
+    if target is None:
+        return None
+    fields = asked.quantity, asked.limit_price, asked.stop_price, asked.trail, asked.expire_us
+    if not any(fields):
+        return "nothing is to change"
+    if any(field < 0 for field in fields):
+        return "below 0"
+    if asked.quantity and target.is_exit:
+        return "the quantity of an exit follows what it protects"
+    return None
 
 
 def _stale(given: CheckInput, wish: Wish) -> str | None:
     limit = given.max_signal_age_us
-    if limit is None or given.is_close or given.signal_age_us <= limit:
-        return None  # closes are not perishable (design section 2)
+    is_protective = given.is_close or (given.changed is not None and given.changed.place.reduce_only)
+    if limit is None or is_protective or given.signal_age_us <= limit:
+        return None  # not perishable (design section 2)
     return f"sent {given.signal_age_us} us ago, the limit is {limit}"
 
 
@@ -167,11 +232,11 @@ def _nothing_to_close(given: CheckInput, wish: Wish) -> str | None:
 
 
 def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
-    if given.is_close:
+    if given.is_close or (given.changed is not None and not given.intent.quantity):
         return None  # what is held may be closed whole, also after lot_size has changed
-    if not 0 < wish.quantity <= MICROS_MAX:
-        return f"quantity {shown(wish.quantity)}: above 0, and at most 64 bits of millionths"
-    return _off_step("quantity", wish.quantity, "lot_size", given.known_instrument.lot_size)
+    if not 0 < wish.whole <= MICROS_MAX:
+        return f"quantity {shown(wish.whole)}: above 0, and at most 64 bits of millionths"
+    return _off_step("quantity", wish.whole, "lot_size", given.known_instrument.lot_size)
 
 
 def _bad_price(given: CheckInput, wish: Wish) -> str | None:
@@ -221,6 +286,8 @@ def _off_step(name: str, value: int, step_name: str, step: int) -> str | None:
 
 def _not_reducing(given: CheckInput, wish: Wish) -> str | None:
     """REDUCING lets through only what, with all open orders of its side filled, stays between here and flat."""
+    if given.changed is not None and not wish.quantity:
+        return None
     if given.mode != TradingMode.REDUCING or given.engine.exposure.reduces(wish.side, wish.quantity):
         return None
     return f"only what reduces the position of {shown(given.engine.exposure.position)}, open orders counted"
@@ -232,7 +299,11 @@ CHECKS: Final[tuple[Check, ...]] = (
           "orders forgotten after a failed insert (freqtrade #7184)"),
     Check("unknown_symbol", _unknown_symbol, "instruments.symbol", "", "SEC 15c3-5(c)(2)"),
     Check("unsupported", _unsupported, "", "", "no guess at what was meant"),
-    Check("stale_signal", _stale, "risk.max_signal_age_ms", "close()", "an order for a market that is gone"),
+    Check("order_ended", _ended, "", "", "a change of what is gone"),
+    Check("change_under_way", _changing, "", "", "two changes that overtake each other"),
+    Check("bad_change", _bad_change, "", "", "no guess at what was meant"),
+    Check("stale_signal", _stale, "risk.max_signal_age_ms", "close(), what only reduces",
+          "an order for a market that is gone"),
     Check("nothing_to_close", _nothing_to_close, "", "", "a close that reverses the position"),
     Check("bad_quantity", _bad_quantity, "instruments.lot_size", "close()", "MiFID II RTS 6 art. 15"),
     Check("bad_price", _bad_price, "instruments.tick_size", "", "MiFID II RTS 6 art. 15"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from actors.fold import FillBooked, Fold
-from actors.order_fields import ImpossibleOrderError, group_of, order_fields
+from actors.order_fields import ImpossibleOrderError, change_fields, exit_fields, group_of, order_fields
 from actors.order_tracker import Order
 from actors.strategies import Fill, OrderInfo, OrderTerms, PositionInfo, Signal
 from protocol.errors import WireError
@@ -110,9 +110,14 @@ class Desk:
         return self._of_order(SIGNAL_CANCEL, target.order_id if isinstance(target, Signal) else target)
 
     def modify(self, target: int | str, changes: dict[str, Any]) -> Signal:
-        if isinstance(target, str):
-            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0))
-        return self._of_order(SIGNAL_MODIFY, target)
+        is_position = isinstance(target, str)
+        try:
+            fields = exit_fields(changes) if is_position else change_fields(changes)
+        except ImpossibleOrderError as error:
+            return self._carrier.refuse_here(self._new_signal(target if is_position else "", "Buy", 0.0), str(error))
+        if is_position:
+            return self._ask(SIGNAL_MODIFY, self._new_signal(target, "Buy", 0.0), **fields)
+        return self._of_order(SIGNAL_MODIFY, target, **fields)
 
     def close(self, symbol: str) -> Signal:
         return self._ask(SIGNAL_CLOSE, self._new_signal(symbol, "Buy", 0.0))
@@ -120,12 +125,12 @@ class Desk:
     def every(self, seconds: float, hook: Callable[[], None]) -> None:
         self._carrier.every(seconds, hook)
 
-    def _of_order(self, kind: int, order_id: int) -> Signal:
+    def _of_order(self, kind: int, order_id: int, **fields: Any) -> Signal:
         order = self._fold.tracker.orders.get(order_id)
         if order is None:
             return self._carrier.refuse_here(self._new_signal("", "Buy", 0.0), f"unknown_order: {order_id}")
         signal = self._new_signal(self._names[order.symbol_id], order.side.label, order.quantity / MICROS)
-        return self._ask(kind, signal, order_id=order_id)
+        return self._ask(kind, signal, order_id=order_id, **fields)
 
     def _new_signal(self, symbol: str, side: str, quantity: float) -> Signal:
         self.last_number += 1
@@ -158,7 +163,8 @@ class Desk:
     def order_info(self, order: Order) -> OrderInfo:
         return OrderInfo(
             order.order_id, order.signal, self._names[order.symbol_id], order.side.label, order.status.label,
-            order.reason, order.filled / MICROS, order.quantity / MICROS,
+            order.reason, order.filled / MICROS, order.quantity / MICROS, order.limit_price / MICROS,
+            (order.stop_price or order.place.stop_price) / MICROS,
         )  # fmt: skip
 
     def fill(self, change: FillBooked) -> Fill:
@@ -175,6 +181,11 @@ def refusal(sent: Sent, reason: str, detail: str) -> OrderInfo:
     return OrderInfo(
         sent.intent.order_id, signal.number, signal.symbol, signal.side, "Rejected", text, 0.0, signal.quantity
     )
+
+
+def is_too_late(sent: Sent, order: Order | None) -> bool:
+    """A cancel or a change came too late: nothing else will come of it."""
+    return sent.intent.kind in (SIGNAL_CANCEL, SIGNAL_MODIFY) and (order is None or not order.is_open)
 
 
 def refusal_here(signal: Signal, reason: str) -> OrderInfo:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -29,8 +29,10 @@ from actors.changes import (
     FillBooked,
     ImpossibleReport,
     OrderChanged,
+    OrderReplaced,
     OrderRestated,
     PositionChanged,
+    ReplaceRequested,
     RunChanged,
     SignalAnswered,
     TradingStateChanged,
@@ -39,8 +41,9 @@ from actors.changes import (
 )
 from actors.derived import check_run, derived_records, digest_of
 from actors.fold_state import difference, put_state, state_as_in
-from actors.ledger import Account, Position, apply_fill, average_price_float, average_price_micros
-from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
+from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
+from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
+from actors.protection import requests_of
 from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.limits import DAY_US, LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
@@ -55,8 +58,10 @@ from protocol.records import (
     Operation,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Record,
     RiskViolation,
@@ -79,20 +84,10 @@ OPERATOR: Final = "operator"
 _FILL: Final = Report.FILL
 _NEW: Final = OrderStatus.NEW
 _RESTATED: Final = (Report.TRIGGER, Report.RESTATE)
+_REPLACED: Final = (Report.REPLACE, Report.REPLACE_REJECT)
 _ZERO: Final = product_to_bytes(0)
 _NO_ACCOUNT: Final = Account()
 """Of who has never traded."""
-
-
-class PositionView(NamedTuple):
-    """A position for those who show it: micros, product, and the floats of JSON."""
-
-    symbol_id: int
-    symbol: str
-    quantity: int
-    average_price_micros: int
-    average_price_float: float
-    realized: int
 
 
 class Fold:
@@ -145,6 +140,8 @@ class Fold:
             Checkpoint: self._checkpoint,
             OrderPlace: self._place,
             OrderCancel: self._cancel,
+            OrderReplace: self._replace,
+            PositionModify: self._modify_position,
             OrderUpdate: self._update,
             PositionOpen: self._derived,
             PositionClose: self._derived,
@@ -326,21 +323,34 @@ class Fold:
         order = self.tracker.add(record)
         if order is None:
             raise FoldError(envelope.lsn, f"order id {record.order_id} is used twice: {record}")
-        changed = OrderChanged(order, _NEW, envelope.time_us)
-        if record.strategy_id < FIRST_STRATEGY:
-            return [changed]
-        self._remember_answered(record.strategy_id, record.signal)
-        return [SignalAnswered(record.strategy_id, record.signal, record.order_id), changed]
+        return [*self._answer(record), OrderChanged(order, _NEW, envelope.time_us)]
 
     def _cancel(self, envelope: Envelope, record: OrderCancel) -> list[Change]:
         order = self.tracker.orders.get(record.order_id)
         if order is not None:
             order.cancel_requested = True
-        requested = CancelRequested(record.order_id, record.by)
+        return [*self._answer(record), CancelRequested(record.order_id, record.by)]
+
+    def _replace(self, envelope: Envelope, record: OrderReplace) -> list[Change]:
+        order = self.tracker.orders.get(record.order_id)
+        if order is not None and order.is_open:
+            order.replace = record
+        return [*self._answer(record), ReplaceRequested(record)]
+
+    def _modify_position(self, envelope: Envelope, record: PositionModify) -> list[Change]:
+        requests = requests_of(record)
+        return [change for request in requests for change in self._handlers[type(request)](envelope, request)]
+
+    def _fit_exits(self, order: Order) -> None:
+        owned = order.strategy_id, order.symbol_id
+        self.tracker.fit_exits(*owned, self.account_of(order.strategy_id).position(order.symbol_id).quantity)
+
+    def _answer(self, record: OrderPlace | OrderCancel | OrderReplace) -> list[Change]:
+        """That the signal behind it was accepted, if there is one."""
         if record.strategy_id < FIRST_STRATEGY:
-            return [requested]
+            return []
         self._remember_answered(record.strategy_id, record.signal)
-        return [SignalAnswered(record.strategy_id, record.signal, record.order_id), requested]
+        return [SignalAnswered(record.strategy_id, record.signal, record.order_id)]
 
     def _remember_answered(self, strategy_id: int, signal: int) -> None:
         answered = self.answered[strategy_id]
@@ -362,8 +372,12 @@ class Fold:
                 return self._fill(envelope, record, verdict)
             order, previous, time_us = verdict.order, verdict.order.status, record.venue_time or envelope.time_us
             self.tracker.commit(verdict, record)
+            if order.place.protects:
+                self._fit_exits(order)
             if record.report in _RESTATED:
                 return [OrderRestated(order, time_us)]
+            if record.report in _REPLACED:
+                return [OrderReplaced(order, time_us)] if order.is_open else []
             return [OrderChanged(order, previous, time_us)]
         if type(verdict) is Duplicate:
             return [DuplicateExecution(verdict.order_id, verdict.execution_id)]
@@ -392,6 +406,7 @@ class Fold:
         self._look_at_day(time_us)
         account.book(symbol_id, effect, commission)
         own_account.book(symbol_id, own_effect, commission)
+        self._fit_exits(order)
         if self.violations:
             self._forget_recovered()
         self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))

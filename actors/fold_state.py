@@ -93,7 +93,7 @@ def _orders(tracker: OrderTracker, orders: dict[int, Order]) -> Iterable[OrderSt
         yield OrderState(
             order.place, order.status, order.reason, order.filled, order.fills, product_to_bytes(order.fill_product),
             order.cancel_requested, tuple(executions.get(order_id, ())), order.parent_id, order.stop_price,
-            order.is_triggered, order.accepted_us,
+            order.is_triggered, order.accepted_us, order.replace,
         )  # fmt: skip
 
 
@@ -184,6 +184,7 @@ def _order(row: OrderState) -> Order:
     order.cancel_requested = row.cancel_requested
     order.parent_id, order.stop_price = row.parent_id, row.stop_price
     order.is_triggered, order.accepted_us = row.is_triggered, row.accepted_us
+    order.replace = row.replace
     return order
 
 

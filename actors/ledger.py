@@ -27,6 +27,17 @@ PRODUCT_MIN: Final = -PRODUCT_MAX
 _BUY: Final = Side.BUY
 
 
+class PositionView(NamedTuple):
+    """A position for those who show it: micros, product, and the floats of JSON."""
+
+    symbol_id: int
+    symbol: str
+    quantity: int
+    average_price_micros: int
+    average_price_float: float
+    realized: int
+
+
 class Position(msgspec.Struct, frozen=True, gc=False):
     """`quantity` in signed micros; `cost` is the product paid for it, of the sign of the quantity."""
 

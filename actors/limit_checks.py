@@ -29,6 +29,14 @@ class Spares(Enum):
     REDUCTIONS = "what reduces the position"
 
 
+class OfChange(Enum):
+    """Which changes of an order a limit is asked about."""
+
+    ALL = "all"
+    GROWTH = "those that let it fill more"
+    NONE = "none: it is no new order"
+
+
 class LimitCheck(NamedTuple):
     reason: str
     objects: Callable[[CheckInput, Wish, Scope], str | None]
@@ -38,6 +46,14 @@ class LimitCheck(NamedTuple):
     spares: Spares
     origin: str
     """The regulation or the incident behind it."""
+    of_change: OfChange = OfChange.GROWTH
+
+
+def is_asked(check: LimitCheck, given: CheckInput, wish: Wish) -> bool:
+    """Of new orders every limit is."""
+    if given.changed is None or check.of_change is OfChange.ALL:
+        return True
+    return check.of_change is OfChange.GROWTH and wish.quantity > 0
 
 
 def bound(given: CheckInput, wish: Wish) -> list[tuple[Scope, tuple[Spares, ...]]]:
@@ -100,26 +116,34 @@ def _stale_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
 
 def _order_quantity(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit = scope.limits.max_order_quantity
-    if limit is None or wish.quantity <= limit:
+    if limit is None or wish.whole <= limit:
         return None
-    return f"quantity {shown(wish.quantity)}, the limit is {shown(limit)}"
+    return f"quantity {shown(wish.whole)}, the limit is {shown(limit)}"
 
 
 def _order_value(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit = scope.limits.max_order_value
-    if limit is None:
+    if limit is None or not _is_worth_more(given, wish):
         return None
-    value = given.known_instrument.value(wish.quantity, _price(given, wish))
+    value = given.known_instrument.value(wish.whole, _price(given, wish))
     return None if value <= limit else f"worth {shown_money(value)}, the limit is {shown_money(limit)}"
 
 
+def _is_worth_more(given: CheckInput, wish: Wish) -> bool:
+    """A change that makes an order neither larger nor dearer passes, wherever the market is now."""
+    target, terms = given.changed, wish.terms
+    return target is None or wish.quantity > 0 or (terms.limit_price or terms.stop_price) > target.price
+
+
 def _collar(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
-    """Limit and stop price, against the nearer side of the quote."""
+    """Limit and stop price, against the nearer side of the quote; of a change, those that change."""
     collar, quote = scope.limits.price_collar, given.quote
     if collar is None or quote is None:
         return None
-    for name, price in (("limit price", wish.terms.limit_price), ("stop price", wish.terms.stop_price)):
-        if not price:
+    old = (0, 0) if given.changed is None else (given.changed.place.limit_price, given.changed.place.stop_price)
+    new = wish.terms.limit_price, wish.terms.stop_price
+    for name, price, was in zip(("limit price", "stop price"), new, old, strict=True):
+        if price == was:
             continue
         nearest = min(max(price, quote.bid), quote.ask)
         if abs(price - nearest) * MICROS > collar * nearest:
@@ -179,7 +203,7 @@ def _message_rate(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit = scope.limits.max_messages_per_s
     if limit is None or scope.rates.messages >= 1:
         return None
-    return f"more than {limit} orders and cancels a second"
+    return f"more than {limit} orders, changes and cancels a second"
 
 
 def _repeated(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
@@ -228,15 +252,19 @@ LIMIT_CHECKS: Final[tuple[LimitCheck, ...]] = (
     LimitCheck("crossed_quote", _crossed, "require_quote", Spares.REDUCTIONS, "a feed that is broken"),
     LimitCheck("stale_quote", _stale_quote, "max_quote_age_ms", Spares.REDUCTIONS, "a feed that has stopped"),
     LimitCheck("max_order_quantity", _order_quantity, "max_order_quantity", Spares.CLOSES, f"{_RTS6}(1)(c)"),
-    LimitCheck("max_order_value", _order_value, "max_order_value", Spares.CLOSES, f"{_RTS6}(1)(b)"),
-    LimitCheck("price_collar", _collar, "price_collar", Spares.NOTHING, f"{_RTS6}(1)(a)"),
+    LimitCheck("max_order_value", _order_value, "max_order_value", Spares.CLOSES, f"{_RTS6}(1)(b)", OfChange.ALL),
+    LimitCheck("price_collar", _collar, "price_collar", Spares.NOTHING, f"{_RTS6}(1)(a)", OfChange.ALL),
     LimitCheck("max_position_per_symbol", _max_position, "max_position_per_symbol", Spares.NOTHING, f"{_RTS6}(4)"),
     LimitCheck("max_gross_exposure", _gross_exposure, "max_gross_exposure", Spares.REDUCTIONS, _15C3_5),
     LimitCheck("max_net_exposure", _net_exposure, "max_net_exposure", Spares.REDUCTIONS, _15C3_5),
     LimitCheck("min_free_margin", _free_margin, "min_free_margin", Spares.REDUCTIONS, f"{_15C3_5}: credit"),
-    LimitCheck("max_open_orders", _open_orders, "max_open_orders", Spares.CLOSES, "orders that nobody cancels"),
-    LimitCheck("max_orders_per_s", _order_rate, "max_orders_per_s", Spares.CLOSES, f"{_RTS6}(1)(d); Knight Capital"),
-    LimitCheck("max_messages_per_s", _message_rate, "max_messages_per_s", Spares.CLOSES, f"{_RTS6}(1)(d)"),
-    LimitCheck("max_repeated_orders", _repeated, "max_repeated_orders", Spares.CLOSES, f"{_RTS6}(3); Knight Capital"),
+    LimitCheck("max_open_orders", _open_orders, "max_open_orders", Spares.CLOSES, "orders that nobody cancels",
+               OfChange.NONE),
+    LimitCheck("max_orders_per_s", _order_rate, "max_orders_per_s", Spares.CLOSES, f"{_RTS6}(1)(d); Knight Capital",
+               OfChange.NONE),
+    LimitCheck("max_messages_per_s", _message_rate, "max_messages_per_s", Spares.CLOSES, f"{_RTS6}(1)(d)",
+               OfChange.ALL),
+    LimitCheck("max_repeated_orders", _repeated, "max_repeated_orders", Spares.CLOSES, f"{_RTS6}(3); Knight Capital",
+               OfChange.NONE),
     *_LOSS_ROWS,
 )

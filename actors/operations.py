@@ -57,7 +57,7 @@ def closing_orders(
     net = fold.account.position(symbol_id).quantity
     side = Side.SELL if net > 0 else Side.BUY
     working = (
-        (order.remaining, order)
+        (order.reserved, order)
         for order in fold.tracker.open_in_symbol(symbol_id)
         if not order.parent_id and not order.cancel_requested
     )

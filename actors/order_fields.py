@@ -6,10 +6,12 @@ contradicts itself, is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from actors.protection import REMOVED
 from actors.strategies import OrderTerms
 from protocol.errors import NotRepresentableError
 from protocol.orders import OrderType, TimeInForce
@@ -48,6 +50,50 @@ def order_fields(quantity: float, terms: OrderTerms) -> dict[str, Any]:
         "time_in_force": _time_in_force(terms),
         "oco": group_of(terms),
     }
+
+
+_CHANGES: Final = ("quantity", "limit", "stop", "trail", "expire")
+
+
+def change_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The Intent's fields for what is to change of an order. Raises: ImpossibleOrderError."""
+    if unknown := changes.keys() - set(_CHANGES):
+        known = ", ".join(_CHANGES)
+        raise ImpossibleOrderError(f"bad_change: {', '.join(sorted(unknown))} of an order; known are {known}")
+    quantity, limit, stop, trail, expire = map(changes.get, _CHANGES)
+    try:
+        fields = {
+            "quantity": 0 if quantity is None else decimal_to_micros(quantity),
+            "limit_price": _price(limit),
+            "stop_price": _price(stop),
+            "trail": _price(trail),
+            "expire_us": _time_us(expire),
+        }
+    except NotRepresentableError as error:
+        raise ImpossibleOrderError(f"not_representable: {error}") from error
+    for name, field in zip(_CHANGES, fields.values(), strict=True):
+        if changes.get(name) is not None and field <= 0:
+            raise ImpossibleOrderError(f"bad_change: {name} {changes[name]!r}: above 0; what is not named stays")
+    return fields
+
+
+_EXITS: Final = ("stop_loss", "take_profit", "trail")
+
+
+def exit_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The Intent's fields for what is to protect a position; None or 0 removes it. Raises: ImpossibleOrderError."""
+    if unknown := changes.keys() - set(_EXITS):
+        known = ", ".join(_EXITS)
+        raise ImpossibleOrderError(f"bad_change: {', '.join(sorted(unknown))} of a position; known are {known}")
+    try:
+        fields = {name: _price(changes[name]) or REMOVED for name in _EXITS if name in changes}
+    except NotRepresentableError as error:
+        raise ImpossibleOrderError(f"not_representable: {error}") from error
+    if any(price < REMOVED for price in fields.values()):
+        raise ImpossibleOrderError("bad_change: a price below 0")
+    if fields.get("trail") == REMOVED:
+        del fields["trail"]  # a stop loss that stands still is asked for by its price
+    return fields
 
 
 def group_of(terms: OrderTerms) -> int:

@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import Final
 
 from actors.base import Place
-from actors.fold import CancelRequested, OrderChanged
+from actors.fold import CancelRequested, OrderChanged, ReplaceRequested
 from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.routing import Router
@@ -22,7 +22,7 @@ from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
 from protocol.orders import OrderStatus, Report
-from protocol.records import EngineRun, OrderPlace, OrderUpdate, Record
+from protocol.records import EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
 
@@ -68,10 +68,12 @@ class OrderRouting(Router):
             if type(change) is OrderChanged:
                 if change.order.status is not _NEW:
                     self.forget_answered(change.order)
-                elif self.is_ready and not change.order.parent_id:
+                elif self.is_ready and not change.order.is_the_venues:
                     self._route(change.order.place)
             elif type(change) is CancelRequested and self.is_ready:
                 self._cancel(change.order_id)
+            elif type(change) is ReplaceRequested and self.is_ready:
+                self._replace(change.request.order_id)
 
     def on_caught_up(self) -> None:
         """The venue is a fold too: what was answered works again, what was not goes to it again (V2)."""
@@ -87,10 +89,12 @@ class OrderRouting(Router):
         self.ready(self.journal.lsn)
 
     def _resume(self, order: Order) -> None:
-        if order.status is OrderStatus.NEW and not order.parent_id and not order.cancel_requested:
+        if order.status is OrderStatus.NEW and not order.is_the_venues and not order.cancel_requested:
             self._route(order.place)
         elif order.cancel_requested:
             self._cancel(order.order_id)
+        if order.replace is not None and not order.cancel_requested:
+            self._replace(order.order_id)
 
     # Orders.
 
@@ -114,6 +118,15 @@ class OrderRouting(Router):
             updates = [OrderUpdate(order_id, Report.CANCEL)]
         self.append(updates)
 
+    def give_replace(self, request: OrderReplace) -> Sequence[Answer]:
+        return self.venue.replace(request, self.market_us)
+
+    def _replace(self, order_id: int) -> None:
+        """What is asked for and not answered, behind the order itself; of an order that has ended, nothing is."""
+        order = self.fold.tracker.open_orders.get(order_id)
+        if order is not None and order.replace is not None and order_id not in self.early:
+            self.replace(order.replace)
+
     # The market: every tick goes to the venue.
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
@@ -133,6 +146,7 @@ class OrderRouting(Router):
     def on_end(self) -> None:
         for order_id in list(self.early):
             self.send(self.early.pop(order_id))
+            self._replace(order_id)
         self.append(self.venue.end())
 
     def _send_early(self, position: int) -> None:
@@ -140,6 +154,7 @@ class OrderRouting(Router):
         for place in list(self.early.values()):
             if place.market_position <= position or place.market_epoch != epoch:
                 self.send(self.early.pop(place.order_id))
+                self._replace(place.order_id)
 
     def _reached(self, position: int) -> None:
         """The page may say so only when the answers up to here are on disk: a new life goes on after it."""

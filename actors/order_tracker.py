@@ -19,13 +19,16 @@ from typing import Final
 import msgspec
 
 from actors.brackets import exit_ids, exits_of, has_exits
+from actors.replacing import replaced
 from protocol.orders import FINAL_STATUSES, OrderStatus, OrderType, Report, Side, advance
-from protocol.records import FIRST_EXTERNAL, OrderPlace, OrderUpdate
+from protocol.records import FIRST_EXTERNAL, OrderPlace, OrderReplace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
 _TRIGGER: Final = Report.TRIGGER
 _BUY: Final = Side.BUY
+_REPLACE: Final = Report.REPLACE
+_REPLACES: Final = (Report.REPLACE, Report.REPLACE_REJECT)
 _REMARKS: Final = (Report.ACCEPT, Report.TRIGGER, Report.RESTATE)
 
 
@@ -54,25 +57,32 @@ class Order(msgspec.Struct, eq=False, gc=False):
     cancel_requested: bool = False
     """An ORDER_CANCEL was recorded; outstanding for as long as the order is open."""
     parent_id: int = 0
-    """Of a bracket's exit: the order whose fills it protects."""
+    """Of a bracket's exit: the order whose fills it protects; of a position's: what its `protects` says."""
     stop_price: int = 0
     """Where its stop stands, if the venue has said so (RESTATE); else it is as placed."""
     is_triggered: bool = False
     """The venue said TRIGGER. A stop order with fills has been triggered too."""
     accepted_us: int = 0
     """The venue's time of its ACCEPT; if that had none, of the RESTATE after it."""
+    replace: OrderReplace | None = None
+    """An ORDER_REPLACE that the venue has not answered; until then the order is what it was."""
 
     @classmethod
     def of(cls, place: OrderPlace) -> Order:
         """The order as it is when it has been approved, and nothing was heard of it."""
         return cls(
             place, place.order_id, place.strategy_id, place.signal, place.symbol_id, place.side, place.order_type,
-            place.quantity, place.limit_price, place.reduce_only,
+            place.quantity, place.limit_price, place.reduce_only, parent_id=place.protects,
         )  # fmt: skip
 
     @property
     def is_open(self) -> bool:
         return self.status not in FINAL_STATUSES
+
+    @property
+    def is_the_venues(self) -> bool:
+        """A bracket's exit: the venue makes it itself, and nobody sends it."""
+        return bool(self.parent_id) and not self.place.protects
 
     @property
     def is_external(self) -> bool:
@@ -82,6 +92,12 @@ class Order(msgspec.Struct, eq=False, gc=False):
     @property
     def remaining(self) -> int:
         return self.quantity - self.filled
+
+    @property
+    def reserved(self) -> int:
+        """What it may still fill, whichever way a replace that is asked for turns out."""
+        replace = self.replace
+        return self.remaining if replace is None else max(self.quantity, replace.quantity) - self.filled
 
     @property
     def average_price_micros(self) -> int:
@@ -106,6 +122,16 @@ class Order(msgspec.Struct, eq=False, gc=False):
         """A bracket's exit is for `quantity` from here on."""
         self.quantity = quantity
         self.place = msgspec.structs.replace(self.place, quantity=quantity)
+
+    def end_replace(self, *, is_done: bool) -> None:
+        """What was asked for holds, or never will."""
+        request, self.replace = self.replace, None
+        if request is None or not is_done:
+            return
+        self.place = place = replaced(self.place, request)
+        self.quantity, self.limit_price = place.quantity, place.limit_price
+        if request.stop_price:
+            self.stop_price = 0  # where a trailing one stood counts no more
 
     def __repr__(self) -> str:
         return (
@@ -140,7 +166,9 @@ class Impossible(Verdict, frozen=True):
 
 
 class OrderTracker:
-    __slots__ = ("_open_by_strategy", "_open_by_symbol", "execution_ids", "highest_id", "open_orders", "orders")
+    __slots__ = (
+        "_open_by_strategy", "_open_by_symbol", "_protecting", "execution_ids", "highest_id", "open_orders", "orders",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
@@ -149,6 +177,8 @@ class OrderTracker:
         they were opened here or came from a checkpoint (P11)."""
         self._open_by_symbol: defaultdict[int, dict[int, Order]] = defaultdict(dict)
         self._open_by_strategy: defaultdict[int, dict[int, Order]] = defaultdict(dict)
+        self._protecting: dict[int, Order] = {}
+        """By id, the open exits that follow a position."""
         self.execution_ids: dict[str, int] = {}
         """Order id by execution id, in the order in which they were booked."""
         self.highest_id = 0
@@ -175,9 +205,9 @@ class OrderTracker:
             if order.parent_id or strategy_id not in (None, order.strategy_id):
                 continue
             if order.side is _BUY:
-                buy += order.remaining
+                buy += order.reserved
             else:
-                sell += order.remaining
+                sell += order.reserved
         return buy, sell
 
     def add(self, place: OrderPlace) -> Order | None:
@@ -214,6 +244,8 @@ class OrderTracker:
                 return Impossible(update.order_id, "fill_without_execution_id")
             if not update.price:
                 return Impossible(update.order_id, "fill_without_price")  # 0 is "none" (records.py)
+        elif report in _REPLACES and order.is_open and (reason := _why_no_replace(order, update)):
+            return Impossible(update.order_id, reason)
         status = advance(order.status, report, order.quantity, order.filled, update.quantity)
         if status is None:
             return Impossible(update.order_id, _why_impossible(order, update))
@@ -224,7 +256,7 @@ class OrderTracker:
         order, status = verdict.order, verdict.status
         was_final, is_final = order.status in FINAL_STATUSES, status in FINAL_STATUSES
         order.status = status
-        if update.reason:
+        if update.reason and update.report not in _REPLACES:
             order.reason = update.reason
         if update.report is _FILL:
             quantity = update.quantity
@@ -234,7 +266,11 @@ class OrderTracker:
             order.fill_product += update.price * quantity
         elif update.report in _REMARKS:
             self._remark(order, update)
+        elif update.report in _REPLACES:
+            order.end_replace(is_done=update.report is _REPLACE)
+            order.reason = update.reason if order.is_open else order.reason
         if is_final and not was_final:
+            order.end_replace(is_done=False)
             self._close(order)
         elif was_final and not is_final:
             self._open(order)
@@ -252,6 +288,8 @@ class OrderTracker:
 
     def _protect(self, order: Order, quantity: int) -> list[Order]:
         """After a fill: exits are made or enlarged; what an exit has filled its sibling loses (P4)."""
+        if order.place.protects:
+            return []  # fit_exits has the position to go by
         if order.parent_id:
             for sibling in self._open_by_symbol.get(order.symbol_id, {}).values():
                 if sibling.parent_id == order.parent_id and sibling is not order:
@@ -263,6 +301,18 @@ class OrderTracker:
                 if (child := self.open_orders.get(order_id)) is not None:
                     child.resize(child.quantity + quantity)
         return []
+
+    def exits_of(self, strategy_id: int, symbol_id: int) -> list[Order]:
+        """The open ones, a bracket's and a position's, by id."""
+        return [o for o in self.open_in_symbol(symbol_id) if o.parent_id and o.strategy_id == strategy_id]
+
+    def fit_exits(self, strategy_id: int, symbol_id: int, position: int) -> None:
+        """The exits of this position are for what is left of it; those that are for nothing the venue ends."""
+        for order in self._protecting.values():
+            is_its = order.strategy_id == strategy_id and order.symbol_id == symbol_id
+            left = -position * order.side.sign
+            if is_its and left > 0 and order.status is not OrderStatus.NEW and order.remaining != left:
+                order.resize(order.filled + left)
 
     def _make_exit(self, place: OrderPlace, parent_id: int) -> Order:
         exit_order = self.orders[place.order_id] = Order.of(place)
@@ -284,6 +334,8 @@ class OrderTracker:
 
     def _open(self, order: Order) -> None:
         order_id, symbol_id, strategy_id = order.order_id, order.symbol_id, order.strategy_id
+        if order.place.protects:
+            self._protecting[order_id] = order
         for table in (self.open_orders, self._open_by_symbol[symbol_id], self._open_by_strategy[strategy_id]):
             is_last = not table or next(reversed(table)) < order_id
             table[order_id] = order
@@ -295,8 +347,18 @@ class OrderTracker:
     def _close(self, order: Order) -> None:
         order_id = order.order_id
         del self.open_orders[order_id]
+        self._protecting.pop(order_id, None)
         del self._open_by_symbol[order.symbol_id][order_id]
         del self._open_by_strategy[order.strategy_id][order_id]
+
+
+def _why_no_replace(order: Order, update: OrderUpdate) -> str:
+    """What the venue answers must have been asked for, and not be answered yet."""
+    request = order.replace
+    if request is None or update.execution_id != str(request.signal):
+        return "replace_without_request"
+    is_done = update.report is _REPLACE
+    return "replace_below_filled" if is_done and 0 < request.quantity <= order.filled else ""
 
 
 def _why_impossible(order: Order, update: OrderUpdate) -> str:

@@ -17,6 +17,7 @@ from actors.fold import (
     FillBooked,
     Fold,
     OrderChanged,
+    OrderReplaced,
     PositionChanged,
     SignalAnswered,
     TradingStateChanged,
@@ -85,6 +86,8 @@ class Publisher:
     def publish_change(self, change: Change) -> None:
         if type(change) is OrderChanged:
             self._publish_order(change)
+        elif type(change) is OrderReplaced:
+            self._publish_order(OrderChanged(change.order, change.order.status, change.time_us))
         elif type(change) is FillBooked:
             self._publish_fill(change)
         elif type(change) is PositionChanged:

@@ -36,7 +36,7 @@ class ReplayRouting(ReplayActor):
         self.core = RouterCore(
             self.venue, self.fold, quantum=self.config.replay.quantum,
             latency_us=self.config.order_routing.latency_us, send=self._send, cancel=self._cancel,
-            append=self._append, grant=self._grant,
+            replace=self.venue.replace, append=self._append, grant=self._grant,
         )  # fmt: skip
         self.latch.adopt_router(os.getpid())
         self.journal.start()

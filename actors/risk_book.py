@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from actors.brackets import exit_ids
-from actors.check_input import NO_SYMBOL, CheckInput
-from actors.checks import CHECK_FAILED, Approved, ApprovedCancel, check_signal
+from actors.check_input import NO_SYMBOL, CheckInput, Target
+from actors.checks import CHECK_FAILED, Approved, ApprovedCancel, ApprovedReplace, check_signal
 from actors.fold import Change, Fold, SignalAnswered
 from actors.ledger import PRODUCT_MAX
 from actors.operations import ALL, closing_orders, deposit, end_of, state_change
 from actors.order_tracker import Order
+from actors.protection import requests_of
+from actors.protection_checks import Exit, check_protection, highest_id
 from actors.scopes import ENGINE, BrokenLimit, Scopes
 from protocol.limits import LOSS_LIMITS
-from protocol.messages import Intent
+from protocol.messages import SIGNAL_MODIFY, Intent
 from protocol.orders import TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
@@ -31,7 +33,9 @@ from protocol.records import (
     Operation,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Producer,
     Record,
@@ -71,7 +75,9 @@ class RiskBook:
         """Product."""
         self.pending_orders: dict[int, OrderPlace] = {}
         """ORDER_PLACEs that have not come back: they take exposure and ids already."""
-        self.scopes = Scopes(config, fold, self.pending_orders)
+        self.pending_replaces: dict[int, OrderReplace] = {}
+        """By order id; there is one at a time."""
+        self.scopes = Scopes(config, fold, self.pending_orders, self.pending_replaces)
         self.pending_cancels: set[int] = set()
         self.pending_signals: set[tuple[int, int]] = set()
         """(strategy id, number) of those that are decided, and whose answer has not come back."""
@@ -100,7 +106,14 @@ class RiskBook:
             if self._counted_cancels[record.order_id] > 0:
                 self._counted_cancels -= Counter([record.order_id])
             elif record.strategy_id >= FIRST_STRATEGY:
-                self.scopes.sent_cancel(record.strategy_id, envelope.time_us)
+                self.scopes.sent_message(record.strategy_id, envelope.time_us)
+        elif type(record) is PositionModify:
+            if (record.strategy_id, record.signal) not in self.pending_signals:
+                self.scopes.sent_message(record.strategy_id, envelope.time_us)
+            self._expect(record, is_back=True)
+        elif type(record) is OrderReplace:
+            if self.pending_replaces.pop(record.order_id, None) is None:
+                self.scopes.sent_message(record.strategy_id, envelope.time_us)
         elif type(record) is RiskViolation:
             self.pending_violations.discard(_said(record))
         elif type(record) is TradingState and self.pending_modes and record.state is self.pending_modes[0]:
@@ -140,7 +153,11 @@ class RiskBook:
                 self.next_order_id = max((self.next_order_id - 1, record.order_id, *exit_ids(record))) + 1
             elif isinstance(record, OrderCancel):
                 self.pending_cancels.add(record.order_id)
-            if isinstance(record, OrderPlace | OrderCancel | SignalRefused):
+            elif isinstance(record, OrderReplace):
+                self.pending_replaces[record.order_id] = record
+            elif isinstance(record, PositionModify):
+                self._expect(record)
+            if isinstance(record, OrderPlace | OrderCancel | OrderReplace | PositionModify | SignalRefused):
                 self.pending_signals.add((record.strategy_id, record.signal))
             elif isinstance(record, TradingState) and record.state is not TradingMode.HALTED:
                 self.pending_modes.append(record.state)
@@ -168,11 +185,14 @@ class RiskBook:
         return False
 
     def decide(self, intent: Intent, now_us: int, *, age_us: int = 0, disk_low: bool = False) -> None:
-        """The signal became an order, a cancel or a refusal, which is appended. `now_us` is the record's time."""
+        """What the signal became is appended: an order, a cancel, a change, a refusal. `now_us`: the record's time."""
         try:
             given = self.check_input(intent, now_us, age_us, disk_low)
         except Exception as error:  # what cannot be computed has not been passed
             self.refuse(intent, CHECK_FAILED, f"input: {error!r}")
+            return
+        if intent.kind == SIGNAL_MODIFY and not intent.order_id:
+            self._protect(given, now_us)
             return
         decision = check_signal(given, self.next_order_id)
         if isinstance(decision, Approved):
@@ -182,11 +202,59 @@ class RiskBook:
             self.scopes.sent_order(place, now_us)
             self._append(place)
         elif isinstance(decision, ApprovedCancel):
-            self.scopes.sent_cancel(intent.strategy_id, now_us)
+            self.scopes.sent_message(intent.strategy_id, now_us)
             self._counted_cancels[decision.cancel.order_id] += 1
             self._append_cancel(decision.cancel)
+        elif isinstance(decision, ApprovedReplace):
+            self.scopes.sent_message(intent.strategy_id, now_us)
+            self.pending_replaces[decision.replace.order_id] = decision.replace
+            self._append(decision.replace)
         else:
             self.refuse(intent, decision.reason, decision.detail)
+
+    def _protect(self, given: CheckInput, now_us: int) -> None:
+        intent = given.intent
+        try:
+            decision = check_protection(given, self._exits(intent), self.next_order_id)
+        except Exception as error:
+            decision = CHECK_FAILED, repr(error)
+        if isinstance(decision, PositionModify):
+            self.scopes.sent_message(intent.strategy_id, now_us)
+            self._expect(decision)
+            self._append(decision)
+        else:
+            self.refuse(intent, *decision)
+
+    def _expect(self, record: PositionModify, *, is_back: bool = False) -> None:
+        """It is pending, or no more, and so is all that it comes down to."""
+        self.next_order_id = max(self.next_order_id - 1, highest_id(record)) + 1
+        for request in requests_of(record):
+            order_id = request.order_id
+            if isinstance(request, OrderCancel):
+                (self.pending_cancels.discard if is_back else self.pending_cancels.add)(order_id)
+                continue
+            table: dict[int, Any] = self.pending_orders if isinstance(request, OrderPlace) else self.pending_replaces
+            if is_back:
+                table.pop(order_id, None)
+            else:
+                table[order_id] = request
+
+    def _exits(self, intent: Intent) -> list[Exit]:
+        """Of the strategy's position, those that are open and not being canceled."""
+        owned = intent.strategy_id, intent.symbol_id
+        found = [
+            Exit(order.order_id, order.place, order.stop_price, order.replace is not None)
+            for order in self.fold.tracker.exits_of(*owned) if not order.cancel_requested
+        ]  # fmt: skip
+        found += [
+            Exit(place.order_id, place) for place in self.pending_orders.values()
+            if place.protects and (place.strategy_id, place.symbol_id) == owned
+        ]  # fmt: skip
+        replaces, cancels = self.pending_replaces, self.pending_cancels
+        return [
+            one._replace(is_changing=one.is_changing or one.order_id in replaces)
+            for one in found if one.order_id not in cancels
+        ]  # fmt: skip
 
     def refuse(self, intent: Intent, reason: str, detail: str) -> None:
         counters = self.counters
@@ -211,6 +279,7 @@ class RiskBook:
             leverage=scopes.leverage,
             disk_low=disk_low,
             owner=self._owner(intent.order_id),
+            target=self._target(intent) if intent.kind == SIGNAL_MODIFY else None,
         )
 
     @property
@@ -221,6 +290,20 @@ class RiskBook:
     def _owner(self, order_id: int) -> int | None:
         order = self.fold.tracker.orders.get(order_id) or self.pending_orders.get(order_id)
         return None if order is None else order.strategy_id
+
+    def _target(self, intent: Intent) -> Target | None:
+        order_id = intent.order_id
+        order, is_changing = self.fold.tracker.orders.get(order_id), order_id in self.pending_replaces
+        is_ending = order_id in self.pending_cancels
+        if order is None:
+            place = self.pending_orders.get(order_id)
+            if place is None:
+                return None
+            return Target(place, is_ending=is_ending, is_changing=is_changing, is_exit=place.protects != 0)
+        return Target(
+            order.place, order.filled, order.is_open, is_ending or order.cancel_requested,
+            is_changing or order.replace is not None, order.parent_id != 0,
+        )  # fmt: skip
 
     # Limits after the trade, and risk's own cancels.
 

@@ -16,7 +16,7 @@ from actors.order_tracker import Order
 from actors.page import Activity
 from actors.venues import Answer
 from protocol.orders import OrderStatus, Report
-from protocol.records import OrderPlace, OrderUpdate, Producer
+from protocol.records import OrderPlace, OrderReplace, OrderUpdate, Producer
 
 
 class Router(FoldingActor):
@@ -26,11 +26,15 @@ class Router(FoldingActor):
         """Orders given to the venue in this life, and not answered in the fold yet."""
         self.ended: set[int] = set()
         """Orders that ended here without being sent, and whose end is not in the fold yet."""
-        self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0}
+        self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0, "replaces": 0}
 
     @abstractmethod
     def give(self, place: OrderPlace) -> Sequence[Answer]:
         """The venue has the order; what it says of it at once. Between the latch's counters."""
+
+    @abstractmethod
+    def give_replace(self, request: OrderReplace) -> Sequence[Answer]:
+        """The venue has the change of an order; what it says of it at once. Between the latch's counters."""
 
     def is_held_up(self, place: OrderPlace) -> str:
         """Why no order may leave now, latch apart; "": nothing."""
@@ -69,6 +73,18 @@ class Router(FoldingActor):
             self.counters["refused_by_latch"] += 1
             self.reject(place.order_id, "trading_halted")
 
+    def replace(self, request: OrderReplace) -> None:
+        """A change leaves as an order does; none passes the latch, for what it would raise is not looked at."""
+        self.page.set_activity(Activity.VENUE_CALL)
+        try:
+            is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
+            answers = self.give_replace(request) if is_open else [refused(request, "trading_halted")]
+        finally:
+            self.latch.end_send()
+            self.page.set_activity(Activity.WORKING)
+        self.counters["replaces" if is_open else "refused_by_latch"] += 1
+        self.append(answers)
+
     def reject(self, order_id: int, reason: str) -> None:
         """It ends here, and never leaves."""
         self.ended.add(order_id)
@@ -91,12 +107,16 @@ class Router(FoldingActor):
             self.journal.append(answer)
 
 
+def refused(request: OrderReplace, reason: str) -> OrderUpdate:
+    return OrderUpdate(request.order_id, Report.REPLACE_REJECT, str(request.signal), reason=reason)
+
+
 def only_reduces(fold: Fold, place: OrderPlace) -> bool:
     """H6: by this fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
     if not place.reduce_only or not fold.may_reduce(place.symbol_id, place.side):
         return False
     same_side = (
-        order.remaining
+        order.reserved
         for order in fold.tracker.open_in_symbol(place.symbol_id)
         if order.side is place.side and not order.parent_id and not order.cancel_requested
     )

@@ -7,6 +7,7 @@ engine without limits on money pays nothing for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from actors.check_input import (
@@ -29,7 +30,7 @@ from actors.throttle import OrderKey, Throttle
 from protocol.limits import DAY_US, LOSS_LIMITS, LimitSettings
 from protocol.messages import Intent
 from protocol.orders import Side
-from protocol.records import FIRST_STRATEGY, OrderPlace
+from protocol.records import FIRST_STRATEGY, OrderPlace, OrderReplace
 from protocol.ring_state import ThrottleState
 from protocol.settings import Config
 from protocol.units import MICROS
@@ -59,11 +60,16 @@ class BrokenLimit(NamedTuple):
 
 
 class Scopes:
-    """`pending`: the ORDER_PLACEs that have not come back, by id; the book's, and read here."""
+    """`pending`, `replaces`: the ORDER_PLACEs and ORDER_REPLACEs that have not come back, by order id; the book's, and
+    read here."""
 
-    def __init__(self, config: Config, fold: Fold, pending: Mapping[int, OrderPlace]) -> None:
+    def __init__(
+        self, config: Config, fold: Fold, pending: Mapping[int, OrderPlace],
+        replaces: Mapping[int, OrderReplace] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self._fold = fold
         self._pending = pending
+        self._replaces = replaces
         self._instruments_by_name = {
             instrument.symbol: InstrumentLimits(
                 instrument.tick_micros, instrument.lot_micros, instrument.multiplier_micros, instrument.symbol
@@ -122,7 +128,8 @@ class Scopes:
             if (throttle := self._throttles.get(who)) is not None:
                 throttle.took_order(now_us, _key(who, place))
 
-    def sent_cancel(self, strategy_id: int, now_us: int) -> None:
+    def sent_message(self, strategy_id: int, now_us: int) -> None:
+        """A cancel or a change."""
         for who in (ENGINE, strategy_id):
             if (throttle := self._throttles.get(who)) is not None:
                 throttle.took_message(now_us)
@@ -166,12 +173,26 @@ class Scopes:
         strategy_id = who or None
         buy, sell = self._fold.tracker.open_quantities(symbol_id, strategy_id)
         for place in self._pending.values():
-            if place.symbol_id == symbol_id and who in (ENGINE, place.strategy_id):
+            if place.symbol_id == symbol_id and who in (ENGINE, place.strategy_id) and not place.protects:
                 if place.side is _BUY:
                     buy += place.quantity
                 else:
                     sell += place.quantity
+        for place, growth in self._growing():
+            if place.symbol_id == symbol_id and who in (ENGINE, place.strategy_id):
+                if place.side is _BUY:
+                    buy += growth
+                else:
+                    sell += growth
         return Exposure(self._account(who).position(symbol_id).quantity, buy, sell)
+
+    def _growing(self) -> Iterator[tuple[OrderPlace, int]]:
+        """By how much more orders may fill if what is asked for, and has not come back, is done."""
+        for order_id, replace in self._replaces.items():
+            order = self._fold.tracker.open_orders.get(order_id)
+            place = order.place if order is not None else self._pending.get(order_id)
+            if place is not None and (order is None or not order.parent_id):
+                yield place, max(0, replace.quantity - place.quantity)
 
     def losses(self, who: int, now_us: int) -> Losses:
         return self._losses(who, self.equity(who), now_us)
@@ -205,11 +226,20 @@ class Scopes:
     def _at_own_prices(self, symbol_id: int, who: int) -> tuple[int, int]:
         """(buys, sells) of a symbol without a quote, as products: open and pending orders at what they name."""
         tracker, values = self._fold.tracker, [0, 0]
-        opened = ((order.place, order.remaining) for order in tracker.open_in_symbol(symbol_id) if not order.parent_id)
-        pending = ((place, place.quantity) for place in self._pending.values() if place.symbol_id == symbol_id)
-        for place, quantity in (*opened, *pending):
+        opened = (
+            (order.place, order.reserved, order.replace)
+            for order in tracker.open_in_symbol(symbol_id) if not order.parent_id
+        )  # fmt: skip
+        pending = (
+            (place, place.quantity, None)
+            for place in self._pending.values() if place.symbol_id == symbol_id and not place.protects
+        )  # fmt: skip
+        growing = ((place, growth, None) for place, growth in self._growing() if place.symbol_id == symbol_id)
+        for place, quantity, asked in (*opened, *pending, *growing):
             if who in (ENGINE, place.strategy_id):
                 price = max(place.limit_price, place.stop_price)
+                if asked is not None:
+                    price = max(price, asked.limit_price, asked.stop_price)
                 values[place.side] += fill_cost(price, quantity, self._fold.multipliers[symbol_id])
         return values[Side.BUY], values[Side.SELL]
 

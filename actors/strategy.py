@@ -25,8 +25,16 @@ from typing import Any, Final
 from actors.asked import UNANSWERED_MAX, Asked
 from actors.base import Place
 from actors.clock import now_us
-from actors.desk import DOES_NOT_TRADE, SIDES, Desk, Sent
-from actors.fold import Change, FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.desk import DOES_NOT_TRADE, SIDES, Desk, Sent, is_too_late, refusal
+from actors.fold import (
+    Change,
+    FillBooked,
+    OrderChanged,
+    OrderReplaced,
+    PositionChanged,
+    SignalAnswered,
+    TradingStateChanged,
+)
 from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
@@ -63,7 +71,7 @@ class StrategyActor(FoldingActor):
         self.settings: StrategySettings = self.config.strategies[self.index]
         self.is_file = self.config.market_data.is_file
         self.unacknowledged: set[int] = set()
-        """Own orders that the venue has not answered."""
+        """Own orders that the venue has not answered, or whose change it has not."""
         self.feed = StrategyFeed(self, must_wait=self._must_wait, on_chunk_done=self._on_chunk_done)
         self.asked = Asked(self, self.feed, tell=self._tell_order, on_greeted=self._ready_when_greeted)
         self.former_epoch, self.former_position = self.page.market()
@@ -109,7 +117,7 @@ class StrategyActor(FoldingActor):
     def on_caught_up(self) -> None:
         self.desk.raise_number(*self.fold.answered.get(self.strategy_id, ()))
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
-            if order.status is OrderStatus.NEW:
+            if order.status is OrderStatus.NEW or order.replace is not None:
                 self.unacknowledged.add(order.order_id)
         if self.spec.is_restart and not self.is_restored and self.settings.on_restart == "parked":
             self.is_parked = True
@@ -293,7 +301,7 @@ class StrategyActor(FoldingActor):
         if type(change) is SignalAnswered:
             if change.strategy_id == self.strategy_id:
                 self._take_answer(change)
-        elif type(change) is OrderChanged:
+        elif type(change) is OrderChanged or type(change) is OrderReplaced:
             if change.order.strategy_id == self.strategy_id:
                 self._take_order(change.order)
         elif type(change) is FillBooked:
@@ -324,8 +332,10 @@ class StrategyActor(FoldingActor):
         if sent.cancel is not None:
             self._cancel_at_last(sent.cancel, change.order_id)
         order = self.fold.tracker.orders.get(change.order_id)
-        if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
-            self._tell_order(self.desk.order_info(order))  # it had ended before; nothing else will come
+        if is_too_late(sent, order):
+            self._tell_order(refusal(sent, "order_ended", "") if order is None else self.desk.order_info(order))
+        elif order is not None and order.replace is not None:
+            self.unacknowledged.add(order.order_id)
 
     def _cancel_at_last(self, cancel: Signal, order_id: int) -> None:
         """It was asked for when there was no order yet: nothing suppresses it now, wherever the feed stands."""

@@ -17,17 +17,17 @@ import zmq
 
 from actors.base import Place, receive_all
 from actors.clock import monotonic_s
-from actors.fold import CancelRequested, OrderChanged
+from actors.fold import CancelRequested, OrderChanged, ReplaceRequested
 from actors.market import MarketClient
 from actors.reconciliation import Difference, differences, external
-from actors.routing import Router
+from actors.routing import Router, refused
 from actors.venues import Answer
 from actors.venues.session import Phase, VenueSession
 from protocol.errors import ExitCode, WireError
 from protocol.messages import decode_message, encode_message
 from protocol.orders import OrderStatus, Report
 from protocol.pipeline import VENUE
-from protocol.records import EngineRun, OrderPlace, OrderUpdate, Record
+from protocol.records import EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
 from protocol.wal.format import Envelope
 
 LOOK_S: Final = 0.02
@@ -57,17 +57,19 @@ class VenueRouting(Router):
 
     def on_caught_up(self) -> None:
         fold, now_s = self.fold, monotonic_s()
+        orders = list(fold.tracker.open_orders.values())
         doubts = [
-            (order.order_id, order.status is not _NEW)
-            for order in fold.tracker.open_orders.values()
-            if order.status in _UNANSWERED and not order.parent_id and not order.is_external
+            (order.order_id, 0, order.status is not _NEW)
+            for order in orders
+            if order.status in _UNANSWERED and not order.is_the_venues and not order.is_external
         ]
-        self.sent.update(order_id for order_id, _ in doubts)  # perhaps; never again, anyhow
+        self.sent.update(order_id for order_id, _, _ in doubts)  # perhaps; never again, anyhow
+        doubts += [(order.order_id, order.replace.signal, False) for order in orders if order.replace is not None]
         self.session = VenueSession(
             self.journal.journal_id, fold.venue_seq, doubts, grace_s=self.settings.in_doubt_grace_s, now_s=now_s,
             log=self.log,
         )  # fmt: skip
-        for order in fold.tracker.open_orders.values():
+        for order in orders:
             if order.cancel_requested:
                 self.session.cancel(order.order_id, now_s)
         self.is_following = True
@@ -122,6 +124,10 @@ class VenueRouting(Router):
                 self._take_order(change)
             elif type(change) is CancelRequested and self.is_following:
                 self._cancel(change.order_id)
+            elif type(change) is ReplaceRequested and self.is_following:
+                order = self.fold.tracker.orders.get(change.request.order_id)
+                if order is not None and order.is_open:
+                    self.replace(change.request)
 
     def _take_order(self, change: OrderChanged) -> None:
         order = change.order
@@ -129,17 +135,27 @@ class VenueRouting(Router):
             self.forget_answered(order)
             if self.is_following and not order.is_open:
                 self.session.is_over(order.order_id)
-        elif self.is_following and not order.parent_id and not order.is_external:
+        elif self.is_following and not order.is_the_venues and not order.is_external:
             self.send(order.place)
 
     # Orders.
 
     def is_held_up(self, place: OrderPlace) -> str:
-        phase = self.session.phase
-        return "" if phase is Phase.UP else "venue_lost" if phase is Phase.LOST else "reconciling"
+        return "" if self.session.phase is Phase.UP else self._held_up
+
+    @property
+    def _held_up(self) -> str:
+        return "venue_lost" if self.session.phase is Phase.LOST else "reconciling"
 
     def give(self, place: OrderPlace) -> Sequence[Answer]:
         self.session.send(place, monotonic_s())
+        self._flush()
+        return ()
+
+    def give_replace(self, request: OrderReplace) -> Sequence[Answer]:
+        if self.session.phase is not Phase.UP:
+            return [refused(request, self._held_up)]
+        self.session.replace(request, monotonic_s())
         self._flush()
         return ()
 

@@ -160,7 +160,7 @@ class Intent(Message, frozen=True, tag=18):
     market_epoch: bytes
     market_position: int
     kind: int
-    """SIGNAL_ORDER, SIGNAL_CANCEL or SIGNAL_CLOSE."""
+    """SIGNAL_ORDER, SIGNAL_CANCEL, SIGNAL_CLOSE or SIGNAL_MODIFY, of which what is 0 stays as it is."""
     symbol_id: int
     side: Side = Side.BUY
     order_type: OrderType = OrderType.MARKET
@@ -325,6 +325,12 @@ class VenueCancel(Message, frozen=True, tag=54):
     order_id: int
 
 
+class VenueReplace(Message, frozen=True, tag=61):
+    session: int
+    request: bytes
+    """An ORDER_REPLACE."""
+
+
 class VenueReport(Message, frozen=True, tag=55):
     session: int
     seq: int
@@ -342,6 +348,8 @@ class VenueQuery(Message, frozen=True, tag=56):
     what: str
     argument: int = 0
     """executions: after this seq; order, bar: its id."""
+    signal: int = 0
+    """order, bar: of a change of that order; 0: of the order itself."""
 
 
 class VenueOpenOrders(Message, frozen=True, tag=57):
@@ -372,13 +380,14 @@ class VenueOrderKnown(Message, frozen=True, tag=60):
     is_known: bool
     is_barred: bool
     """It was unknown, and is refused from now on should it arrive."""
+    signal: int = 0
 
 
 type_union = (
     Hello | Welcome | Data | Credit | Append | Reset | SayHello | Barrier | State | Grant | Done
     | SignalHello | SignalWelcome | Intent | Reached
     | Loaded | Failed | Go | Ready | Stop | Stopped | Detach | Detached | Ask | Statistics | Peer | Children | Parked
-    | VenueLogon | VenueLoggedOn | VenueHeartbeat | VenueOrder | VenueCancel | VenueReport | VenueQuery
+    | VenueLogon | VenueLoggedOn | VenueHeartbeat | VenueOrder | VenueCancel | VenueReplace | VenueReport | VenueQuery
     | VenueOpenOrders | VenuePositions | VenueExecutions | VenueOrderKnown
 )  # fmt: skip
 

@@ -96,6 +96,10 @@ class Report(IntEnum):
     RESTATE = 7
     """Its stop stands at `price` now: a trailing stop has moved. Without a price: a DAY order that was accepted before
     the market's time was known has its day."""
+    REPLACE = 8
+    """What the outstanding ORDER_REPLACE asked for holds from here on."""
+    REPLACE_REJECT = 9
+    """It does not, for a reason; the order is what it was."""
 
 
 _S, _R = OrderStatus, Report
@@ -108,6 +112,7 @@ _WORKING: Final = (_S.ACCEPTED, _S.PARTIALLY_FILLED)
 # A pair that is not in the table is an impossible report.
 # REJECTED + ACCEPT / FILL: an order that ended as `not_sent` and of which the venue speaks later all the same
 # revives (design section 3, seams V3).
+# REPLACE_REJECT changes no status, and may cross with whatever ends the order, so it is possible in all of them.
 TRANSITIONS: Final[dict[tuple[OrderStatus, Report], OrderStatus]] = {
     (_S.NEW, _R.PENDING): _S.PENDING_NEW,
     (_S.NEW, _R.ACCEPT): _S.ACCEPTED,
@@ -119,7 +124,8 @@ TRANSITIONS: Final[dict[tuple[OrderStatus, Report], OrderStatus]] = {
     **{(status, _R.EXPIRE): _S.EXPIRED for status in _OPEN},
     (_S.NEW, _R.REJECT): _S.REJECTED,
     (_S.PENDING_NEW, _R.REJECT): _S.REJECTED,
-    **{(status, report): status for status in _WORKING for report in (_R.TRIGGER, _R.RESTATE)},
+    **{(status, report): status for status in _WORKING for report in (_R.TRIGGER, _R.RESTATE, _R.REPLACE)},
+    **{(status, _R.REPLACE_REJECT): status for status in _S},
 }
 
 _NEXT: Final = tuple(tuple(TRANSITIONS.get((status, report)) for report in Report) for status in OrderStatus)

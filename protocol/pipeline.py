@@ -71,8 +71,9 @@ VENUE: Final = Pipe(
     pattern="ROUTER/DEALER",
     binds="venue",
     connects=("order_routing",),
-    messages=("VENUE_LOGON", "VENUE_LOGGED_ON", "VENUE_HEARTBEAT", "VENUE_ORDER", "VENUE_CANCEL", "VENUE_REPORT",
-              "VENUE_QUERY", "VENUE_OPEN_ORDERS", "VENUE_POSITIONS", "VENUE_EXECUTIONS", "VENUE_ORDER_KNOWN"),
+    messages=("VENUE_LOGON", "VENUE_LOGGED_ON", "VENUE_HEARTBEAT", "VENUE_ORDER", "VENUE_CANCEL", "VENUE_REPLACE",
+              "VENUE_REPORT", "VENUE_QUERY", "VENUE_OPEN_ORDERS", "VENUE_POSITIONS", "VENUE_EXECUTIONS",
+              "VENUE_ORDER_KNOWN"),
     limit=1_000,
     when_full="the message is lost, as on any line: reports are asked for again by number, orders by their id",
 )

@@ -133,6 +133,9 @@ class OrderPlace(Record, frozen=True):
     oco: int = 0
     """The number of the strategy's signal with whose order this one shares an OCO group; 0: none, or the group's
     first."""
+    protects: int = 0
+    """An exit of the strategy's position in the symbol, whose size it follows: the number of those that do, an order id
+    that no order has. 0: it is none."""
 
 
 class OrderCancel(Record, frozen=True):
@@ -142,6 +145,49 @@ class OrderCancel(Record, frozen=True):
     strategy_id: int
     signal: int
     by: str
+
+
+class OrderReplace(Record, frozen=True):
+    """A wish to change an order that stands; what becomes of it is told by ORDER_UPDATE. 0: as it is."""
+
+    order_id: int
+    strategy_id: int
+    signal: int
+    quantity: int = 0
+    """Of the whole order, what is filled included; at or below that, the rest of the order is canceled."""
+    limit_price: int = 0
+    stop_price: int = 0
+    trail: int = 0
+    expire_us: int = 0
+
+
+class PositionModify(Record, frozen=True):
+    """What is to protect a strategy's position from here on; what becomes of it is told by ORDER_UPDATEs of its exits.
+
+    All that it comes down to stands in it (actors/protection.py): orders that it makes, changes and cancels of others.
+    """
+
+    strategy_id: int
+    symbol_id: int
+    signal: int
+    stop_loss: int
+    """0, here and below: as it is; -1: there is to be none."""
+    take_profit: int
+    trail: int
+    side: Side
+    """Of the exits."""
+    quantity: int
+    """That was held, above 0."""
+    group: int = 0
+    """`protects` of the orders that it makes."""
+    stop_loss_order_id: int = 0
+    """Of a new order, here and below; 0: none is made."""
+    take_profit_order_id: int = 0
+    stop_losses: tuple[int, ...] = ()
+    """Order ids of those that stand, and are changed or canceled."""
+    take_profits: tuple[int, ...] = ()
+    market_epoch: bytes = b""
+    market_position: int = 0
 
 
 class BalanceChange(Record, frozen=True):
@@ -162,10 +208,11 @@ class OrderUpdate(Record, frozen=True):
     order_id: int
     report: Report
     execution_id: str = ""
+    """Of a fill; REPLACE, REPLACE_REJECT: the number of the signal that asked for it."""
     price: int = 0
-    """Of this fill; RESTATE: where the stop stands now, or 0."""
+    """Of this fill; RESTATE: where the stop stands now, or 0; REPLACE: the limit price now, else the stop price."""
     quantity: int = 0
-    """Of this fill."""
+    """Of this fill; REPLACE: of the whole order now."""
     commission: int = 0
     conversion_rate: int = MICROS
     """Account currency per quote currency, micros."""
@@ -285,6 +332,7 @@ class SignalRefused(Record, frozen=True):
 RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.POSITION_OPEN: PositionOpen,
     EntryType.POSITION_CLOSE: PositionClose,
+    EntryType.POSITION_MODIFY: PositionModify,
     EntryType.ORDER_PLACE: OrderPlace,
     EntryType.ORDER_CANCEL: OrderCancel,
     EntryType.BALANCE_CHANGE: BalanceChange,
@@ -294,6 +342,7 @@ RECORD_TYPES: Final[dict[EntryType, type[Record]]] = {
     EntryType.RISK_VIOLATION: RiskViolation,
     EntryType.ENGINE_RUN: EngineRun,
     EntryType.SIGNAL_REFUSED: SignalRefused,
+    EntryType.ORDER_REPLACE: OrderReplace,
     EntryType.COMMAND: Operation,
     EntryType.ADJUST: Adjust,
 }
@@ -307,7 +356,7 @@ APPENDABLE: Final = {
         {
             EntryType.POSITION_OPEN, EntryType.POSITION_CLOSE, EntryType.BALANCE_CHANGE, EntryType.ORDER_PLACE,
             EntryType.ORDER_CANCEL, EntryType.TRADING_STATE, EntryType.RISK_VIOLATION, EntryType.SIGNAL_REFUSED,
-            EntryType.COMMAND, EntryType.ADJUST,
+            EntryType.COMMAND, EntryType.ADJUST, EntryType.ORDER_REPLACE, EntryType.POSITION_MODIFY,
         }
     ),
     Producer.ORDER_ROUTING: frozenset(
@@ -354,9 +403,11 @@ __all__ = [
     "Operation",
     "OrderCancel",
     "OrderPlace",
+    "OrderReplace",
     "OrderStatus",
     "OrderUpdate",
     "PositionClose",
+    "PositionModify",
     "PositionOpen",
     "Producer",
     "Record",

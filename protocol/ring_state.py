@@ -65,8 +65,8 @@ class RouterRing(msgspec.Struct, array_like=True, frozen=True):
     venue_us: int
     quotes: tuple[tuple[int, int, int, int], ...]
     """(symbol id, timestamp, bid, ask), by symbol."""
-    under_way: tuple[tuple[int, bool, int], ...]
-    """(order id, whether it is its cancel, when it was sent), in the order of sending."""
+    under_way: tuple[tuple[int, int, int], ...]
+    """(order id, what: 0 the order, 1 its cancel, 2 its change, when it was sent), in the order of sending."""
 
 
 class StrategyRing(msgspec.Struct, array_like=True, frozen=True):

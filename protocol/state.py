@@ -14,7 +14,7 @@ import msgspec
 
 from protocol.errors import WireError
 from protocol.orders import OrderStatus, TradingMode
-from protocol.records import UNREADABLE, Operation, OrderPlace
+from protocol.records import UNREADABLE, Operation, OrderPlace, OrderReplace
 
 STATE_BYTES_MAX: Final = 512 * 1024
 """Of one strategy; a larger one is not kept, so that one strategy cannot make all checkpoints too large."""
@@ -52,6 +52,8 @@ class OrderState(msgspec.Struct, array_like=True, frozen=True):
     stop_price: int = 0
     is_triggered: bool = False
     accepted_us: int = 0
+    replace: OrderReplace | None = None
+    """Asked for and not answered."""
 
 
 class HoldingState(msgspec.Struct, array_like=True, frozen=True):

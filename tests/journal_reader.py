@@ -20,10 +20,13 @@ LOOKS_MAX: Final = 100
 FIELDS: Final = {
     "POSITION_OPEN": "cause_lsn symbol_id order_id quantity price net_quantity open_cost",
     "POSITION_CLOSE": "cause_lsn symbol_id order_id quantity price net_quantity open_cost realized",
+    "POSITION_MODIFY": "strategy_id symbol_id signal stop_loss take_profit trail side quantity group "
+    "stop_loss_order_id take_profit_order_id stop_losses take_profits market_epoch market_position",
     "ORDER_PLACE": "order_id strategy_id signal symbol_id side order_type quantity limit_price stop_price "
     "time_in_force stop_loss take_profit stop_loss_order_id take_profit_order_id reduce_only market_epoch "
-    "market_position trail expire_us oco",
+    "market_position trail expire_us oco protects",
     "ORDER_CANCEL": "order_id strategy_id signal by",
+    "ORDER_REPLACE": "order_id strategy_id signal quantity limit_price stop_price trail expire_us",
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
     "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
     "TRADING_STATE": "state by reason token",
@@ -39,6 +42,7 @@ FIELDS: Final = {
 TYPES: Final = {
     1: "POSITION_OPEN",
     2: "POSITION_CLOSE",
+    3: "POSITION_MODIFY",
     4: "ORDER_PLACE",
     5: "ORDER_CANCEL",
     6: "BALANCE_CHANGE",
@@ -48,6 +52,7 @@ TYPES: Final = {
     10: "RISK_VIOLATION",
     12: "ENGINE_RUN",
     13: "SIGNAL_REFUSED",
+    14: "ORDER_REPLACE",
     15: "COMMAND",
     16: "ADJUST",
 }

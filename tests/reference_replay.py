@@ -11,20 +11,32 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.desk import Desk, Sent, refusal, refusal_here
-from actors.fold import Change, FillBooked, Fold, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.fold import (
+    Change,
+    FillBooked,
+    Fold,
+    OrderChanged,
+    OrderReplaced,
+    PositionChanged,
+    SignalAnswered,
+    TradingStateChanged,
+)
+from actors.protection import requests_of
 from actors.ring.strategy import Part, View
 from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
 from actors.venues import Answer
 from actors.venues.paper import PaperVenue
-from protocol.messages import SIGNAL_CANCEL, Intent
+from protocol.messages import SIGNAL_CANCEL, SIGNAL_MODIFY, Intent
 from protocol.orders import Report, Side, TradingMode
 from protocol.records import (
     Adjust,
     BalanceChange,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Record,
     SignalRefused,
@@ -36,7 +48,7 @@ from protocol.wal.format import Envelope
 from tests.ring_model import Case, attach, structured
 
 NEVER = 2**63
-ANSWERS = (OrderPlace, OrderCancel, SignalRefused)
+ANSWERS = (OrderPlace, OrderCancel, OrderReplace, PositionModify, SignalRefused)
 DERIVED = (PositionOpen, PositionClose, BalanceChange)
 
 
@@ -107,11 +119,13 @@ class Runner:
             due_us = heard.due_us
         elif isinstance(record, ANSWERS) and record.strategy_id == self.part.strategy_id and record.signal:
             is_mine, due_us = True, answer_due_us(record.signal)
-            if isinstance(record, OrderPlace):
-                self.orders |= {record.order_id, record.stop_loss_order_id, record.take_profit_order_id} - {0}
-        if isinstance(record, OrderCancel) and record.order_id in self.orders:
-            cancel = heard.time_us, heard.lsn, is_mine
-            self.cancels[record.order_id] = min(cancel, self.cancels.get(record.order_id, cancel))
+            for asked in requests_of(record) if isinstance(record, PositionModify) else [record]:
+                if isinstance(asked, OrderPlace):
+                    self.orders |= {asked.order_id, asked.stop_loss_order_id, asked.take_profit_order_id} - {0}
+        for asked in requests_of(record) if isinstance(record, PositionModify) else [record]:
+            if isinstance(asked, OrderCancel) and asked.order_id in self.orders:
+                cancel = heard.time_us, heard.lsn, is_mine
+                self.cancels[asked.order_id] = min(cancel, self.cancels.get(asked.order_id, cancel))
         (self.heard if is_mine else self.crossing).append(heard._replace(due_us=due_us))
 
     def tell(self, now_us: int | None, others: int) -> None:
@@ -133,7 +147,7 @@ class Runner:
         strategy, own = self.strategy, self.part.strategy_id
         if isinstance(change, SignalAnswered) and change.strategy_id == own:
             self.answer(change)
-        elif isinstance(change, OrderChanged) and change.order.strategy_id == own:
+        elif isinstance(change, OrderChanged | OrderReplaced) and change.order.strategy_id == own:
             strategy.on_order(self.desk.order_info(change.order))
         elif isinstance(change, FillBooked) and change.order.strategy_id == own:
             strategy.on_fill(self.desk.fill(change))
@@ -156,8 +170,8 @@ class Runner:
         if sent.cancel is not None:
             self.ask(SIGNAL_CANCEL, sent.cancel, order_id=change.order_id)
         order = self.view.tracker.orders.get(change.order_id)
-        if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
-            self.strategy.on_order(self.desk.order_info(order))
+        if sent.intent.kind in (SIGNAL_CANCEL, SIGNAL_MODIFY) and (order is None or not order.is_open):
+            self.strategy.on_order(self.desk.order_info(order) if order else refusal(sent, "order_ended", ""))
 
     def run_timers(self, time_us: int) -> None:
         for timer in self.timers:
@@ -212,7 +226,7 @@ class Reference:
         self.venue = PaperVenue(case.policies())
         self.runners = [Runner(number, case) for number in range(len(case.strategies))]
         self.sent_us: dict[tuple[int, int], int] = {}
-        self.to_venue: list[tuple[OrderPlace | OrderCancel, int]] = []
+        self.to_venue: list[tuple[OrderPlace | OrderCancel | OrderReplace, int]] = []
 
     def run(self) -> list[Record]:
         self._say(self.case.run_record())
@@ -289,8 +303,10 @@ class Reference:
             self.book.decide(intent, self.now_us)
 
     def _append_by_risk(self, record: Record) -> None:
-        if isinstance(record, OrderPlace | OrderCancel):
+        if isinstance(record, OrderPlace | OrderCancel | OrderReplace):
             self.to_venue.append((record, self.now_us))
+        elif isinstance(record, PositionModify):
+            self.to_venue += [(request, self.now_us) for request in requests_of(record)]
         self._say(record)
 
     def _book(self, now_us: int | None) -> None:
@@ -349,6 +365,8 @@ class Reference:
         for record, time_us in arrivals:
             if isinstance(record, OrderPlace):
                 self._hear(self.venue.place(record, time_us))
+            elif isinstance(record, OrderReplace):
+                self._hear(self.venue.replace(record, time_us))
             else:
                 self._hear(self.venue.cancel(record.order_id, time_us))
 

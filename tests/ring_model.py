@@ -140,7 +140,7 @@ class Ring:
         """Of the last checkpoint: a quantum's end may be granted again."""
         self.router = RouterCore(
             self.venue, self._router_fold, quantum=case.quantum, latency_us=case.latency_us,
-            send=self.venue.place, cancel=self.venue.cancel,
+            send=self.venue.place, cancel=self.venue.cancel, replace=self.venue.replace,
             append=lambda record, time_us: self._put("router", "wal", (Producer.ORDER_ROUTING, time_us, record)),
             grant=lambda venue, horizon: self._put("router", "wal", ("grant", venue, horizon)),
         )  # fmt: skip

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any
 
-from actors.strategies import Signal, Strategy
+from actors.strategies import OrderInfo, Signal, Strategy
 
 KINDS = ("market", "market", "limit", "limit", "stop", "stop limit", "trail", "stop trail")
 LIFETIMES = ("GTC", "GTC", "GTC", "GTC", "GTC", "IOC", "FOK", "DAY", "GTD")
@@ -62,18 +62,47 @@ class Busy(Strategy):
 
     def ask(self, dice: Random) -> None:
         symbol, orders = dice.choice(self.symbols), self.orders()
-        kind = dice.randrange(10 if len(orders) < self.open_max else 2)
+        kind = dice.randrange(12 if len(orders) < self.open_max else 2)
         if kind == 0:
             self.close(symbol)
         elif kind == 1 and orders:
             self.cancel(orders[dice.randrange(len(orders))])
+        elif kind == 2 and orders:
+            order = orders[dice.randrange(len(orders))]
+            self.modify(order, **self.changes(dice, order))
+        elif kind == 4:
+            self.modify(symbol, **self.exits(dice, symbol))
         else:
             side = dice.choice((1, -1))
             place = self.buy if side > 0 else self.sell
             signal = place(symbol, dice.randrange(1, 4) * self.lot, **self.terms(dice, symbol, side))
             self.partner = [signal.number, signal.group]
-            if kind == 2:
+            if kind == 3:
                 self.cancel(signal)
+
+    def changes(self, dice: Random, order: OrderInfo) -> dict[str, Any]:
+        symbol = order.symbol
+        drawn = {
+            "quantity": dice.randrange(1, 5) * self.lot, "limit": self.price(symbol, dice.randint(-REACH, REACH)),
+            "stop": self.price(symbol, dice.randint(-REACH, REACH)),
+            "trail": round(dice.randint(1, REACH) * self.step, 6),
+            "expire": self.clock + dice.randint(0, 4) * self.span,
+        }  # fmt: skip
+        fitting = ["quantity", *["limit"] * bool(order.limit), *["stop"] * bool(order.stop)]
+        names = dice.sample(fitting, dice.randint(1, len(fitting)))
+        if dice.random() < 0.2:
+            names.append(dice.choice(("trail", "expire", "limit", "stop")))
+        return {name: drawn[name] for name in names}
+
+    def exits(self, dice: Random, symbol: str) -> dict[str, Any]:
+        """For what it holds, where it holds something."""
+        side = -1 if self.position(symbol).quantity < 0 else 1
+        drawn = {
+            "stop_loss": dice.choice((None, *(self.price(symbol, -side * dice.randint(1, REACH)) for _ in "123"))),
+            "take_profit": dice.choice((0, *(self.price(symbol, side * dice.randint(1, REACH)) for _ in "123"))),
+            "trail": round(dice.randint(1, REACH) * self.step, 6),
+        }
+        return {name: drawn[name] for name in dice.sample(sorted(drawn), dice.choice((1, 2)))}
 
     def terms(self, dice: Random, symbol: str, side: int) -> dict[str, Any]:
         kind, terms, entry = dice.choice(KINDS), {}, self.price(symbol, dice.randint(-REACH, REACH))

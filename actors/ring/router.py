@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from actors.fold import Fold
+from actors.protection import requests_of
 from actors.ring.ticks import HeldTicks, Piece
 from actors.venues import Answer
 from protocol.codec import MarketPayload
 from protocol.positions import START, tick_position, ticks_done
-from protocol.records import OrderCancel, OrderPlace, Record
+from protocol.records import OrderCancel, OrderPlace, OrderReplace, PositionModify, Record
 from protocol.wal.format import Envelope
 
 
@@ -37,13 +38,15 @@ class ReplayVenue(Protocol):
 
 
 class RouterCore:
-    """append(record, time_us): into the journal. grant(v, h): the token. send(place, sent_us) and
-    cancel(order_id, sent_us) hand to the venue what was approved, and return what it says at once.
+    """append(record, time_us): into the journal. grant(v, h): the token. send(place, sent_us),
+    cancel(order_id, sent_us) and replace(request, sent_us) hand to the venue what was approved, and return what it says
+    at once.
     """
 
     def __init__(
         self, venue: ReplayVenue, fold: Fold, *, quantum: int, latency_us: int,
         send: Callable[[OrderPlace, int], Iterable[Answer]], cancel: Callable[[int, int], Iterable[Answer]],
+        replace: Callable[[OrderReplace, int], Iterable[Answer]],
         append: Callable[[Record, int], Any], grant: Callable[[int, int], Any],
     ) -> None:  # fmt: skip
         self._venue = venue
@@ -52,6 +55,7 @@ class RouterCore:
         self._latency_us = latency_us
         self._send = send
         self._cancel = cancel
+        self._replace = replace
         self._append = append
         self._grant = grant
         self.ticks = HeldTicks()
@@ -61,7 +65,7 @@ class RouterCore:
         self._goal: int | None = None
         """i of a DONE that waits for its ticks."""
         self._must_grant = True
-        self._arrivals: list[tuple[OrderPlace | OrderCancel, int]] = []
+        self._arrivals: list[tuple[OrderPlace | OrderCancel | OrderReplace, int]] = []
         """(record, its time) since the last DONE, in the journal's order."""
 
     def resume(self, tick: int) -> None:
@@ -80,8 +84,10 @@ class RouterCore:
     def take_record(self, envelope: Envelope, record: Record) -> None:
         """Folds it. What is to be sent waits for DONE: it is risk's turn."""
         self._fold.apply(envelope, record)
-        if isinstance(record, OrderPlace | OrderCancel):
+        if isinstance(record, OrderPlace | OrderCancel | OrderReplace):
             self._arrivals.append((record, envelope.time_us))
+        elif isinstance(record, PositionModify):
+            self._arrivals += [(request, envelope.time_us) for request in requests_of(record)]
 
     def done(self, position: int) -> None:
         """The token: everything that risk had to append up to `position` is in the fold."""
@@ -122,9 +128,12 @@ class RouterCore:
         arrivals, self._arrivals = self._arrivals, []
         for record, time_us in arrivals:
             if isinstance(record, OrderPlace):
-                self._say(self._send(record, time_us), self.ticks.time_of(tick))
+                said = self._send(record, time_us)
+            elif isinstance(record, OrderReplace):
+                said = self._replace(record, time_us)
             else:
-                self._say(self._cancel(record.order_id, time_us), self.ticks.time_of(tick))
+                said = self._cancel(record.order_id, time_us)
+            self._say(said, self.ticks.time_of(tick))
 
     def _pass(self, piece: Piece) -> None:
         """Tick by tick only where the venue has something to say."""

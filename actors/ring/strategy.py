@@ -20,10 +20,19 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from actors.desk import SIDES, TIMER_MIN_S, Desk, Sent, asked_state, refusal, refusal_here, sent_of
-from actors.fold import FillBooked, OrderChanged, PositionChanged, SignalAnswered, TradingStateChanged
+from actors.brackets import exit_ids
+from actors.desk import SIDES, TIMER_MIN_S, Desk, Sent, asked_state, is_too_late, refusal, refusal_here, sent_of
+from actors.fold import (
+    FillBooked,
+    OrderChanged,
+    OrderReplaced,
+    PositionChanged,
+    SignalAnswered,
+    TradingStateChanged,
+)
 from actors.fold_state import take_state
 from actors.order_tracker import Order
+from actors.protection import requests_of
 from actors.ring.parts import NEVER, Bars, Heard, Part, Ticks, Timer, View, Wait
 from actors.ring.ticks import DTYPE
 from actors.strategies import Bar, OrderInfo, Signal, Strategy, Tick
@@ -37,8 +46,10 @@ from protocol.records import (
     EngineRun,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     PositionClose,
+    PositionModify,
     PositionOpen,
     Record,
     SignalRefused,
@@ -200,16 +211,16 @@ class StrategyCore:
         """None: not this strategy's. Else the signal whose answer it is, 0 for what the venue says."""
         if type(record) is OrderUpdate:
             return 0 if self._is_own(record) else None
-        if not isinstance(record, OrderPlace | OrderCancel | SignalRefused):
+        if not isinstance(record, OrderPlace | OrderCancel | OrderReplace | PositionModify | SignalRefused):
             return None
         # An order that closes for the operator, or at a halt, bears its strategy's name, and no signal of its (P8).
         is_asked = record.strategy_id == self._part.strategy_id and record.signal != 0
-        if type(record) is OrderPlace and is_asked:
-            children = record.stop_loss_order_id, record.take_profit_order_id
-            self._own_orders.update((record.order_id, *filter(None, children)))
-        if type(record) is OrderCancel and record.order_id in self._own_orders:
-            cancel = envelope.time_us, envelope.lsn, is_asked
-            self._cancels[record.order_id] = min(cancel, self._cancels.get(record.order_id, cancel))
+        for request in requests_of(record) if type(record) is PositionModify else (record,):
+            if type(request) is OrderPlace and is_asked:
+                self._own_orders.update((request.order_id, *exit_ids(request)))
+            elif type(request) is OrderCancel and request.order_id in self._own_orders:
+                cancel = envelope.time_us, envelope.lsn, is_asked
+                self._cancels[request.order_id] = min(cancel, self._cancels.get(request.order_id, cancel))
         return record.signal if is_asked else None
 
     def _is_own(self, update: OrderUpdate) -> bool:
@@ -397,6 +408,9 @@ class StrategyCore:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._forget_if_ended(change.order)
                     self._tell_order(self.desk.order_info(change.order))
+            elif type(change) is OrderReplaced:
+                if change.order.strategy_id == self._part.strategy_id:
+                    self._tell_order(self.desk.order_info(change.order))
             elif type(change) is FillBooked:
                 if change.order.strategy_id == self._part.strategy_id:
                     self._call(self._strategy.on_fill, self.desk.fill(change))
@@ -425,8 +439,8 @@ class StrategyCore:
         if sent.cancel is not None:
             self.ask(SIGNAL_CANCEL, sent.cancel, order_id=change.order_id)
         order = self.view.tracker.orders.get(change.order_id)
-        if sent.intent.kind == SIGNAL_CANCEL and order is not None and not order.is_open:
-            self._tell_order(self.desk.order_info(order))  # it had ended before; nothing else will come
+        if is_too_late(sent, order):
+            self._tell_order(refusal(sent, "order_ended", "") if order is None else self.desk.order_info(order))
 
     def _tell_order(self, info: OrderInfo) -> None:
         self._call(self._strategy.on_order, info)

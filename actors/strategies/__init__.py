@@ -100,6 +100,9 @@ class OrderInfo:
     reason: str
     filled: float
     quantity: float = 0.0
+    limit: float = 0.0
+    stop: float = 0.0
+    """Prices; 0: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +269,16 @@ class Strategy:
         return self._runtime.cancel(order.id if isinstance(order, OrderInfo) else order)
 
     def modify(self, order_or_symbol: OrderInfo | Signal | int | str, **changes: Any) -> Signal:
-        """Other prices or quantity of an order, other exits of a position. Refused (`unsupported`) by this version."""
+        """Asks for other terms of an order that stands: `quantity` (of the whole order), `limit`, `stop`, `trail`,
+        `expire`; what is not named stays as it is.
+
+        The order is what it was until the venue has answered; then `on_order` tells of it as it is, with the reason if
+        the venue has refused. One change of an order at a time. A `quantity` at or below what is filled ends the order.
+
+        Of a symbol: `stop_loss`, `take_profit`, `trail` of the strategy's position, at absolute prices. The exits that
+        stand are moved, a bracket's too; those that are missing are made, reduce only, and follow the position's size.
+        None or 0 removes one.
+        """
         target: int | str
         if isinstance(order_or_symbol, OrderInfo):
             target = order_or_symbol.id

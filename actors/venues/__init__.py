@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from actors.order_tracker import Order
-from protocol.records import Adjust, OrderPlace, OrderUpdate
+from protocol.records import Adjust, OrderPlace, OrderReplace, OrderUpdate
 
 Answer = OrderUpdate | Adjust
 Owned = tuple[int, int]
@@ -44,6 +44,10 @@ class Venue(Protocol):
 
     def cancel(self, order_id: int, sent_us: int = 0) -> list[Answer]:
         """What becomes of it; nothing for an order that does not work here."""
+        ...
+
+    def replace(self, request: OrderReplace, sent_us: int = 0) -> list[Answer]:
+        """REPLACE or REPLACE_REJECT; what else it entails; nothing for an order that does not work here."""
         ...
 
     def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> list[Answer]:

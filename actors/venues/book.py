@@ -65,6 +65,12 @@ class Book:
         """Those whose time has come, by id."""
         return [self.orders[key] for key in sorted(key for key, end_us in self.expiries.items() if end_us <= time_us)]
 
+    def change(self, order: Working) -> None:
+        """Its terms have changed."""
+        self.changed.add(order.symbol_id)
+        if order.place.expire_us:
+            self.expiries[order.order_id] = order.place.expire_us
+
     def _date(self, order: Working, accepted_us: int) -> None:
         expires_us = expiry_of(order.place, accepted_us, self._day_end_us)
         if expires_us is not None:

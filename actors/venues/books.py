@@ -4,9 +4,10 @@ Owns the venue's file and its numbering: orders have the venue's own numbers, an
 order id there) or to nobody. Entries are numbered from 1 without gaps: an order that arrived, a report, a charge. What
 is asked of the venue (open orders, positions, what was since) is answered from here.
 
-Entries in the file: ENGINE_RUN [boot id, symbols], ORDER_PLACE [journal id, order id there, place], ORDER_UPDATE and
-ADJUST (as records), ORDER_CANCEL [journal id, order id there]: an order that was unknown, and is refused should it
-come; POSITION_OPEN [symbol id, quantity, price]: a transfer. All are kept: it is for rehearsals, and memory grows.
+Entries in the file: ENGINE_RUN [boot id, symbols]; ORDER_PLACE [journal id, order id there, ids of its exits there,
+place]; ORDER_UPDATE, ADJUST and ORDER_REPLACE as records; ORDER_CANCEL [journal id, order id there, signal]: an order
+(or its change) that was unknown, and is refused should it come; POSITION_OPEN [symbol id, quantity, price]: a transfer.
+All are kept: it is for rehearsals, and memory grows.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from protocol.records import (
     NOBODY,
     EntryType,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     Record,
     decode_record,
@@ -39,6 +41,8 @@ OWN_ORDER: Final = 0
 """The entry type, on the wire, of a client's own order: it need not be told what it has sent."""
 Client = tuple[bytes, int]
 """(journal id, order id there)."""
+Request = tuple[bytes, int, int]
+"""(journal id, order id there, signal of a change, or 0: the order itself)."""
 _MANUAL: Final = b""
 _encode = msgspec.msgpack.encode
 
@@ -61,7 +65,9 @@ class Books:
         self._entries: list[tuple[EntryType, Record]] = []
         self._numbers: dict[Client, int] = {}
         self._clients: dict[int, Client] = {}
-        self._barred: set[Client] = set()
+        self._barred: set[Request] = set()
+        self._asked: set[tuple[int, int]] = set()
+        """(number, signal) of the changes that have arrived."""
         self._boot_id, self._symbols = b"", ()
         self._log = WriteAheadLog(path)
         self._log.open()
@@ -91,12 +97,18 @@ class Books:
         """The venue's number of an order; None: it never arrived."""
         return self._numbers.get(client)
 
-    def is_barred(self, client: Client) -> bool:
-        return client in self._barred
+    def has(self, request: Request) -> bool:
+        """Whether the order, or the change of it, has arrived."""
+        journal_id, order_id, signal = request
+        number = self.number_of(journal_id, order_id)
+        return number is not None and (not signal or (number, signal) in self._asked)
 
-    def bar(self, client: Client) -> None:
-        if client not in self._barred:
-            self._write(EntryType.ORDER_CANCEL, _encode(client))
+    def is_barred(self, request: Request) -> bool:
+        return request in self._barred
+
+    def bar(self, request: Request) -> None:
+        if request not in self._barred:
+            self._write(EntryType.ORDER_CANCEL, _encode(request))
 
     def arrive(self, client: Client | None, place: OrderPlace) -> OrderPlace:
         """A new order, under the venue's own number; None: of nobody's here."""
@@ -106,11 +118,16 @@ class Books:
             order_id=number,
             stop_loss_order_id=number + 1 if place.stop_loss_order_id else 0,
             take_profit_order_id=number + 1 + bool(place.stop_loss_order_id) if place.take_profit_order_id else 0,
+            protects=place.protects and FIRST_EXTERNAL + place.protects,  # a group; no order here has such a number
         )
         journal_id, order_id = client or (_MANUAL, 0)
         exits = (place.stop_loss_order_id, place.take_profit_order_id)
         self._write(EntryType.ORDER_PLACE, _encode((journal_id, order_id, exits, encode_record(numbered))))
         return numbered
+
+    def ask(self, request: OrderReplace) -> None:
+        """A change has arrived, for the order of that number."""
+        self._write(EntryType.ORDER_REPLACE, encode_record(request))
 
     def book(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
@@ -130,7 +147,11 @@ class Books:
             self._symbols = symbols
             self.run_venue_us = 0
         elif entry_type is EntryType.ORDER_CANCEL:
-            self._barred.add(msgspec.msgpack.decode(data, type=Client))
+            self._barred.add(msgspec.msgpack.decode(data, type=Request))
+        elif entry_type is EntryType.ORDER_REPLACE:
+            request = cast(OrderReplace, decode_record(entry_type, data))
+            self._asked.add((request.order_id, request.signal))
+            self.tracker.orders[request.order_id].replace = request
         elif entry_type is EntryType.POSITION_OPEN:
             symbol_id, quantity, price = msgspec.msgpack.decode(data, type=tuple[int, int, int])
             self._move(NOBODY, symbol_id, Side.BUY if quantity > 0 else Side.SELL, price, abs(quantity))
@@ -167,6 +188,8 @@ class Books:
         self.tracker.commit(verdict, record)
         if record.report is Report.FILL:
             self._move(order.strategy_id, order.symbol_id, order.side, record.price, record.quantity)
+        owned = order.strategy_id, order.symbol_id
+        self.tracker.fit_exits(*owned, self._own.get(owned, 0))
 
     def _move(self, who: int, symbol_id: int, side: Side, price: int, quantity: int) -> None:
         held = self.account.position(symbol_id)
@@ -213,7 +236,9 @@ class Books:
             if (number := getattr(place, name))
         }
         if order_id >= FIRST_EXTERNAL:
-            ids.update(strategy_id=NOBODY, signal=0)
+            ids.update(strategy_id=NOBODY, signal=0, protects=0)
+        elif place.protects:
+            ids["protects"] = place.protects - FIRST_EXTERNAL
         return msgspec.structs.replace(place, order_id=order_id, **ids)
 
     def open_orders(self, journal_id: bytes) -> tuple[tuple[bytes, int], ...]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from actors.venues import Answer
-from actors.venues.books import Books
+from actors.venues.books import Books, Request
 from actors.venues.paper import PaperVenue
 from actors.venues.session import BAR, EXECUTIONS, OPEN_ORDERS, ORDER, POSITIONS
 from protocol.errors import WireError
@@ -26,9 +28,10 @@ from protocol.messages import (
     VenueOrderKnown,
     VenuePositions,
     VenueQuery,
+    VenueReplace,
     VenueReport,
 )
-from protocol.records import EntryType, OrderPlace, decode_record
+from protocol.records import EntryType, OrderPlace, OrderReplace, decode_record
 
 REPORTS_MAX: Final = 500
 """In one answer."""
@@ -54,8 +57,10 @@ class Exchange:
             model.restore(tracker.open_orders.values(), positions, venue_us=books.venue_us, run_venue_us=run_us)
         )
         for order in list(tracker.open_orders.values()):  # those that had arrived, and got no answer (V2)
-            if not order.parent_id:
+            if not order.is_the_venues:
                 books.book(model.place(order.place))
+            if order.replace is not None:
+                books.book(model.replace(order.replace))
 
     @property
     def client(self) -> bytes:
@@ -81,6 +86,8 @@ class Exchange:
             self.cancel(self.books.number_of(self._journal_id, message.order_id))
         elif isinstance(message, VenueOrder):
             self._take_order(message)
+        elif isinstance(message, VenueReplace):
+            self._take_replace(message)
         else:
             raise WireError(f"a {type(message).__name__} is nothing that a client says")
         return None
@@ -89,12 +96,26 @@ class Exchange:
         place = decode_record(EntryType.ORDER_PLACE, message.place)
         if not isinstance(place, OrderPlace):
             raise WireError("no order")
-        client = self._journal_id, place.order_id
-        if self.books.number(client) is not None or self.books.is_barred(client):
-            self.counters["refused"] += 1  # it is here already, or comes too late
-            return
-        self.counters["orders"] += 1
-        self._book(self._model.place(self.books.arrive(client, place), self._market_us))
+        if self._may_take((self._journal_id, place.order_id, 0)):
+            self.counters["orders"] += 1
+            client = self._journal_id, place.order_id
+            self._book(self._model.place(self.books.arrive(client, place), self._market_us))
+
+    def _take_replace(self, message: VenueReplace) -> None:
+        request = decode_record(EntryType.ORDER_REPLACE, message.request)
+        if not isinstance(request, OrderReplace):
+            raise WireError("no change of an order")
+        number = self.books.number_of(self._journal_id, request.order_id)
+        if self._may_take((self._journal_id, request.order_id, request.signal)) and number is not None:
+            numbered = msgspec.structs.replace(request, order_id=number)
+            self.books.ask(numbered)
+            self._book(self._model.replace(numbered, self._market_us))
+
+    def _may_take(self, request: Request) -> bool:
+        """Not what is here already, and not what comes too late."""
+        is_new = not self.books.has(request) and not self.books.is_barred(request)
+        self.counters["refused"] += not is_new
+        return is_new
 
     def _answer(self, query: VenueQuery) -> Message:
         books, journal_id, number = self.books, self._journal_id, query.number
@@ -107,11 +128,10 @@ class Exchange:
             return VenueExecutions(number, books.last_seq, reports)
         if query.what not in (ORDER, BAR):
             raise WireError(f"nobody can be asked for {query.what!r}")
-        client = journal_id, query.argument
-        if query.what == BAR and books.number(client) is None:
-            books.bar(client)
-        is_known = books.number(client) is not None
-        return VenueOrderKnown(number, query.argument, is_known, books.is_barred(client))
+        request = journal_id, query.argument, query.signal
+        if query.what == BAR and not books.has(request):
+            books.bar(request)
+        return VenueOrderKnown(number, query.argument, books.has(request), books.is_barred(request), query.signal)
 
     def news(self) -> list[Message]:
         """The reports of what was booked since this was asked last."""

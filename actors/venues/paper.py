@@ -18,7 +18,6 @@ are quotes only. So it must not depend on what it did not say: a trailing stop t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -32,14 +31,14 @@ from actors.venues.lifetime import expiry_of
 from actors.venues.participation import budget, least_volume
 from actors.venues.policies import Policies, Terms
 from actors.venues.prices import is_limit_reached, quoted_price, slipped_price
+from actors.venues.rollovers import Rollovers
 from actors.venues.stops import is_triggered, moved_price, trailed_price
-from actors.venues.swap import swap_product
-from actors.venues.terms import bad_terms
-from actors.venues.working import Quote, Sent, Working
+from actors.venues.terms import bad_change, bad_terms
+from actors.venues.way import PLACE, REPLACE, Way
+from actors.venues.working import Quote, Working
 from protocol.orders import OrderStatus, Report, TimeInForce
-from protocol.records import Adjust, AdjustKind, OrderPlace, OrderUpdate
+from protocol.records import OrderPlace, OrderReplace, OrderUpdate
 from protocol.ring_state import RouterRing
-from protocol.units import product_to_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,17 +53,13 @@ class PaperVenue:
         self._policies: Final = policies
         self._quotes: Final[dict[int, tuple[int, int, int]]] = {}
         self._book: Final = Book(policies.day_end_us)
-        self._way: Final[deque[Sent]] = deque()
+        self._way: Final = Way(policies.latency_us)
         self._holdings: Final = Holdings()
         self._time_us = 0
         """Of the newest tick; 0: none yet."""
-        self._restored_us = 0
-        """What restore said it was."""
         self._deaf_until_us = -1
         """A former life has acted on the ticks up to here."""
-        self._rollover_us: int | None = None
-        """The next rollover that counts; None: not known before the first tick, or there is no swap."""
-        self._is_first_tick = True
+        self._rollovers: Final = Rollovers(policies, self._holdings)
         self._is_ended = False
         self._wake_us = 0
         """No tick before this time is acted on for its time alone."""
@@ -94,11 +89,11 @@ class PaperVenue:
         """
         self._holdings.restore(positions)
         self._quotes.update(quotes or {})
-        self._time_us = self._restored_us = venue_us
+        self._time_us = self._rollovers.known_us = venue_us
         self._deaf_until_us = run_venue_us or -1
         records = self._records = []
         for order in sorted(orders, key=lambda order: order.order_id):
-            if order.status is not OrderStatus.NEW or order.parent_id:
+            if order.status is not OrderStatus.NEW or (order.parent_id and not order.place.protects):
                 working = Working.restored(order)
                 self._book.add(working, order.accepted_us)
                 if order.status is OrderStatus.NEW:
@@ -108,25 +103,21 @@ class PaperVenue:
 
     def take_state(self) -> RouterRing:
         """What a replay's checkpoint has besides the fold (P11); cancels of what has ended have nothing left to do."""
-        latency_us = self._policies.latency_us
         quotes = tuple((symbol_id, *quote) for symbol_id, quote in sorted(self._quotes.items()))
-        way = filter(self._is_alive, self._way)
-        under_way = tuple((sent.order_id, sent.place is None, sent.due_us - latency_us) for sent in way)
-        return RouterRing(self._time_us, quotes, under_way)
+        return RouterRing(self._time_us, quotes, self._way.rows(self._book.orders))
 
     def put_state(self, orders: Mapping[int, Order], positions: Mapping[Owned, int], state: RouterRing) -> None:
         """`restore` to what it was between two ticks of a replay; `orders` are all that are open."""
         quotes = {symbol_id: (time_us, bid, ask) for symbol_id, time_us, bid, ask in state.quotes}
         self.restore(orders.values(), positions, venue_us=state.venue_us, quotes=quotes)
-        for order_id, is_cancel, sent_us in state.under_way:
-            if is_cancel:
-                self.cancel(order_id, sent_us)
-            else:
-                self.place(orders[order_id].place, sent_us)
+        for order_id, kind, sent_us in state.under_way:
+            order = orders[order_id]
+            place, replace = order.place if kind == PLACE else None, order.replace if kind == REPLACE else None
+            self._send(place, order_id, sent_us, replace)
 
     def place(self, place: OrderPlace, sent_us: int = 0) -> list[Answer]:
         """ACCEPT, and what the quotes make of it; REJECT; nothing if it is on its way, or known here already."""
-        if place.order_id in self._book.orders or self._is_on_its_way(place.order_id):
+        if place.order_id in self._book.orders or self._way.has_order(place.order_id):
             return []
         records = self._records = []
         if not self._policies.latency_us:
@@ -135,7 +126,7 @@ class PaperVenue:
         elif self._is_ended:
             self._say(place.order_id, Report.REJECT, "end_of_data")
         else:
-            self._send(Sent(sent_us + self._policies.latency_us, place, place.order_id))
+            self._send(place, place.order_id, sent_us)
         return records
 
     def cancel(self, order_id: int, sent_us: int = 0) -> list[Answer]:
@@ -144,8 +135,23 @@ class PaperVenue:
         if not self._policies.latency_us or self._is_ended:
             self._cancel(order_id, "")
             self._set_wake()
-        elif order_id in self._book.orders or self._is_on_its_way(order_id):
-            self._send(Sent(sent_us + self._policies.latency_us, None, order_id))
+        elif order_id in self._book.orders or self._way.has_order(order_id):
+            self._send(None, order_id, sent_us)
+        return records
+
+    def replace(self, request: OrderReplace, sent_us: int = 0) -> list[Answer]:
+        """REPLACE, and what the quotes make of it, or REPLACE_REJECT; CANCEL where no more is wanted than is filled;
+        nothing if it is on its way, or the order is unknown here or has ended.
+
+        It is changed in place: an order keeps its turn, which is by its id.
+        """
+        records = self._records = []
+        order_id = request.order_id
+        if not self._policies.latency_us or self._is_ended:
+            self._replace(request, "end_of_data" if self._policies.latency_us else "")
+            self._set_wake()
+        elif order_id in self._book.orders or self._way.has_order(order_id):
+            self._send(None, order_id, sent_us, request)
         return records
 
     def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> list[Answer]:
@@ -168,10 +174,11 @@ class PaperVenue:
         """The data have ended (P10): what is on its way is rejected, resting orders stay."""
         records = self._records = []
         self._is_ended = True
-        for sent in self._way:
+        for sent in self._way.take_all():
             if sent.place is not None:
                 self._say(sent.order_id, Report.REJECT, "end_of_data")
-        self._way.clear()
+            elif sent.replace is not None:
+                self._replace(sent.replace, "end_of_data")
         self._set_wake()
         return records
 
@@ -194,7 +201,7 @@ class PaperVenue:
     def skip(self, ticks: np.ndarray) -> None:
         """As if each had been given to on_tick: ticks at none of which anything acts (next_act has said so)."""
         start = self._first_heard(ticks)
-        if start is not None and self._is_first_tick:
+        if start is not None and self._rollovers.is_before_first_tick:
             self.on_tick(*ticks[start].item()[1:])
         for tick in last_of_each(ticks, len(self._policies.terms)):
             _, symbol_id, *quote = tick.item()
@@ -205,7 +212,7 @@ class PaperVenue:
         if end_us > self._deaf_until_us:
             self._time_us = end_us
             if end_us >= self._wake_us:
-                self._pass_rollovers(end_us)
+                self._records.extend(self._rollovers.passed(end_us))
                 self._set_wake()
 
     def _first_heard(self, ticks: np.ndarray) -> int | None:
@@ -218,7 +225,7 @@ class PaperVenue:
 
     def _step(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int) -> list[Answer]:
         records = self._records = []
-        self._pass_rollovers(timestamp)
+        records.extend(self._rollovers.passed(timestamp))
         self._expire(timestamp)
         resting = self._book.ids_in(symbol_id)
         self._ticking, self._left = symbol_id, self._budget(symbol_id, volume)
@@ -242,32 +249,6 @@ class PaperVenue:
             return UNLIMITED
         return self._left if self._ticking == order.symbol_id else None
 
-    def _pass_rollovers(self, timestamp: int) -> None:
-        """The swap of the rollovers since the last tick."""
-        rule = self._policies.swap
-        if self._is_first_tick:
-            self._is_first_tick = False
-            self._rollover_us = self._first_rollover(timestamp)
-        if self._rollover_us is None or timestamp < self._rollover_us:
-            return
-        nights = rule.nights(self._rollover_us - 1, timestamp)
-        for symbol_id, quantity in self._holdings.net():
-            if rate := self._swap_rate(symbol_id, quantity):
-                amount = swap_product(rate, quantity, nights, self._terms(symbol_id).lot_size)
-                self._records.append(
-                    Adjust(AdjustKind.SWAP, symbol_id, product_to_bytes(amount), quantity, nights, timestamp)
-                )
-        self._rollover_us = rule.next_rollover(timestamp)
-
-    def _first_rollover(self, timestamp: int) -> int | None:
-        """Counted from where the journal left the market, unless a file is read again from its first row."""
-        known_us = self._restored_us
-        return self._policies.swap.next_rollover(known_us if 0 < known_us <= timestamp else timestamp)
-
-    def _swap_rate(self, symbol_id: int, quantity: int) -> int:
-        terms = self._terms(symbol_id)
-        return 0 if not quantity else terms.swap_long if quantity > 0 else terms.swap_short
-
     def _expire(self, timestamp: int) -> None:
         for order_id in self._book.date(timestamp) if self._book.undated else ():
             self._say(order_id, Report.RESTATE)
@@ -275,15 +256,11 @@ class PaperVenue:
             self._end(order, Report.EXPIRE, "")
 
     def _take_arrivals(self, timestamp: int) -> None:
-        due = [sent for sent in self._way if sent.due_us <= timestamp]
-        if not due:
-            return
-        later = [sent for sent in self._way if sent.due_us > timestamp]
-        self._way.clear()
-        self._way.extend(later)
-        for sent in due:
+        for sent in self._way.take_due(timestamp):
             if sent.place is not None:
                 self._arrive(sent.place)
+            elif sent.replace is not None:
+                self._replace(sent.replace, "")
             else:
                 self._cancel(sent.order_id, "")
 
@@ -294,10 +271,29 @@ class PaperVenue:
             self._say(place.order_id, Report.REJECT, reason)
             return
         self._say(place.order_id, Report.ACCEPT)
-        order = Working.of(place)
+        order = Working.of(place, place.protects)
+        order.remaining = self._holdings.reducible(place) if place.protects else place.quantity
         self._book.add(order, self._time_us)
         quote = self._quotes.get(place.symbol_id)
         if quote is not None:
+            self._act(order, Quote._make(quote), is_taking=True)
+
+    def _replace(self, request: OrderReplace, objection: str) -> None:
+        order = self._book.orders.get(request.order_id)
+        if order is None:
+            return
+        if 0 < request.quantity <= order.filled:
+            self._end(order, Report.CANCEL, "replaced")
+            return
+        signal = str(request.signal)
+        if objection := objection or bad_change(request, order, self._time_us):
+            self._say(order.order_id, Report.REPLACE_REJECT, objection, execution_id=signal)
+            return
+        order.take(request)
+        self._book.change(order)
+        price, quantity = order.limit_price or order.stop_price, order.filled + order.remaining
+        self._say(order.order_id, Report.REPLACE, execution_id=signal, price=price, quantity=quantity)
+        if (quote := self._quotes.get(order.symbol_id)) is not None:
             self._act(order, Quote._make(quote), is_taking=True)
 
     def _objection(self, place: OrderPlace) -> str:
@@ -385,6 +381,7 @@ class PaperVenue:
                 venue_time=self._time_us,
             )
         )  # fmt: skip
+        self._fit_exits(strategy_id, symbol_id)
         if not order.remaining:
             self._book.remove(order)
         if before and before * after <= 0:
@@ -394,7 +391,7 @@ class PaperVenue:
     # What a fill entails.
 
     def _follow_up(self, order: Working, quantity: int) -> None:
-        if order.parent_id:
+        if order.parent_id and not order.place.protects:
             self._exit_filled(order, quantity)
         elif has_exits(order.place):
             self._protect(order, quantity)
@@ -422,6 +419,12 @@ class PaperVenue:
                 if other.remaining <= 0:
                     self._end(other, Report.CANCEL, "bracket")
 
+    def _fit_exits(self, strategy_id: int, symbol_id: int) -> None:
+        """The exits of this position are for what is left of it."""
+        for order in self._book.orders_in(symbol_id):
+            if order.place.protects and order.place.strategy_id == strategy_id:
+                order.remaining = self._holdings.reducible(order.place) or order.remaining  # 0: it is ended
+
     def _end_what_reduces_nothing(self, strategy_id: int, symbol_id: int) -> None:
         """The position is flat or has turned: what could only reduce it must not meet the next one."""
         for order in self._book.orders_in(symbol_id):
@@ -441,19 +444,19 @@ class PaperVenue:
         """Of a symbol that the config has, or had when its order was placed."""
         return self._policies.terms.get(symbol_id, _UNKNOWN)
 
-    def _send(self, sent: Sent) -> None:
-        self._way.append(sent)
-        self._wake_us = min(self._wake_us, sent.due_us)
+    def _send(
+        self, place: OrderPlace | None, order_id: int, sent_us: int, replace: OrderReplace | None = None
+    ) -> None:
+        self._wake_us = min(self._wake_us, self._way.send(place, order_id, sent_us, replace))
 
-    def _is_alive(self, sent: Sent) -> bool:
-        """It will make the venue say something."""
-        return sent.place is not None or sent.order_id in self._book.orders or self._is_on_its_way(sent.order_id)
-
-    def _is_on_its_way(self, order_id: int) -> bool:
-        return any(sent.order_id == order_id and sent.place is not None for sent in self._way)
-
-    def _say(self, order_id: int, report: Report, reason: str = "", *, price: int = 0) -> None:
-        self._records.append(OrderUpdate(order_id, report, price=price, reason=reason, venue_time=self._time_us))
+    def _say(
+        self, order_id: int, report: Report, reason: str = "", *,
+        execution_id: str = "", price: int = 0, quantity: int = 0,
+    ) -> None:  # fmt: skip
+        update = OrderUpdate(
+            order_id, report, execution_id, price, quantity, reason=reason, venue_time=self._time_us
+        )
+        self._records.append(update)
 
     def _cancel(self, order_id: int, reason: str) -> None:
         order = self._book.orders.get(order_id)
@@ -476,19 +479,20 @@ class PaperVenue:
 
     def _set_wake(self) -> None:
         """No tick before `_wake_us` is to be looked at for its time."""
-        if self._is_first_tick or self._book.undated:
+        if self._rollovers.is_before_first_tick or self._book.undated:
             self._wake_us = 0
             return
-        times = [_NEVER, *self._book.expiries.values(), *(sent.due_us for sent in self._way)]
-        self._wake_us = min(times if self._rollover_us is None else [*times, self._rollover_us])
+        times = [_NEVER, *self._book.expiries.values(), *self._way.dues()]
+        rollover_us = self._rollovers.next_us
+        self._wake_us = min(times if rollover_us is None else [*times, rollover_us])
 
     def _next_due(self, first_us: int) -> int | None:
         """The earliest time at which something is said for its time alone, the next tick being at `first_us`."""
         times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
-        times += (sent.due_us for sent in self._way if self._is_alive(sent))
-        rollover_us = self._first_rollover(first_us) if self._is_first_tick else self._rollover_us
-        if rollover_us is not None and any(self._swap_rate(*held) for held in self._holdings.net()):
-            times.append(rollover_us)
+        times += (sent.due_us for sent in self._way.alive(self._book.orders))
+        charge_us = self._rollovers.next_charge(first_us)
+        if charge_us is not None:
+            times.append(charge_us)
         return min(times, default=None)
 
 

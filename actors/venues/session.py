@@ -7,9 +7,9 @@ Pure: messages and the monotonic time go in, records to be appended and messages
 
 The venue numbers its entries; they are taken in order, once each, whatever the line does: those beyond a gap wait, and
 the gap is asked for again. Heartbeats name the newest, so that a report that was lost last is missed too. Nothing is
-sent twice: an order without an answer is *unknown* (PENDING, an alarm, its exposure stays reserved) until the venue
-speaks of it, or does not know it twice, `in_doubt_grace_s` apart, and will refuse it from then on; then it ends as
-Rejected `not_sent`. Cancels are said again until the order has ended.
+sent twice: an order, or a change of one, without an answer is *unknown* (PENDING, an alarm, its exposure reserved)
+until the venue speaks of it, or does not know it twice, `in_doubt_grace_s` apart, and will refuse it from then on; then
+it ends as `not_sent`. Cancels are said again until the order has ended.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ from protocol.messages import (
     VenueOrderKnown,
     VenuePositions,
     VenueQuery,
+    VenueReplace,
     VenueReport,
 )
 from protocol.orders import Report
-from protocol.records import OrderPlace, OrderUpdate, Record, decode_record, encode_record
+from protocol.records import OrderPlace, OrderReplace, OrderUpdate, Record, decode_record, encode_record
 
 OPEN_ORDERS: Final = "open_orders"
 POSITIONS: Final = "positions"
@@ -84,14 +85,14 @@ class _Doubt(msgspec.Struct):
 
 
 class VenueSession:
-    """`seq`: of the newest report in the journal; `in_doubt`: (order id, whether its PENDING is there) of orders that a
-    former life may have sent."""
+    """`seq`: of the newest report in the journal; `in_doubt`: (order id, signal of a change of it or 0, whether its
+    PENDING is there) of what a former life may have sent."""
 
     def __init__(
         self,
         journal_id: bytes,
         seq: int,
-        in_doubt: Iterable[tuple[int, bool]],
+        in_doubt: Iterable[tuple[int, int, bool]],
         *,
         grace_s: float,
         now_s: float,
@@ -108,7 +109,8 @@ class VenueSession:
         self._grace_s = grace_s
         self._log = log
         self._session = 0
-        self._doubts = {order_id: _Doubt(now_s, is_told) for order_id, is_told in in_doubt}
+        self._doubts = {(order_id, signal): _Doubt(now_s, is_told) for order_id, signal, is_told in in_doubt}
+        """By (order id, 0), and by (order id, signal) for a change."""
         self._cancels: dict[int, float] = {}
         """Order id -> when it was asked for last."""
         self._early: dict[int, tuple[int, bytes]] = {}
@@ -132,8 +134,13 @@ class VenueSession:
 
     def send(self, place: OrderPlace, now_s: float) -> None:
         assert self.phase is Phase.UP, "nothing leaves before the books were compared"
-        self._doubts[place.order_id] = _Doubt(now_s, is_told=False)
+        self._doubts[place.order_id, 0] = _Doubt(now_s, is_told=False)
         self.outbox.append(VenueOrder(self._session, encode_record(place)))
+
+    def replace(self, request: OrderReplace, now_s: float) -> None:
+        assert self.phase is Phase.UP, "nothing leaves before the books were compared"
+        self._doubts[request.order_id, request.signal] = _Doubt(now_s, is_told=False)
+        self.outbox.append(VenueReplace(self._session, encode_record(request)))
 
     def cancel(self, order_id: int, now_s: float) -> None:
         """Said now, and again until `is_over`."""
@@ -144,7 +151,7 @@ class VenueSession:
     def is_over(self, order_id: int) -> None:
         """The journal says that the order has ended."""
         self._cancels.pop(order_id, None)
-        self._doubts.pop(order_id, None)
+        self._doubts = {key: doubt for key, doubt in self._doubts.items() if key[0] != order_id}
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -200,9 +207,9 @@ class VenueSession:
         numbers = [self._ask(what, self.applied) for what in (OPEN_ORDERS, EXECUTIONS, POSITIONS)]
         self._round = dict.fromkeys(numbers)
 
-    def _ask(self, what: str, argument: int = 0) -> int:
+    def _ask(self, what: str, argument: int = 0, signal: int = 0) -> int:
         self._number += 1
-        self.outbox.append(VenueQuery(self._session, self._number, what, argument))
+        self.outbox.append(VenueQuery(self._session, self._number, what, argument, signal))
         return self._number
 
     def _take_answer(
@@ -263,13 +270,16 @@ class VenueSession:
             return []  # an order of ours has arrived; its reports follow
         record = decode_record(entry_type, data)
         if isinstance(record, OrderUpdate):
-            self._doubts.pop(record.order_id, None)
+            is_change = record.report in (Report.REPLACE, Report.REPLACE_REJECT)
+            signal = int(record.execution_id) if is_change and record.execution_id.isdecimal() else 0
+            self._doubts.pop((record.order_id, signal), None)
         elif isinstance(record, OrderPlace):
             self._log.warning("external_order", order_id=record.order_id, hint="it came from elsewhere; it counts")
         return [record]
 
     def _take_known(self, message: VenueOrderKnown, now_s: float) -> list[Record]:
-        doubt = self._doubts.get(message.order_id)
+        order_id, signal = message.order_id, message.signal
+        doubt = self._doubts.get((order_id, signal))
         if doubt is None:
             return []
         if message.is_known:
@@ -279,10 +289,12 @@ class VenueSession:
             doubt.unknown_since_s = now_s
         if not message.is_barred:
             return []
-        del self._doubts[message.order_id]
+        del self._doubts[order_id, signal]
         self.counters["not_sent"] += 1
-        self._log.warning("order_not_sent", order_id=message.order_id, reason="the venue does not know it, twice")
-        return [OrderUpdate(message.order_id, Report.REJECT, reason="not_sent")]
+        self._log.warning("not_sent", order_id=order_id, change=signal, reason="the venue does not know it, twice")
+        if signal:
+            return [OrderUpdate(order_id, Report.REPLACE_REJECT, str(signal), reason="not_sent")]
+        return [OrderUpdate(order_id, Report.REJECT, reason="not_sent")]
 
     # What time brings.
 
@@ -323,19 +335,20 @@ class VenueSession:
             self._ask(EXECUTIONS, self.applied)
 
     def _ask_of_doubts(self, now_s: float) -> None:
-        for order_id, doubt in self._doubts.items():
+        for key, doubt in self._doubts.items():
             if now_s - doubt.since_s > ASK_S and now_s - doubt.asked_s > ASK_S and self.phase is Phase.UP:
                 doubt.asked_s = now_s
                 unknown = doubt.unknown_since_s
-                self._ask(ORDER if unknown is None or now_s - unknown < self._grace_s else BAR, order_id)
+                self._ask(ORDER if unknown is None or now_s - unknown < self._grace_s else BAR, *key)
 
     def _name_unknown(self, now_s: float) -> list[Record]:
         records: list[Record] = []
-        for order_id, doubt in self._doubts.items():
+        for (order_id, signal), doubt in self._doubts.items():
             if not doubt.is_told and now_s - doubt.since_s > UNKNOWN_S:
                 doubt.is_told = True
                 self.counters["unknown"] += 1
                 hint = "it may have been sent, and has no answer; its exposure stays reserved"
-                self._log.error("order_unknown", order_id=order_id, hint=hint)
-                records.append(OrderUpdate(order_id, Report.PENDING, reason="unknown"))
+                self._log.error("order_unknown", order_id=order_id, change=signal, hint=hint)
+                if not signal:
+                    records.append(OrderUpdate(order_id, Report.PENDING, reason="unknown"))
         return records

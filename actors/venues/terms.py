@@ -1,9 +1,11 @@
-"""What makes no sense as an order, whatever the market does."""
+"""What makes no sense as an order, or as a change of one, whatever the market does."""
 
 from __future__ import annotations
 
+from actors.replacing import replaced
+from actors.venues.working import Working
 from protocol.orders import OrderType
-from protocol.records import OrderPlace
+from protocol.records import OrderPlace, OrderReplace
 
 
 def bad_terms(place: OrderPlace) -> str:
@@ -15,3 +17,12 @@ def bad_terms(place: OrderPlace) -> str:
     if (kind in (OrderType.LIMIT, OrderType.STOP_LIMIT) and limit <= 0) or (place.trail and kind is not OrderType.STOP):
         return "bad_price"
     return ""
+
+
+def bad_change(request: OrderReplace, order: Working, time_us: int) -> str:
+    """The reason of the REPLACE_REJECT; "" for one that can be done."""
+    if (request.stop_price or request.trail) and not order.waits_for_stop:
+        return "triggered"
+    if 0 < request.expire_us <= time_us:
+        return "expired"
+    return bad_terms(replaced(order.place, request))

@@ -1,4 +1,4 @@
-"""An order as the paper venue works it, and what is on its way to the venue."""
+"""An order as the paper venue works it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from typing import NamedTuple
 import msgspec
 
 from actors.order_tracker import Order
+from actors.replacing import replaced
 from actors.venues.lifetime import IMMEDIATE
 from protocol.orders import OrderType, Side
-from protocol.records import OrderPlace
+from protocol.records import OrderPlace, OrderReplace
 
 
 class Quote(NamedTuple):
     timestamp: int
     bid: int
     ask: int
-
-
-class Sent(NamedTuple):
-    """An order or a cancel on its way."""
-
-    due_us: int
-    place: OrderPlace | None
-    """None: a cancel of order_id."""
-    order_id: int
 
 
 class Working(msgspec.Struct):
@@ -58,6 +50,14 @@ class Working(msgspec.Struct):
             place, place.order_id, place.symbol_id, place.side is Side.BUY, place.limit_price if has_limit else 0,
             place.stop_price if is_stop else 0, is_stop, place.quantity, parent_id=parent_id,
         )  # fmt: skip
+
+    def take(self, request: OrderReplace) -> None:
+        """It works on as asked for. The size of an exit follows what it protects, and nobody asks for it."""
+        self.place = replaced(self.place, request)
+        if request.quantity:
+            self.remaining = request.quantity - self.filled
+        self.limit_price = request.limit_price or self.limit_price
+        self.stop_price = request.stop_price or self.stop_price
 
     @classmethod
     def restored(cls, order: Order) -> Working:

@@ -31,16 +31,24 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
         "98",
     ),
     (
+        3,
+        records.PositionModify(
+            16, 7, 4, 149_000_000, -1, 50_000, Side.SELL, 3_000_000, 8, 9, 0, (), (5, 6), b"\x01\x02", 302
+        ),
+        [16, 7, 4, 149_000_000, -1, 50_000, 1, 3_000_000, 8, 9, 0, [], [5, 6], b"\x01\x02", 302],
+        "9f",
+    ),
+    (
         4,
         records.OrderPlace(
             1, 16, 4, 7, Side.SELL, OrderType.LIMIT, 3_000_000, 150_500_000, 0, TimeInForce.IOC, 151_000_000,
-            149_000_000, 2, 3, True, b"\x01\x02", 302, 50_000, 1_577_836_900_000, 9,
+            149_000_000, 2, 3, True, b"\x01\x02", 302, 50_000, 1_577_836_900_000, 9, 8,
         ),
         [
             1, 16, 4, 7, 1, 1, 3_000_000, 150_500_000, 0, 1, 151_000_000, 149_000_000, 2, 3, True, b"\x01\x02", 302,
-            50_000, 1_577_836_900_000, 9,
+            50_000, 1_577_836_900_000, 9, 8,
         ],
-        "dc0014",
+        "dc0015",
     ),
     (5, records.OrderCancel(1, 16, 5, "strategy"), [1, 16, 5, "strategy"], "94"),
     (6, records.BalanceChange(9, 1, COST, bytes(16), COST), [9, 1, COST, bytes(16), COST], "95"),
@@ -83,6 +91,12 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
         "9c",
     ),
     (13, records.SignalRefused(16, 4, 7, "halted", "enough"), [16, 4, 7, "halted", "enough"], "95"),
+    (
+        14,
+        records.OrderReplace(1, 16, 5, 4_000_000, 150_500_000, 0, 50_000, 9),
+        [1, 16, 5, 4_000_000, 150_500_000, 0, 50_000, 9],
+        "98",
+    ),
     (
         15,
         records.Operation("t-1", "CANCEL", "ALL", "operator", 22, "1 cancels requested"),

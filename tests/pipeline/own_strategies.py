@@ -31,6 +31,38 @@ class Resting(Strategy):
             self.buy(tick.symbol, 400, limit=0.6)
 
 
+class Replacing(Strategy):
+    """One limit order that no market reaches, of which it asks for more and more, whenever it is told something."""
+
+    def on_tick(self, tick: Tick) -> None:
+        if not self.orders():
+            self.buy(tick.symbol, 100, limit=0.5)
+
+    def on_order(self, order: OrderInfo) -> None:
+        self.log.info("seen", hook="on_order", status=order.status, quantity=order.quantity, reason=order.reason)
+        if order.status == "Accepted":
+            self.modify(order, quantity=order.quantity + 1, limit=0.6)
+
+
+class Protected(Strategy):
+    """Holds 100 and moves its stop loss, which no market reaches, on and on; what it is told of that it logs."""
+
+    def on_tick(self, tick: Tick) -> None:
+        if not self.orders() and not self.position(tick.symbol).quantity:
+            self.buy(tick.symbol, 100)
+
+    def on_position(self, position: PositionInfo) -> None:
+        self.modify(position.symbol, stop_loss=0.5, take_profit=2.0)
+
+    def on_order(self, order: OrderInfo) -> None:
+        self.log.info(
+            "seen", hook="on_order", id=order.id, status=order.status, side=order.side, quantity=order.quantity,
+            stop=order.stop, limit=order.limit, reason=order.reason,
+        )  # fmt: skip
+        if order.status == "Accepted" and order.stop:
+            self.modify(order.symbol, stop_loss=round(order.stop + 0.001, 3))
+
+
 class Churn(Strategy):
     """Buys and closes without end: in a market that stands still each round costs the spread."""
 

@@ -55,7 +55,7 @@ def test_the_close_is_recorded_as_reduce_only_and_the_cancel_as_the_strategys(to
 def test_whatever_is_refused_the_strategy_is_told_why(toured: EngineUnderTest) -> None:
     refused = [event for event in seen(toured, "on_order") if event["status"] == "Rejected"]
     reasons = [event["reason"].partition(":")[0] for event in refused]
-    assert reasons == ["bad_quantity", "max_position_per_symbol", "bad_price", "unsupported"]
+    assert reasons == ["bad_quantity", "max_position_per_symbol", "bad_price", "nothing_to_protect"]
     assert all(event["id"] == 0 and event["filled"] == 0.0 for event in refused)
     recorded = [entry.fields["reason"] for entry in toured.records("SIGNAL_REFUSED")]
     assert recorded == reasons

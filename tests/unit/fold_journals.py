@@ -15,6 +15,7 @@ from protocol.records import (
     EngineRun,
     OrderCancel,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     Producer,
     Record,
@@ -103,7 +104,7 @@ def checkpoint(fold: Fold) -> Checkpoint:
 
 # A step is (verb, and three numbers that the verb reads as it likes); placing and filling are the usual case.
 VERBS = ["place", "place", "fill", "fill", "fill", "fill", "derive", "derive", "report", "again", "overfill", "halt",
-         "stop", "cancel"]  # fmt: skip
+         "stop", "cancel", "replace", "replaced"]  # fmt: skip
 Step = tuple[str, int, int, int]
 steps = st.lists(
     st.tuples(st.sampled_from(VERBS), st.integers(0, 11), st.integers(1, 500), st.integers(1, 20)),
@@ -147,6 +148,12 @@ def journal(history: list[Step]) -> list[Record]:
         elif verb == "stop":
             append(stop("operator" if price % 2 else "escalation", number % 4))
             append(START)
+        elif verb == "replace":
+            append(OrderReplace(some, 16, number, quantity, price))
+        elif verb == "replaced" and opened:
+            order = opened[number % len(opened)]
+            signal = str(order.replace.signal) if order.replace is not None else "0"
+            append(OrderUpdate(order.order_id, Report(8 + price % 2), signal))
         elif verb == "cancel":
             append(OrderCancel(some, 16, number, "strategy"))
     return written

@@ -10,13 +10,14 @@ from fold_journals import START, envelope
 from hypothesis import strategies as st
 
 from actors.fold import Fold, ImpossibleReport
+from actors.protection import Request, requests_of
 from actors.venues import Answer
 from actors.venues.commission import Commission
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, Terms
 from actors.venues.swap import DAY_US, SwapRule
 from protocol.orders import OrderStatus, OrderType, Side, TimeInForce
-from protocol.records import OrderCancel, OrderPlace, Record
+from protocol.records import OrderCancel, OrderPlace, OrderReplace, PositionModify, Record
 from protocol.topics import TICK_DTYPE
 from protocol.units import MICROS
 
@@ -72,11 +73,25 @@ def order_terms(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
+@st.composite
+def order_changes(draw: st.DrawFn) -> dict[str, Any]:
+    """The fields of an OrderReplace but its ids; of them those are asked for that the order has."""
+    return {
+        "quantity": draw(st.sampled_from([0, LOT, 2 * LOT, 5 * LOT])),
+        "limit_price": draw(st.sampled_from([0, 97, 100, 103])),
+        "stop_price": draw(st.sampled_from([0, 97, 100, 103])), "trail": draw(st.sampled_from([0, 0, 2])),
+        "expire_us": draw(st.sampled_from([0, DAY_US // 10])),
+    }  # fmt: skip
+
+
+exits = st.sampled_from([0, 1, 4, -1])
 steps = st.lists(
     st.one_of(
         *[st.tuples(st.just("tick"), ticks)] * 8,
         *[st.tuples(st.just("place"), st.tuples(st.sampled_from([0, 0, 0, 1]), order_terms()))] * 5,
         st.tuples(st.just("cancel"), st.integers(0, 20)),
+        *[st.tuples(st.just("protect"), st.tuples(st.sampled_from([0, 0, 1]), exits, exits))] * 2,
+        *[st.tuples(st.just("replace"), st.tuples(st.integers(0, 20), order_changes()))] * 3,
         *[st.tuples(st.just("restart"), st.just(None))] * 2,
     ),
     min_size=10,
@@ -103,7 +118,7 @@ class Engine:
         self.venue = make(kind)
         self.fold = Fold()
         self.ticks: list[Tick] = []
-        self.sent: list[tuple[OrderPlace | OrderCancel, int]] = []
+        self.sent: list[tuple[Request, int]] = []
         self.log: list[Record] = []
         self._apply(START)
 
@@ -117,6 +132,11 @@ class Engine:
             elif verb == "cancel" and self.fold.tracker.orders:
                 ids = list(self.fold.tracker.orders)
                 self.cancel(ids[what % len(ids)])
+            elif verb == "replace" and self.fold.tracker.open_orders:
+                ids = list(self.fold.tracker.open_orders)
+                self.replace(ids[what[0] % len(ids)], what[1])
+            elif verb == "protect":
+                self.protect(*what)
             elif verb == "restart" and restarts:
                 self.restart()
 
@@ -141,14 +161,71 @@ class Engine:
             fields["take_profit_order_id"] = order_id + 1 + bool(fields.get("stop_loss"))
         place = OrderPlace(order_id=order_id, strategy_id=16, signal=100 + order_id, symbol_id=symbol_id, **fields)
         self._apply(place)
-        self.sent.append((place, self.time_us))
-        self._take(self.venue.place(place, self.time_us))
+        self._send(place)
 
     def cancel(self, order_id: int) -> None:
         cancel = OrderCancel(order_id, 16, 0, "strategy")
         self._apply(cancel)
-        self.sent.append((cancel, self.time_us))
-        self._take(self.venue.cancel(order_id, self.time_us))
+        self._send(cancel)
+
+    def replace(self, order_id: int, changes: dict[str, Any]) -> None:
+        """As risk lets it pass."""
+        order = self.fold.tracker.orders[order_id]
+        place, fields = order.place, dict(changes)
+        if order.parent_id:
+            fields["quantity"] = 0
+        if not place.limit_price:
+            fields["limit_price"] = 0
+        if place.order_type not in (OrderType.STOP, OrderType.STOP_LIMIT):
+            fields["stop_price"] = 0
+        if place.order_type is not OrderType.STOP:
+            fields["trail"] = 0
+        fields["expire_us"] = self.time_us + fields["expire_us"] if place.time_in_force is TimeInForce.GTD else 0
+        if order.replace is not None or not any(fields.values()):
+            return
+        request = OrderReplace(order_id, 16, 1000 + len(self.sent), **fields)
+        self._apply(request)
+        self._send(request)
+
+    def protect(self, symbol_id: int, stop: int, limit: int) -> None:
+        """Exits so far from 100; -1: removed, 0: as it is."""
+        held = self.fold.account_of(16).position(symbol_id).quantity
+        sign = 1 if held > 0 else -1
+        prices = stop if stop <= 0 else 100 - sign * stop, limit if limit <= 0 else 100 + sign * limit
+        side = Side.SELL if held > 0 else Side.BUY
+        standing = [
+            order for order in self.fold.tracker.exits_of(16, symbol_id)
+            if order.side is side and not order.cancel_requested
+        ]  # fmt: skip
+        stops, limits = (
+            tuple(order.order_id for order in standing if order.order_type is kind)
+            for kind in (OrderType.STOP, OrderType.LIMIT)
+        )
+        group = next((order.place.protects for order in standing if order.place.protects), self.fold.next_order_id)
+        made = self.fold.next_order_id + 1
+        record = PositionModify(
+            16, symbol_id, 1000 + len(self.sent), prices[0], prices[1], 0, side, abs(held), group,
+            made if prices[0] > 0 and not stops else 0, made + 1 if prices[1] > 0 and not limits else 0,
+            stops if prices[0] else (), limits if prices[1] else (),
+        )  # fmt: skip
+        requests = requests_of(record)
+        if not held or not requests or any(order.replace is not None for order in standing):
+            return
+        self._apply(record)
+        for request in requests:
+            self._send(request)
+
+    def _send(self, request: Request) -> None:
+        self.sent.append((request, self.time_us))
+        self._give(request, self.time_us)
+
+    def _give(self, request: Request, sent_us: int) -> None:
+        if isinstance(request, OrderPlace):
+            self._take(self.venue.place(request, sent_us))
+        elif isinstance(request, OrderReplace):
+            self._take(self.venue.replace(request, sent_us))
+        else:
+            self._take(self.venue.cancel(request.order_id, sent_us))
 
     def end(self) -> None:
         self._take(self.venue.end())
@@ -163,10 +240,10 @@ class Engine:
         self._take(self.venue.restore(orders, held, quotes=quotes, **times))
         for sent, sent_us in self.sent:
             order = self.fold.tracker.orders[sent.order_id]
-            if isinstance(sent, OrderPlace) and order.status is OrderStatus.NEW:
-                self._take(self.venue.place(sent, sent_us))
-            elif isinstance(sent, OrderCancel) and order.is_open:
-                self._take(self.venue.cancel(sent.order_id, sent_us))
+            is_new = isinstance(sent, OrderPlace) and order.status is OrderStatus.NEW
+            is_asked = isinstance(sent, OrderReplace) and order.replace == sent
+            if is_new or is_asked or (isinstance(sent, OrderCancel) and order.is_open):
+                self._give(sent, sent_us)
         for tick in self.ticks[-5:]:
             self._take(self.venue.on_tick(*tick))
 

@@ -214,6 +214,7 @@ def test_an_execution_is_booked_once() -> None:
     [
         (fill(9, 100), "unknown_order"),
         (fill(1, 100, 11), "overfill"),
+        (OrderUpdate(1, Report.REPLACE, "5"), "replace_without_request"),
         (msgspec.structs.replace(fill(1, 100), conversion_rate=2 * MICROS), "conversion_rate"),
         (fill(1, 2**127), "not_representable"),
         (fill(1, 100, commission=2**110), "not_representable"),
@@ -224,6 +225,16 @@ def test_an_impossible_report_is_told_and_moves_nothing(update: OrderUpdate, rea
     fold = folded(place(1), OrderUpdate(1, Report.ACCEPT))
     before = state(fold)
     assert apply(fold, update) == [ImpossibleReport(update.order_id, reason)]
+    assert state(fold) == before | {"lsn": fold.lsn}
+
+
+@pytest.mark.parametrize("end", [OrderUpdate(1, Report.CANCEL), OrderUpdate(1, Report.EXPIRE), fill(1, 100, 6)])
+def test_a_fill_after_the_end_of_its_order_moves_no_money(end: OrderUpdate) -> None:
+    fold = folded(place(1), OrderUpdate(1, Report.ACCEPT), fill(1, 100, 4), end)
+    settle(fold)
+    before = state(fold)
+    late = fill(1, 100, 1, execution="late")
+    assert [type(change) for change in apply(fold, late)] == [ImpossibleReport]
     assert state(fold) == before | {"lsn": fold.lsn}
 
 

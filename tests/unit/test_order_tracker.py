@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
 from protocol.orders import OrderStatus, OrderType, Report, Side
-from protocol.records import OrderPlace, OrderUpdate
+from protocol.records import OrderPlace, OrderReplace, OrderUpdate
 
 
 def place(order_id: int, *, symbol_id: int = 0, side: Side = Side.BUY, quantity: int = 10, strategy: int = 16,
@@ -115,6 +116,12 @@ def test_an_execution_id_is_remembered_after_its_order_is_final() -> None:
         ([OrderUpdate(1, Report.CANCEL)], fill(1, "a", 1), "fill_after_canceled"),
         ([OrderUpdate(1, Report.ACCEPT)], OrderUpdate(1, Report.REJECT), "reject_after_accepted"),
         ([OrderUpdate(1, Report.ACCEPT)], OrderUpdate(1, Report.ACCEPT), "accept_after_accepted"),
+        ([OrderUpdate(1, Report.EXPIRE)], fill(1, "a", 1), "fill_after_expired"),
+        ([], OrderUpdate(1, Report.REPLACE, "5"), "replace_without_request"),
+        ([OrderUpdate(1, Report.ACCEPT)], OrderUpdate(1, Report.REPLACE, "5"), "replace_without_request"),
+        ([OrderUpdate(1, Report.ACCEPT)], OrderUpdate(1, Report.REPLACE_REJECT, "5"), "replace_without_request"),
+        ([fill(1, "a", 10)], OrderUpdate(1, Report.REPLACE, "5"), "replace_after_filled"),
+        ([], OrderUpdate(9, Report.REPLACE, "5"), "unknown_order"),
     ],
 )
 def test_an_impossible_report_is_returned_with_its_reason_and_moves_nothing(
@@ -127,6 +134,62 @@ def test_an_impossible_report_is_returned_with_its_reason_and_moves_nothing(
     assert tracker.apply_update(update) == Impossible(update.order_id, reason)
     assert facts(tracker.orders[1]) == was
     assert set(tracker.execution_ids) == ids
+
+
+def asked(tracker: OrderTracker, **terms: int) -> Order:
+    tracker.apply_update(OrderUpdate(1, Report.ACCEPT))
+    order = tracker.orders[1]
+    order.replace = OrderReplace(1, 16, 5, **terms)
+    return order
+
+
+DONE = OrderUpdate(1, Report.REPLACE, "5")
+NOT_DONE = OrderUpdate(1, Report.REPLACE_REJECT, "5", reason="no")
+
+
+def test_a_replace_that_is_asked_for_reserves_the_larger_quantity_and_changes_nothing_else() -> None:
+    tracker = tracker_with(place(1))
+    order = asked(tracker, quantity=15)
+    assert (order.quantity, tracker.open_quantities(0)) == (10, (15, 0))
+    order.replace = OrderReplace(1, 16, 5, 6)
+    assert tracker.open_quantities(0) == (10, 0)
+    tracker.apply_update(fill(1, "a", 7))
+    assert tracker.open_quantities(0) == (3, 0)
+
+
+@pytest.mark.parametrize("quantity", [4, 15])
+def test_only_the_venues_answer_changes_the_order(quantity: int) -> None:
+    for answer, left in ((DONE, quantity), (NOT_DONE, 10)):
+        tracker = tracker_with(place(1))
+        order = asked(tracker, quantity=quantity, limit_price=7)
+        tracker.apply_update(fill(1, "a", 3))
+        assert isinstance(tracker.apply_update(answer), Advance)
+        assert (order.quantity, order.place.quantity, order.replace) == (left, left, None)
+        assert order.limit_price == (7 if answer is DONE else 0)
+        assert tracker.open_quantities(0) == (left - 3, 0)
+        assert order.reason == answer.reason
+        assert tracker.apply_update(answer) == Impossible(1, "replace_without_request")
+
+
+def test_a_replace_below_what_is_filled_and_one_that_nobody_asked_for_are_impossible() -> None:
+    tracker = tracker_with(place(1))
+    asked(tracker, quantity=4)
+    tracker.apply_update(fill(1, "a", 4))
+    assert tracker.apply_update(DONE) == Impossible(1, "replace_below_filled")
+    other = msgspec.structs.replace(NOT_DONE, execution_id="6")
+    assert tracker.apply_update(other) == Impossible(1, "replace_without_request")
+
+
+@pytest.mark.parametrize("report", [Report.CANCEL, Report.EXPIRE, Report.FILL])
+def test_what_ends_an_order_answers_its_replace_and_the_venue_may_say_so_as_well(report: Report) -> None:
+    tracker = tracker_with(place(1))
+    order = asked(tracker, quantity=15)
+    tracker.apply_update(fill(1, "a", 10) if report is Report.FILL else OrderUpdate(1, report))
+    was = order.status
+    assert (order.is_open, order.replace, tracker.open_quantities(0)) == (False, None, (0, 0))
+    assert tracker.apply_update(NOT_DONE) == Advance(order, was)
+    assert (order.status, order.reason, tracker.open_orders) == (was, "", {})
+    assert tracker.apply_update(DONE) == Impossible(1, f"replace_after_{was.name.lower()}")
 
 
 def test_examining_a_report_changes_nothing() -> None:

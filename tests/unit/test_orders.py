@@ -10,19 +10,19 @@ from protocol.orders import FINAL_STATUSES, OrderStatus, Report, advance
 
 S = OrderStatus
 REPORTS = (Report.PENDING, Report.ACCEPT, Report.FILL, Report.CANCEL, Report.REJECT, Report.EXPIRE, Report.TRIGGER,
-           Report.RESTATE)  # fmt: skip
+           Report.RESTATE, Report.REPLACE, Report.REPLACE_REJECT)  # fmt: skip
 __ = None
 
 # A row a status, a column a report, in the order of REPORTS; FILL here leaves something to fill.
 MATRIX: dict[OrderStatus, tuple[OrderStatus | None, ...]] = {
-    S.NEW: (S.PENDING_NEW, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, __, __),
-    S.PENDING_NEW: (__, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, __, __),
-    S.ACCEPTED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED, S.ACCEPTED, S.ACCEPTED),
-    S.PARTIALLY_FILLED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED, S.PARTIALLY_FILLED, S.PARTIALLY_FILLED),
-    S.FILLED: (__,) * 8,
-    S.CANCELED: (__,) * 8,
-    S.REJECTED: (__, S.ACCEPTED, S.PARTIALLY_FILLED, __, __, __, __, __),  # V3: it revives
-    S.EXPIRED: (__,) * 8,
+    S.NEW: (S.PENDING_NEW, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, __, __, __, S.NEW),
+    S.PENDING_NEW: (__, S.ACCEPTED, S.PARTIALLY_FILLED, S.CANCELED, S.REJECTED, S.EXPIRED, __, __, __, S.PENDING_NEW),
+    S.ACCEPTED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED, S.ACCEPTED, S.ACCEPTED, S.ACCEPTED, S.ACCEPTED),
+    S.PARTIALLY_FILLED: (__, __, S.PARTIALLY_FILLED, S.CANCELED, __, S.EXPIRED, *(S.PARTIALLY_FILLED,) * 4),
+    S.FILLED: (__, __, __, __, __, __, __, __, __, S.FILLED),
+    S.CANCELED: (__, __, __, __, __, __, __, __, __, S.CANCELED),
+    S.REJECTED: (__, S.ACCEPTED, S.PARTIALLY_FILLED, __, __, __, __, __, __, S.REJECTED),  # V3: it revives
+    S.EXPIRED: (__, __, __, __, __, __, __, __, __, S.EXPIRED),
 }
 PAIRS = [(status, report, MATRIX[status][column]) for status in S for column, report in enumerate(REPORTS)]
 
@@ -61,7 +61,7 @@ def test_no_history_overfills_and_only_a_rejected_order_leaves_a_final_status(
         following = advance(status, report, quantity=10, filled=filled, fill_quantity=quantity)
         if following is None:
             continue
-        assert status not in FINAL_STATUSES - {S.REJECTED}
+        assert status not in FINAL_STATUSES - {S.REJECTED} or (report is Report.REPLACE_REJECT and following is status)
         status, filled = following, filled + (quantity if report is Report.FILL else 0)
         assert 0 <= filled <= 10
         assert (status is S.FILLED) == (filled == 10)

@@ -59,6 +59,21 @@ def test_orders_fill_on_their_side_within_their_limit_and_reduce_only_ones_only_
             assert (record.price - quote) * order.side.sign >= 0, "slippage never helps"
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
+@given(history=steps)
+def test_the_fold_and_the_venue_agree_on_what_every_order_may_still_fill(kind: Policies, history: History) -> None:
+    engine = Engine(kind)
+    for step in history:
+        engine.run([step])
+        held = engine.fold.account_of(16)
+        for working in engine.venue._book.orders.values():
+            order = engine.fold.tracker.open_orders[working.order_id]
+            assert working.remaining == order.remaining
+            assert (working.limit_price, working.place.trail) == (order.limit_price, order.place.trail)
+            if order.place.protects:
+                assert order.remaining == -order.side.sign * held.position(order.symbol_id).quantity
+
+
 @settings(max_examples=100)
 @given(history=steps)
 def test_what_fills_at_a_tick_is_at_most_its_share_of_the_volume(history: History) -> None:

@@ -14,7 +14,16 @@ from reference_replay import Reference
 from ring_cases import make_case
 from ring_model import Line, Ring
 
-from protocol.records import Adjust, OrderPlace, OrderUpdate, Record, RiskViolation, SignalRefused, TradingState
+from protocol.records import (
+    Adjust,
+    OrderPlace,
+    OrderUpdate,
+    PositionModify,
+    Record,
+    RiskViolation,
+    SignalRefused,
+    TradingState,
+)
 
 
 def fills(records: list[Record]) -> list[Record]:
@@ -78,7 +87,7 @@ def test_the_cases_have_everything() -> None:
                 is_part = order is not None and 0 < record.quantity < order.quantity
                 found.update([record.report.name, record.reason, *["part"] * is_part])
                 found.update(["commission"] * bool(record.commission))
-            elif isinstance(record, Adjust | TradingState):
+            elif isinstance(record, Adjust | TradingState | PositionModify):
                 found[type(record).__name__] += 1
             elif isinstance(record, SignalRefused | RiskViolation):
                 found[record.reason] += 1
@@ -88,7 +97,7 @@ def test_the_cases_have_everything() -> None:
         *("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "GTC", "IOC", "FOK", "DAY", "GTD"),
         *("trail", "oco", "stop_loss", "take_profit", "part", "commission", "Adjust", "TradingState"),
         *("FILL", "EXPIRE", "RESTATE", "TRIGGER", "oco", "bracket", "nothing_to_reduce", "fok", "end_of_data"),
-        *("timer", "bar", "ticks", "halt", "stop"),
+        *("timer", "bar", "ticks", "halt", "stop", "REPLACE", "REPLACE_REJECT", "PositionModify"),
     }
     assert not [name for name in wanted if found[name] < 3], found
     assert found["FILL"] > 300

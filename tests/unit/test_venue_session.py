@@ -43,6 +43,7 @@ from protocol.records import (
     FIRST_STRATEGY,
     EngineRun,
     OrderPlace,
+    OrderReplace,
     OrderUpdate,
     Record,
     RunEvent,
@@ -69,6 +70,7 @@ class Both:
         self.now_s = 100.0
         self.fold = Fold()
         self.orders = 0
+        self.signals = -10_000
         self.sent: list[int] = []
         self.market_us = 0
         self.journal: list[Record] = []
@@ -89,11 +91,13 @@ class Both:
     def start_router(self) -> None:
         """A new life knows what the journal says, and nothing else."""
         waiting = (OrderStatus.NEW, OrderStatus.PENDING_NEW)
+        orders = self.fold.tracker.open_orders.values()
         doubts = [
-            (order.order_id, order.status is not OrderStatus.NEW)
-            for order in self.fold.tracker.open_orders.values()
-            if order.status in waiting and not order.is_external and not order.parent_id
+            (order.order_id, 0, order.status is not OrderStatus.NEW)
+            for order in orders
+            if order.status in waiting and not order.is_external and not order.is_the_venues
         ]
+        doubts += [(order.order_id, order.replace.signal, False) for order in orders if order.replace is not None]
         self.session = VenueSession(
             JOURNAL, self.fold.venue_seq, doubts, grace_s=GRACE_S, now_s=self.now_s, log=structlog.get_logger()
         )
@@ -156,6 +160,21 @@ class Both:
         else:
             self.append(OrderUpdate(place.order_id, Report.REJECT, reason="venue_lost"))
 
+    def replace(self) -> None:
+        """An order that is known to stand gets another size or price."""
+        standing = [
+            order.order_id
+            for order in self.fold.tracker.open_orders.values()
+            if order.status is OrderStatus.ACCEPTED and order.replace is None and not order.is_external
+        ]
+        if not standing or self.session.phase is not Phase.UP:
+            return
+        self.signals -= 1
+        quantity, price = self.random.choice(((6, 0), (0, 98), (2, 102)))
+        request = OrderReplace(self.random.choice(standing), FIRST_STRATEGY, -self.signals, quantity, price)
+        self.append(request)
+        self.session.replace(request, self.now_s)
+
     def mend(self) -> None:
         """The line is good from here on, until all is quiet."""
         self.out, self.back = (Line(LineSettings(), self.now_s) for _ in range(2))
@@ -168,7 +187,7 @@ class Both:
         raise AssertionError(f"not quiet: {self.session.phase}, {self.session.unanswered}, {self.session.missing}")
 
 
-MOVES = ["place"] * 8 + ["tick"] * 8 + ["wait"] * 4 + ["cancel", "cancel", "router", "venue", "by hand", "cut"]
+MOVES = ["place", "tick"] * 8 + ["wait", "replace"] * 4 + ["cancel"] * 2 + ["router", "venue", "by hand", "cut"]
 LINES = st.builds(
     LineSettings,
     seed=st.integers(0, 1000), drop=st.sampled_from([0.0, 0.3, 0.7]), duplicate=st.sampled_from([0.0, 0.3]),
@@ -191,6 +210,8 @@ def test_whatever_is_lost_both_come_to_know_the_same_and_nothing_is_sent_or_book
                 both.place()
             elif move == "tick":
                 both.tick()
+            elif move == "replace":
+                both.replace()
             elif move == "cancel" and (orders := list(both.fold.tracker.open_orders)):
                 both.session.cancel(both.random.choice(orders), both.now_s)
             elif move == "router":
@@ -219,14 +240,17 @@ def assert_agreed(both: Both) -> None:
         if order_id in arrived:
             theirs = arrived[order_id]
             assert (order.status, order.filled) == (theirs.status, theirs.filled)
+            if order.is_open:
+                assert (order.quantity, order.limit_price) == (theirs.quantity, theirs.limit_price)
+                assert order.replace is theirs.replace is None
         else:
             assert order.status is OrderStatus.REJECTED
             assert order.reason in ("not_sent", "venue_lost")
     assert arrived.keys() <= fold.tracker.orders.keys()
     held = {symbol_id: quantity for symbol_id, quantity, _ in books.positions()}
     assert held.get(0, 0) == fold.account.position(0).quantity
-    executions = [record.execution_id for record in both.journal if isinstance(record, OrderUpdate)]
-    executions = [execution_id for execution_id in executions if execution_id]
+    updates = [record for record in both.journal if isinstance(record, OrderUpdate)]
+    executions = [record.execution_id for record in updates if record.report is Report.FILL]
     assert len(executions) == len(set(executions))
     assert set(executions) == set(books.tracker.execution_ids)
     # Net of the strategies, and of nobody, is the net at the venue.
