@@ -10,6 +10,7 @@ tracker (order updates).
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Final
 
 import zmq
@@ -55,6 +56,8 @@ LATCH_LOOK_S: Final = 0.05
 """risk looks at the latch page for every signal and at least this often (design section 8)."""
 LOSSES_LOOK_S: Final = 0.05
 INT64: Final = 2**63
+EARLY_MAX: Final = 1_000
+"""Signals that wait for this fold to know what their senders knew; more stay in the pipe."""
 
 
 class Risk(FoldingActor):
@@ -68,6 +71,8 @@ class Risk(FoldingActor):
         """The newest incarnation of each strategy that has said HELLO."""
         self.greeted: dict[bytes, int] = {}
         """Identities that wait for a WELCOME, each until this append is back."""
+        self.early: defaultdict[int, deque[Intent]] = defaultdict(deque)
+        """By strategy id: signals of senders who know more of the journal than this fold does yet."""
         self.halt_appended = 0
         self.is_ready = False
         self.risk_engine = self.position_engine = True
@@ -89,6 +94,7 @@ class Risk(FoldingActor):
         if part == "risk_engine":
             if self.is_ready:
                 self._read_signals()
+                self._take_early(all_of_them=True)
             self.risk_engine = False
         elif part == "position_engine":
             self._append_owed()
@@ -105,7 +111,10 @@ class Risk(FoldingActor):
             self.book.cancel_orders_of(message.strategy)
 
     def outstanding(self) -> int:
-        return self.journal.pending_count + len(self.fold.owed)
+        return self.journal.pending_count + len(self.fold.owed) + self._early_count()
+
+    def _early_count(self) -> int:
+        return sum(map(len, self.early.values()))
 
     # The journal.
 
@@ -191,8 +200,10 @@ class Risk(FoldingActor):
     def _on_batch(self) -> None:
         self._append_owed()
         self._welcome_greeted()
-        if self.is_ready and not self.journal.is_full:
-            self.loop.on_readable(self.signals, self._read_signals)
+        if self.is_ready:
+            self._take_early()
+            if not self.journal.is_full:
+                self.loop.on_readable(self.signals, self._read_signals)
 
     def _append_owed(self) -> None:
         if self.journal.caught_up and self.position_engine:
@@ -201,7 +212,7 @@ class Risk(FoldingActor):
     # Signals.
 
     def _read_signals(self) -> None:
-        if self.journal.is_full:
+        if self.journal.is_full or self._early_count() >= EARLY_MAX:
             self.loop.forget(self.signals)  # they wait in the pipe, and age; on_batch listens again
             return
         for frames in receive_all(self.signals):
@@ -213,9 +224,16 @@ class Risk(FoldingActor):
             if isinstance(message, SignalHello):
                 self._take_hello(frames[0])
             elif isinstance(message, Intent) and self._may_send(frames[0], message):
-                self._take_intent(message)
+                self.early[message.strategy_id].append(message)
             else:
                 self.counters["bad_messages"] += 1
+        self._take_early()
+
+    def _take_early(self, *, all_of_them: bool = False) -> None:
+        """In each strategy's order, as far as this fold has come to know what it knew."""
+        for waiting in self.early.values():
+            while waiting and (all_of_them or waiting[0].seen_lsn <= self.journal.lsn):
+                self._take_intent(waiting.popleft())
 
     def _may_send(self, identity: bytes, intent: Intent) -> bool:
         """A strategy speaks for itself only, in numbers that the journal can hold, and no more when its next life has
@@ -332,5 +350,5 @@ def _numbers(intent: Intent) -> tuple[int, ...]:
     return (
         intent.number, intent.symbol_id, intent.order_id, intent.market_position, intent.quantity,
         intent.limit_price, intent.stop_price, intent.stop_loss, intent.take_profit, intent.trail, intent.expire_us,
-        intent.oco,
+        intent.oco, intent.seen_lsn,
     )  # fmt: skip

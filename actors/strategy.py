@@ -267,7 +267,7 @@ class StrategyActor(FoldingActor):
         assert symbol_id is not None, "the desk knows it"
         intent = Intent(
             self.strategy_id, signal.number, self.asked.risk_incarnation, now_us(), self.market.epoch,
-            self.feed.position, kind, symbol_id, side=SIDES[signal.side], **fields,
+            self.feed.position, kind, symbol_id, side=SIDES[signal.side], seen_lsn=self.fold.lsn, **fields,
         )  # fmt: skip
         self.counters["signals"] += 1
         self.asked.send(Sent(intent, signal))

@@ -174,6 +174,9 @@ class Intent(Message, frozen=True, tag=18):
     expire_us: int = 0
     trail: int = 0
     oco: int = 0
+    seen_lsn: int = 0
+    """live: what its sender's fold knew; risk decides when it knows that too, or it would refuse a change because of an
+    answer that it has yet to read."""
 
 
 class Reached(Message, frozen=True, tag=19):

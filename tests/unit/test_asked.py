@@ -13,6 +13,7 @@ import zmq
 from houses import House, house_config
 
 from actors import asked as asked_module
+from actors.desk import Sent
 from actors.fold import ANSWERED_MAX
 from actors.strategies import OrderInfo, Signal, Strategy
 from protocol.messages import SIGNAL_CLOSE, Intent, encode_message
@@ -298,3 +299,18 @@ def test_no_more_signals_wait_than_risk_remembers_answers(house: House, monkeypa
     assert heard_of(house, signals[3])[0].reason.startswith("signals_full")
     make_hear(house)
     house.until(lambda: len(placed(house)) == 3, "the others")
+
+
+def test_risk_decides_when_it_knows_what_the_sender_knew(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it refused a change because of an answer to the change before, which it had yet to read."""
+    one = house.actors["strategy.one"]
+    lsn, send = one.fold.lsn, one.asked.send
+    first = strategy_of(house).buy("EURUSD", 100)  # makes an ORDER_PLACE, an ACCEPT, a FILL, and what follows from it
+    knows = lsn + 3
+    monkeypatch.setattr(
+        one.asked, "send", lambda sent: send(Sent(msgspec.structs.replace(sent.intent, seen_lsn=knows), sent.signal))
+    )
+    second = strategy_of(house).buy("EURUSD", 10)
+    house.until(lambda: second.number in placed(house), "the second order")
+    places = {r.signal: number for number, r in enumerate(house.records(), 1) if isinstance(r, OrderPlace)}
+    assert places[first.number] <= knows < places[second.number]
