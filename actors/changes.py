@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from actors.order_tracker import Order
+from protocol.conversion import PARITY, Rate
 from protocol.orders import OrderStatus, TradingMode
 from protocol.records import EngineRun, Operation, RiskViolation
 
@@ -38,7 +39,7 @@ class OrderChanged(Change, frozen=True):
 
 
 class FillBooked(Change, frozen=True):
-    """A fill is in the ledger. Micros; what was realized are products, before commission."""
+    """A fill is in the ledger. Micros; what was realized are products in the account's currency, before commission."""
 
     order: Order
     execution_id: str
@@ -50,6 +51,8 @@ class FillBooked(Change, frozen=True):
     own_realized: int
     """By the position of the order's strategy."""
     time_us: int
+    rate: Rate = PARITY
+    """At which what it realized, in the symbol's quote currency, became the account's money."""
 
 
 class PositionChanged(Change, frozen=True):

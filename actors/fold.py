@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -39,8 +39,9 @@ from actors.changes import (
 )
 from actors.derived import check_run, derived_records, digest_of
 from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
-from actors.ledger import Account, Position, apply_fill, average_price_float, average_price_micros
+from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
+from protocol.conversion import PARITY, Rate
 from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.limits import DAY_US, LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
@@ -84,17 +85,6 @@ _NO_ACCOUNT: Final = Account()
 """Of who has never traded."""
 
 
-class PositionView(NamedTuple):
-    """A position for those who show it: micros, product, and the floats of JSON."""
-
-    symbol_id: int
-    symbol: str
-    quantity: int
-    average_price_micros: int
-    average_price_float: float
-    realized: int
-
-
 class Fold:
     """State as of `lsn`. A FoldError leaves it unusable: start over, or refuse to start."""
 
@@ -106,9 +96,11 @@ class Fold:
         """Product, of the journal's first ENGINE_RUN."""
         self.multipliers: tuple[int, ...] = ()
         """Micros by symbol id."""
+        self.currencies: tuple[str, ...] = ()
+        """Quote currencies by symbol id; "": the account's."""
         self.symbol_ids: dict[str, int] = {}
-        self.opened_at: dict[int, int] = {}
-        """The multiplier, micros, at which a symbol's position was opened."""
+        self.opened_at: dict[int, tuple[int, str]] = {}
+        """The multiplier, micros, and the quote currency at which a symbol's position was opened."""
         self.account = Account()
         """The engine's: net positions, as at the venue."""
         self.strategy_accounts: defaultdict[int, Account] = defaultdict(Account)
@@ -216,15 +208,19 @@ class Fold:
         """Realized product, before commission, since the journal's start or the last stop that ended a halt."""
         return self.account.realized.get(symbol_id, 0) - self.drawdown_baseline.get(symbol_id, 0)
 
-    def changed_multipliers(self) -> list[str]:
-        """Held symbols whose multiplier is no longer the one at which they were opened.
+    def changed_terms(self) -> list[tuple[str, str]]:
+        """(key, symbol) of held symbols whose multiplier or quote currency is not that at which they were opened.
 
         No reason to refuse the journal (the operator could never take it back), but one to refuse the start:
         their average prices and marks mean nothing until the config has the old one again.
         """
-        held = ((symbol_id, opened_at) for symbol_id, opened_at in self.opened_at.items()
-                if self.account.position(symbol_id).quantity)  # fmt: skip
-        return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
+        changed: list[tuple[str, str]] = []
+        for symbol_id, (multiplier, currency) in self.opened_at.items():
+            if self.account.position(symbol_id).quantity:
+                now = self.multipliers[symbol_id], self.currencies[symbol_id]
+                keys = zip(("multiplier", "quote_currency"), (multiplier, currency), now, strict=True)
+                changed += [(key, self.symbol(symbol_id)) for key, opened_at, value in keys if opened_at != value]
+        return changed
 
     def may_reduce(self, symbol_id: int, side: Side) -> bool:
         """Whether an order of this side can reduce the net position; how far, is risk's to say."""
@@ -277,6 +273,7 @@ class Fold:
     def _set_run(self, record: EngineRun) -> None:
         self.run = record
         self.multipliers = tuple(multiplier for _, multiplier in record.symbols)
+        self.currencies = tuple("" if one == record.currency else one for one in record.currencies.values())
         self.symbol_ids = {name: symbol_id for symbol_id, (name, _) in enumerate(record.symbols)}
 
     def _checkpoint(self, envelope: Envelope, record: Checkpoint) -> list[Change]:
@@ -386,10 +383,12 @@ class Fold:
 
     def _fill(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
         order, account, price, quantity = verdict.order, self.account, record.price, record.quantity
-        if record.conversion_rate != MICROS:
-            # The config allows the account's currency only; a rate that nobody checked moves no money.
-            return [ImpossibleReport(order.order_id, "conversion_rate")]
-        symbol_id, previous, commission = order.symbol_id, order.status, record.commission * MICROS
+        symbol_id, previous, commission, rate = order.symbol_id, order.status, record.commission * MICROS, PARITY
+        if self.currencies[symbol_id] or record.conversion_rate != MICROS or record.conversion_base != MICROS:
+            rate = Rate(record.conversion_rate, record.conversion_base)
+            if not self.currencies[symbol_id] or rate == PARITY or min(rate) <= 0:
+                # Of the account's money there is no rate, of another's one must be given (1 is 2 / 2): else none moves.
+                return [ImpossibleReport(order.order_id, "conversion_rate")]
         before, multiplier = account.position(symbol_id), self.multipliers[symbol_id]
         own_account = self.strategy_accounts[order.strategy_id]
         own = own_account.position(symbol_id)
@@ -397,6 +396,8 @@ class Fold:
             own_effect = effect = apply_fill(before, order.side, price, quantity, multiplier)
             if own is not before and own != before:  # somebody else trades the symbol too
                 own_effect = apply_fill(own, order.side, price, quantity, multiplier)
+            if rate is not PARITY:
+                effect, own_effect = effect.converted(rate), own_effect.converted(rate)
             balance = account.balance_after(effect, commission)
             own_account.balance_after(own_effect, commission)
         except NotRepresentableError:
@@ -410,12 +411,12 @@ class Fold:
             self._forget_recovered()
         self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))
         if not before.quantity or (effect.opened and effect.closed):
-            self.opened_at[symbol_id] = multiplier
+            self.opened_at[symbol_id] = multiplier, self.currencies[symbol_id]
         changes = [
             OrderChanged(order, previous, time_us),
             FillBooked(
                 order, record.execution_id, price, quantity, record.commission, effect.realized, own_effect.realized,
-                time_us,
+                time_us, rate,
             ),
             PositionChanged(symbol_id, order.strategy_id, time_us),
         ]

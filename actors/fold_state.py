@@ -26,6 +26,7 @@ from protocol.units import bytes_to_product, product_to_bytes
 
 NOBODY: Final = 0
 """Whose a position is that no strategy's order has made."""
+_NEVER_OPENED: Final = (0, "")
 
 if TYPE_CHECKING:
     from actors.fold import Fold
@@ -68,11 +69,12 @@ def _losses(fold: Fold) -> LossState:
 
 def _positions(fold: Fold) -> Iterable[PositionState]:
     for symbol_id, position in sorted(fold.account.positions.items()):
-        opened_at = fold.opened_at.get(symbol_id, 0) if position.quantity else 0
+        multiplier, currency = fold.opened_at.get(symbol_id, _NEVER_OPENED) if position.quantity else _NEVER_OPENED
         realized = fold.account.realized.get(symbol_id, 0)
         yield PositionState(
-            symbol_id, position.quantity, product_to_bytes(position.cost), product_to_bytes(realized), opened_at
-        )
+            symbol_id, position.quantity, product_to_bytes(position.cost), product_to_bytes(realized), multiplier,
+            currency,
+        )  # fmt: skip
 
 
 def _strategy_account(strategy_id: int, account: Account) -> StrategyAccountState:
@@ -110,7 +112,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
         account.positions[row.symbol_id] = Position(row.quantity, bytes_to_product(row.cost))
         account.realized[row.symbol_id] = bytes_to_product(row.realized)
         if row.quantity:
-            fold.opened_at[row.symbol_id] = row.opened_at
+            fold.opened_at[row.symbol_id] = row.opened_at, row.currency
     fold.strategy_accounts.update(_strategy_accounts(state, fold))
     _put_losses(fold, state.losses)
     fold.cleared_token = state.cleared_token

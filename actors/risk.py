@@ -135,8 +135,8 @@ class Risk(FoldingActor):
 
     def on_caught_up(self) -> None:
         """The fold is complete: derived records first, then the limits, then READY (design section 3)."""
-        if changed := self.fold.changed_multipliers():
-            raise ConfigError([f"instruments.multiplier: changed for {name}, which is held" for name in changed])
+        if changed := self.fold.changed_terms():
+            raise ConfigError([f"instruments.{key}: changed for {name}, which is held" for key, name in changed])
         self.book.begin()
         self._append_owed()
         for symbol_id in self.fold.account.realized:

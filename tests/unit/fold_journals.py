@@ -90,7 +90,7 @@ def state(fold: Fold) -> dict[str, Any]:
         "positions": dict(account.positions), "trading": fold.trading, "cleared": fold.cleared_token,
         "baseline": dict(fold.drawdown_baseline), "owed": list(fold.owed),
         "owned": fold.owned_positions(),
-        "shown": fold.snapshot_positions(), "multipliers_changed": fold.changed_multipliers(),
+        "shown": fold.snapshot_positions(), "terms_changed": fold.changed_terms(),
     }  # fmt: skip
 
 

@@ -104,25 +104,25 @@ def test_a_changed_multiplier_of_a_held_symbol_is_told_and_can_be_taken_back() -
     fold = folded(place(1), fill(1, 100))
     changed = run(symbols=(("EURUSD", 2 * MICROS), ("ES", MICROS)))
     apply(fold, *fold.owed, changed)
-    assert fold.changed_multipliers() == ["EURUSD"]
+    assert fold.changed_terms() == [("multiplier", "EURUSD")]
     apply(fold, START)
-    assert fold.changed_multipliers() == []
+    assert fold.changed_terms() == []
 
 
 def test_a_reversal_is_an_opening_at_the_multiplier_of_its_day() -> None:
     changed = run(symbols=(("EURUSD", 2 * MICROS), ("ES", MICROS)))
     fold = folded(place(1), fill(1, 100))
     apply(fold, *fold.owed, changed, place(2, SELL, 30), fill(2, 100, 30))
-    assert fold.changed_multipliers() == []
+    assert fold.changed_terms() == []
     apply(fold, *fold.owed, START)
-    assert fold.changed_multipliers() == ["EURUSD"]
+    assert fold.changed_terms() == [("multiplier", "EURUSD")]
 
 
 def test_a_multiplier_may_change_while_the_symbol_is_flat() -> None:
     fold = folded(place(1), fill(1, 100), place(2, SELL), fill(2, 110))
     settle(fold)
     apply(fold, run(symbols=(("EURUSD", 2 * MICROS), ("ES", MICROS))), place(3), fill(3, 100))
-    assert fold.changed_multipliers() == []
+    assert fold.changed_terms() == []
     assert fold.account.position(0) == Position(10, 2000)
 
 
