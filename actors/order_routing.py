@@ -36,7 +36,7 @@ class OrderRouting(Router):
         self.market = MarketClient(self, self, on_chunk=self._reached, on_welcome=self._on_market_welcome)
         self.venue: Venue
         self.converting: set[int] = set()
-        """Symbols whose quotes convert money."""
+        """Symbols whose quotes convert money, until those known before this life are."""
         self.early: dict[int, OrderPlace] = {}
         """Orders whose tick this actor has not seen yet; they wait for it."""
         self.positions: deque[tuple[bytes, int, int]] = deque()
@@ -123,9 +123,10 @@ class OrderRouting(Router):
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
         """A new life need not hold up stops until what converts their money is quoted again."""
+        wanted, self.converting = self.converting, set()  # once: what it has seen by the next one is no newer
         if self.market.former_position:
             ticks = TICK.iter_unpack(welcome.snapshot)
-            self.venue.know({tick[1]: (tick[2], tick[3], tick[4]) for tick in ticks if tick[1] in self.converting})
+            self.venue.know({tick[1]: (tick[2], tick[3], tick[4]) for tick in ticks if tick[1] in wanted})
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         on_tick = self.venue.on_tick
