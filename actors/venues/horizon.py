@@ -114,7 +114,7 @@ class Horizon:
         else:
             self._bands[symbol_id] = bands
 
-    def extended(self, bands: Mapping[int, SymbolBands | None]) -> Horizon:
+    def extended(self, bands: Mapping[int, SymbolBands]) -> Horizon:
         """Another one, in which these hold besides."""
         horizon = Horizon()
         for symbol_id, one in {**self._bands, **bands}.items():

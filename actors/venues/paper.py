@@ -5,7 +5,7 @@ of a rollover that has passed, expiries by id, orders and cancels that arrive in
 the resting orders of the tick's symbol by id. What a fill entails comes right after it: orders that may only reduce a
 position that is gone end, a bracket's exits are armed (or its parent's rest and their sibling end), OCO alternatives
 are canceled. Exits work from the next tick on. In a symbol without a quote an order waits for the first one (P10), and
-where money is converted, for the first tick of its symbol at which the converting one has a quote (awaited.py).
+where another symbol converts its money, for the first tick behind that one's first quote (awaited.py).
 
 With latency an order or cancel is on its way until the first tick, of any symbol, at or after its sending plus the
 latency; so nothing fills at the tick that caused it. Without, it acts at once on the quotes known.
@@ -67,8 +67,7 @@ class PaperVenue:
         """A former life has acted on the ticks up to here."""
         self._rollover_us: int | None = None
         """The next rollover that counts; None: not known before the first tick, or there is no swap."""
-        self._is_first_tick = True
-        self._is_ended = False
+        self._is_first_tick, self._is_ended = True, False
         self._wake_us = 0
         """No tick before this time is acted on for its time alone."""
         self._ticking: int | None = None
@@ -116,10 +115,9 @@ class PaperVenue:
 
     def take_state(self) -> RouterRing:
         """What a replay's checkpoint has besides the fold (P11); cancels of what has ended have nothing left to do."""
-        latency_us = self._policies.latency_us
         quotes = tuple((symbol_id, *quote) for symbol_id, quote in sorted(self._quotes.items()))
         way = filter(self._is_alive, self._way)
-        under_way = tuple((sent.order_id, sent.place is None, sent.due_us - latency_us) for sent in way)
+        under_way = tuple((sent.order_id, sent.place is None, sent.due_us - self._policies.latency_us) for sent in way)
         return RouterRing(self._time_us, quotes, under_way)
 
     def put_state(self, orders: Mapping[int, Order], positions: Mapping[Owned, int], state: RouterRing) -> None:
@@ -163,14 +161,14 @@ class PaperVenue:
         """
         if self._book.changed:
             self._compute_bands()
-        self._quotes[symbol_id] = (timestamp, bid, ask)
-        if self._awaited:
-            self._book.changed.update(self._awaited.come((symbol_id,)))
         if timestamp <= self._deaf_until_us:
+            self.know({symbol_id: (timestamp, bid, ask)})
             return []
+        self._quotes[symbol_id] = (timestamp, bid, ask)
         self._time_us = timestamp
         bands = self._horizon.get(symbol_id)
-        if timestamp < self._wake_us and (bands is None or not bands.may_act(bid, ask)):
+        is_idle = timestamp < self._wake_us and (bands is None or not bands.may_act(bid, ask))
+        if is_idle and symbol_id not in self._awaited.waiting:
             return []
         return self._step(symbol_id, timestamp, bid, ask, volume)
 
@@ -224,7 +222,9 @@ class PaperVenue:
     def _step(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int) -> list[Answer]:
         records = self._records = []
         self._pass_rollovers(timestamp)
-        self._expire(timestamp)
+        freed = self._awaited.come((symbol_id,))
+        self._book.changed.update(freed)
+        self._expire(timestamp, [order_id for one in freed for order_id in self._book.ids_in(one)])
         resting = self._book.ids_in(symbol_id)
         self._ticking, self._left = symbol_id, self._budget(symbol_id, volume)
         self._take_arrivals(timestamp)
@@ -273,8 +273,8 @@ class PaperVenue:
         terms = self._terms(symbol_id)
         return 0 if not quantity else terms.swap_long if quantity > 0 else terms.swap_short
 
-    def _expire(self, timestamp: int) -> None:
-        for order_id in self._book.date(timestamp) if self._book.undated else ():
+    def _expire(self, timestamp: int, freed: list[int]) -> None:
+        for order_id in sorted({*self._book.date(timestamp), *freed}):
             self._say(order_id, Report.RESTATE)
         for order in self._book.expired(timestamp):
             self._end(order, Report.EXPIRE, "")

@@ -101,9 +101,10 @@ class PlainVenue(PaperVenue):
     """Looks at every order at every tick: no bands, no waking times."""
 
     def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> list[Answer]:
-        self._quotes[symbol_id] = (timestamp, bid, ask)
         if timestamp <= self._deaf_until_us:
+            self.know({symbol_id: (timestamp, bid, ask)})
             return []
+        self._quotes[symbol_id] = (timestamp, bid, ask)
         self._time_us = timestamp
         return self._step(symbol_id, timestamp, bid, ask, volume)
 
