@@ -142,6 +142,8 @@ class PositionFold:
         self._executions: set[str] = set()
         self._held: dict[str, Held] = {}
         """By symbol."""
+        self._realized: dict[str, Fraction] = {}
+        """By symbol, in the account's currency."""
 
     def apply(self, entry: JournalEntry) -> None:
         fields = entry.fields
@@ -163,11 +165,17 @@ class PositionFold:
         symbol_id, sign = self._orders[fields["order_id"]]
         symbol, multiplier = self._symbols[symbol_id]
         change, price = sign * Fraction(fields["quantity"], MICROS), Fraction(fields["price"], MICROS)
-        self._held[symbol] = self._held.get(symbol, Held()).after(change, price * multiplier)
+        before = self._held.get(symbol, Held())
+        held = self._held[symbol] = before.after(change, price * multiplier)
+        rate = Fraction(fields["conversion_rate"], fields.get("conversion_base", MICROS))
+        realized = Fraction(round((held.realized - before.realized) * rate * MICROS**2), MICROS**2)
+        self._realized[symbol] = self._realized.get(symbol, Fraction(0)) + realized
 
     def holdings(self) -> dict[str, Holding]:
         multipliers = dict(self._symbols)
         return {
-            symbol: Holding(float(held), float(cost / held / multipliers[symbol]) if held else 0.0, float(realized))
-            for symbol, (held, cost, realized) in self._held.items()
+            symbol: Holding(
+                float(held), float(cost / held / multipliers[symbol]) if held else 0.0, float(self._realized[symbol])
+            )
+            for symbol, (held, cost, _) in self._held.items()
         }
