@@ -109,7 +109,7 @@ def _check_currencies(config: Config, path: str, instrument: InstrumentSettings)
     account, base, quote = config.account.currency, instrument.base_currency, quote_currency(config, instrument)
     mistakes = [
         f"{path}.{key} = {code!r}: a code such as USD"
-        for key, code in (("base_currency", base), ("quote_currency", quote))
+        for key, code in (("base_currency", base), ("quote_currency", instrument.quote_currency))
         if code is not None and not re.match(CURRENCY_PATTERN, code)
     ]
     if mistakes:

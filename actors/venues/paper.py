@@ -4,8 +4,7 @@ Owns the order of things; each rule stands in a file of its own (policies.py lis
 of a rollover that has passed, expiries by id, orders and cancels that arrive in the order in which they were sent, then
 the resting orders of the tick's symbol by id. What a fill entails comes right after it: orders that may only reduce a
 position that is gone end, a bracket's exits are armed (or its parent's rest and their sibling end), OCO alternatives
-are canceled. Exits work from the next tick on. In a symbol without a quote an order waits for the first one (P10), and
-where another symbol converts its money, for the first tick behind that one's first quote (awaited.py).
+are canceled. Exits work from the next tick on. Without a quote an order waits for the first one (P10, awaited.py).
 
 With latency an order or cancel is on its way until the first tick, of any symbol, at or after its sending plus the
 latency; so nothing fills at the tick that caused it. Without, it acts at once on the quotes known.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Final
@@ -19,11 +20,14 @@ from actors.conversions import Conversions
 from actors.derived import with_tables
 from actors.fold import Fold, ImpossibleReport
 from actors.ledger import Account, Position, value_account
+from actors.limit_usage import limit_rows
 from actors.venues.commission import Commission
+from actors.venues.paper import PaperVenue
+from actors.venues.policies import policies_of
 from protocol.conversion import PARITY, Rate, Route, find_converter, routes_of
 from protocol.errors import ConfigError
 from protocol.messages import SIGNAL_ORDER, Intent
-from protocol.orders import Side
+from protocol.orders import Report, Side
 from protocol.records import BalanceChange, OrderPlace, OrderUpdate, PositionClose, SignalRefused
 from protocol.settings import Config, parse_config
 from protocol.topics import TICK
@@ -374,3 +378,53 @@ def test_a_commission_by_value_is_converted_at_the_fills_rate() -> None:
     assert charge(Rate(2 * MICROS, 300 * MICROS)) == charge(Rate(2 * MICROS, 300 * MICROS), MICROS) == 2_001_000
 
 
+# At the paper venue.
+
+
+def yen_venue() -> PaperVenue:
+    settings = config(EURJPY, USDJPY)
+    return PaperVenue(policies_of(settings, {0: "EURJPY", 1: "USDJPY"}))
+
+
+def said(answers: Iterable[Any]) -> list[tuple[Report, int, int]]:
+    return [(one.report, one.conversion_rate, one.conversion_base) for one in answers]
+
+
+def test_an_order_waits_for_the_first_quote_of_what_converts_its_money_and_is_told() -> None:
+    venue = yen_venue()
+    assert venue.on_tick(0, 1, 165 * MICROS, 166 * MICROS) == []
+    assert said(venue.place(place(1, BUY, MICROS), 1)) == [(Report.ACCEPT, MICROS, MICROS)]
+    assert venue.on_tick(0, 2, 165 * MICROS, 166 * MICROS) == []
+    assert said(venue.on_tick(1, 3, 150 * MICROS, 151 * MICROS)) == [(Report.RESTATE, MICROS, MICROS)]
+    assert venue.on_tick(1, 4, 150 * MICROS, 152 * MICROS) == []
+    assert said(venue.on_tick(0, 5, 165 * MICROS, 166 * MICROS)) == [(Report.FILL, 2 * MICROS, 302 * MICROS)]
+    assert said(venue.place(place(2, BUY, MICROS), 5))[1:] == [(Report.FILL, 2 * MICROS, 302 * MICROS)]
+
+
+def test_a_symbol_that_converts_its_own_money_waits_for_nothing() -> None:
+    venue = yen_venue()
+    venue.place(place(1, BUY, MICROS, symbol_id=1))
+    assert said(venue.on_tick(1, 1, 150 * MICROS, 151 * MICROS)) == [(Report.FILL, 2 * MICROS, 301 * MICROS)]
+
+
+def test_a_new_life_that_is_told_the_quotes_holds_nothing_up() -> None:
+    fold = yen_fold(place(1, SELL, MICROS), OrderUpdate(1, Report.ACCEPT, venue_time=1))
+    for known, wanted in (({}, []), ({1: (1, 150 * MICROS, 151 * MICROS)}, [(Report.FILL, 2 * MICROS, 301 * MICROS)])):
+        venue = yen_venue()
+        venue.restore(fold.tracker.open_orders.values(), {}, venue_us=1, run_venue_us=1)
+        venue.know(known)
+        assert said(venue.on_tick(0, 2, 165 * MICROS, 166 * MICROS)) == wanted
+
+
+def test_what_is_used_of_a_limit_on_money_is_left_out_while_it_cannot_be_converted() -> None:
+    risk = "max_gross_exposure = 1000.0\nmax_position_per_symbol = 5000.0"
+    one = desk(EURJPY, USDJPY, risk=risk)
+    one.take(place(1, BUY, 300 * MICROS), converted(fill(1, 165 * MICROS, 300 * MICROS), (2, 300)))
+    scopes = one.book.scopes
+
+    def used() -> dict[str, Any]:
+        return {row.limit: row.used for row in limit_rows(scopes, config(EURJPY, USDJPY, risk=risk).risk, 0, "", 1)}
+
+    assert used() == {"max_position_per_symbol": 300.0, "max_gross_exposure": msgspec.UNSET}
+    quote(one, 1, 150, 150)
+    assert used() == {"max_position_per_symbol": 300.0, "max_gross_exposure": 330.0}  # at its cost

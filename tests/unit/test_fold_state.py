@@ -185,7 +185,7 @@ def test_an_outsider_reads_the_state_of_risk_from_a_checkpoint() -> None:
     values = msgpack.unpackb(checkpoint(fold).states[0][2])
     assert len(values) == 17
     cost = (-500).to_bytes(16, "little", signed=True)
-    assert values[3] == [[0, -5, cost, bytes(16), 1_000_000]]
+    assert values[3] == [[0, -5, cost, bytes(16), 1_000_000, ""]]
     assert values[8] == 2
     assert [row[0][0] for row in values[9]] == [2]
     assert [kind for kind, _ in values[10]] == [1]
