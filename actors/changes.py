@@ -5,6 +5,8 @@ They hold the live Order: read it before the next record is applied.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from actors.order_tracker import Order
@@ -124,6 +126,13 @@ class DuplicateExecution(Change, frozen=True):
 
     order_id: int
     execution_id: str
+
+
+UNBOOKED: Final = {
+    "not_representable": "a fill that cannot be represented in 0.000001",
+    "conversion_rate": "a fill whose conversion rate means nothing",
+}
+"""Reasons of an ImpossibleReport for which trading halts: the venue has filled what the ledger does not know."""
 
 
 class ImpossibleReport(Change, frozen=True):

@@ -105,8 +105,8 @@ class Fold:
         """The engine's: net positions, as at the venue."""
         self.strategy_accounts: defaultdict[int, Account] = defaultdict(Account)
         """By strategy id: what its own orders have left, from a balance of 0. In each symbol the quantities add up to
-        the net position, and with the open profit all the money does; what is realized alone does not: one strategy may
-        close what another opens."""
+        the net position, and with the open profit all the money does, before it is converted; what is realized alone
+        does not: one strategy may close what another opens."""
         self.tracker = OrderTracker()
         self.trading = TradingStatus()
         self.cleared_token = 0

@@ -15,6 +15,7 @@ from typing import Final
 import zmq
 
 from actors.base import Place, receive_all
+from actors.changes import UNBOOKED
 from actors.clock import now_us
 from actors.fold import (
     Change,
@@ -128,8 +129,8 @@ class Risk(FoldingActor):
         elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1
             self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
-            if self.journal.caught_up and change.reason == "not_representable":
-                self._halt(f"order {change.order_id}: a fill that cannot be represented in 0.000001")
+            if self.journal.caught_up and change.reason in UNBOOKED:
+                self._halt(f"order {change.order_id}: {UNBOOKED[change.reason]}")
         elif type(change) is DuplicateExecution:
             self.log.warning("duplicate_execution", order_id=change.order_id, execution_id=change.execution_id)
 
