@@ -23,6 +23,7 @@ ACTORS: Final = {
     "wal": "actors.wal:Wal",
     "risk": "actors.risk:Risk",
     "strategy": "actors.strategy:StrategyActor",
+    "venue": "actors.simulated_venue:SimulatedVenue",
     "order_routing": "actors.order_routing:OrderRouting",
     "gateway": "actors.gateway:Gateway",
     "market_data": "actors.market_data:MarketData",
@@ -36,17 +37,19 @@ REPLAY_ACTORS: Final = {
     "order_routing": "actors.replay_routing:ReplayRouting",
 }
 """The same in a replay: those who stand in the ring."""
+EXTERNAL_ACTORS: Final = {**ACTORS, "order_routing": "actors.venue_routing:VenueRouting"}
+"""The same with the venue outside."""
 
 
-def actor_class(name: str, *, is_replay: bool = False) -> type[Actor]:
-    actors = REPLAY_ACTORS if is_replay else ACTORS
+def actor_class(name: str, config: Config) -> type[Actor]:
+    actors = REPLAY_ACTORS if config.is_replay else EXTERNAL_ACTORS if config.order_routing.is_external else ACTORS
     module, _, attribute = actors[name.partition(".")[0]].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def run_child(spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]], *, is_process: bool) -> ExitCode:
     """The whole life of one child, in a process or in a thread."""
-    actor = actor_class(spec.name, is_replay=spec.config.is_replay)(Place(spec, context, is_process))
+    actor = actor_class(spec.name, spec.config)(Place(spec, context, is_process))
     return actor.live()
 
 

@@ -38,7 +38,7 @@ from actors.changes import (
     ViolationRecorded,
 )
 from actors.derived import check_run, derived_records, digest_of
-from actors.fold_state import attributed, count_losses_anew, difference, put_state, take_state
+from actors.fold_state import difference, put_state, state_as_in
 from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
 from protocol.conversion import PARITY, Rate
@@ -126,6 +126,8 @@ class Fold:
         """The venue's time of the newest record that has one …"""
         self.run_venue_us = 0
         """… and since the last start of the engine. 0: none."""
+        self.venue_seq = 0
+        """The highest number of an external venue's report (V1)."""
         self.halt_tokens: set[int] = set()
         self.answered: defaultdict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
         """By strategy id: the newest ANSWERED_MAX signal numbers that were answered, oldest first."""
@@ -289,7 +291,7 @@ class Fold:
         except (WireError, ValueError) as error:
             raise FoldError(lsn, str(error)) from error
         self.tracker.forget_ended()
-        mine = self._state_as_in(state)
+        mine = state_as_in(self, state)
         if mine != state or run != self.run:
             raise FoldError(lsn, f"the CHECKPOINT differs from this fold: {difference(mine, state)}")
         return []
@@ -299,24 +301,6 @@ class Fold:
         self._set_run(run)
         put_state(self, state)
         self.trading = TradingStatus(*msgspec.structs.astuple(state.trading))
-
-    def _state_as_in(self, state: FoldState) -> FoldState:
-        """What an older version did not know, who came here by itself forgets, as who starts here does."""
-        unknown: dict[str, None] = {}
-        if state.venue_times is None:
-            self.venue_us = self.run_venue_us = 0
-            for order in self.tracker.open_orders.values():
-                order.accepted_us = 0
-            unknown["venue_times"] = None
-        if state.strategies is None:
-            self.strategy_accounts.clear()
-            self.strategy_accounts.update(attributed(self))
-            unknown["strategies"] = None
-        if state.losses is None:
-            count_losses_anew(self)
-            unknown["losses"] = None
-        mine = take_state(self)
-        return msgspec.structs.replace(mine, **unknown) if unknown else mine
 
     def _stopped_by_operator(self, envelope: Envelope, record: EngineRun) -> list[Change]:
         """H2: a halt ends here; REDUCING does not (it has a verb of its own)."""
@@ -365,6 +349,8 @@ class Fold:
         return signal in self.answered.get(strategy_id, ())
 
     def _update(self, envelope: Envelope, record: OrderUpdate) -> list[Change]:
+        if record.venue_seq:
+            self.venue_seq = record.venue_seq
         verdict = self.tracker.examine(record)
         if type(verdict) is Advance:
             if record.venue_time:
@@ -443,6 +429,8 @@ class Fold:
             raise FoldError(envelope.lsn, f"an ADJUST in symbol {record.symbol_id}, which has no name")
         if record.venue_time:
             self.venue_us = self.run_venue_us = record.venue_time
+        if record.venue_seq:
+            self.venue_seq = record.venue_seq
         amount = bytes_to_product(record.amount)
         self._look_at_day(record.venue_time)
         self.commands.pop(record.command_lsn, None)

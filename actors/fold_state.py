@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from actors.ledger import Account, Position
 from actors.order_tracker import Order, OrderTracker
-from protocol.records import FIRST_STRATEGY, decode_record, encode_record, entry_type_of
+from protocol.records import FIRST_STRATEGY, NOBODY, decode_record, encode_record, entry_type_of
 from protocol.state import (
     FoldState,
     HoldingState,
@@ -24,8 +26,6 @@ from protocol.state import (
 )
 from protocol.units import bytes_to_product, product_to_bytes
 
-NOBODY: Final = 0
-"""Whose a position is that no strategy's order has made."""
 _NEVER_OPENED: Final = (0, "")
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def take_state(fold: Fold, *, with_ended: bool = False) -> FoldState:
         losses=_losses(fold),
         commands=tuple(fold.commands.items()),
         command_tokens=tuple((token, *known) for token, known in fold.command_tokens.items()),
+        venue_seq=fold.venue_seq,
     )
 
 
@@ -119,6 +120,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
     fold.halt_tokens.update(state.halt_tokens)
     fold.drawdown_baseline = {symbol_id: bytes_to_product(product) for symbol_id, product in state.drawdown_baselines}
     fold.commands.update(state.commands)
+    fold.venue_seq = state.venue_seq
     fold.command_tokens.update((token, (lsn, digest)) for token, lsn, digest in state.command_tokens)
     fold.owed.extend(decode_record(kind, data) for kind, data in state.owed)
     for strategy_id, numbers in state.answered:
@@ -186,6 +188,26 @@ def _order(row: OrderState) -> Order:
     order.parent_id, order.stop_price = row.parent_id, row.stop_price
     order.is_triggered, order.accepted_us = row.is_triggered, row.accepted_us
     return order
+
+
+def state_as_in(fold: Fold, state: FoldState) -> FoldState:
+    """The fold's own, where its CHECKPOINT says `state`: what an older version did not know is forgotten by who came
+    here by himself, as by who starts here."""
+    unknown: dict[str, None] = {}
+    if state.venue_times is None:
+        fold.venue_us = fold.run_venue_us = 0
+        for order in fold.tracker.open_orders.values():
+            order.accepted_us = 0
+        unknown["venue_times"] = None
+    if state.strategies is None:
+        fold.strategy_accounts.clear()
+        fold.strategy_accounts.update(attributed(fold))
+        unknown["strategies"] = None
+    if state.losses is None:
+        count_losses_anew(fold)
+        unknown["losses"] = None
+    mine = take_state(fold)
+    return msgspec.structs.replace(mine, **unknown) if unknown else mine
 
 
 def difference(mine: FoldState, theirs: FoldState) -> str:

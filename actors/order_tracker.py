@@ -20,7 +20,7 @@ import msgspec
 
 from actors.brackets import exit_ids, exits_of, has_exits
 from protocol.orders import FINAL_STATUSES, OrderStatus, OrderType, Report, Side, advance
-from protocol.records import OrderPlace, OrderUpdate
+from protocol.records import FIRST_EXTERNAL, OrderPlace, OrderUpdate
 from protocol.units import MICROS, divide_half_even
 
 _FILL: Final = Report.FILL
@@ -73,6 +73,11 @@ class Order(msgspec.Struct, eq=False, gc=False):
     @property
     def is_open(self) -> bool:
         return self.status not in FINAL_STATUSES
+
+    @property
+    def is_external(self) -> bool:
+        """It stands at the venue and came from elsewhere: nobody's here, and nobody's to cancel but by its id."""
+        return self.order_id >= FIRST_EXTERNAL
 
     @property
     def remaining(self) -> int:
@@ -181,9 +186,9 @@ class OrderTracker:
         if order_id in self.orders:
             return None
         order = self.orders[order_id] = Order.of(place)
-        if order_id > self.highest_id:
+        if self.highest_id < order_id < FIRST_EXTERNAL:
             self.highest_id = order_id
-        if has_exits(place):
+        if has_exits(place) and order_id < FIRST_EXTERNAL:
             self.highest_id = max((self.highest_id, *exit_ids(place)))
         self._open(order)
         return order

@@ -29,6 +29,7 @@ from actors.fold import (
 from actors.fold_state import take_state
 from actors.folding import FoldingActor
 from actors.market import MarketClient
+from actors.order_tracker import Order
 from actors.peers import Peers
 from actors.risk_book import RiskBook
 from protocol.codec import MarketPayload
@@ -44,7 +45,7 @@ from protocol.messages import (
     decode_message,
     encode_message,
 )
-from protocol.orders import TradingMode
+from protocol.orders import OrderStatus, TradingMode
 from protocol.pipeline import SIGNALS
 from protocol.records import EngineRun, Producer, Record, TradingState
 from protocol.state import encode_state
@@ -72,7 +73,7 @@ class Risk(FoldingActor):
         self.is_ready = False
         self.risk_engine = self.position_engine = True
         self.counters = self.book.counters
-        self.counters.update(bad_messages=0, impossible_reports=0)
+        self.counters.update(bad_messages=0, impossible_reports=0, revived=0)
 
     # The life of the actor.
 
@@ -124,6 +125,8 @@ class Risk(FoldingActor):
         elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
         elif type(change) is OrderChanged and self.journal.caught_up:
+            if change.previous_status is OrderStatus.REJECTED and change.order.is_open:
+                self._reduce_revived(change.order)
             if self.is_halted() and (change.order.is_open or self.book.may_close_again(change.order)):
                 self.book.act_on_halt(pending=True)
         elif type(change) is ImpossibleReport:
@@ -273,6 +276,12 @@ class Risk(FoldingActor):
             self.book.scopes.take_ticks(payload.records)
 
     # Limits after the trade, and HALT.
+
+    def _reduce_revived(self, order: Order) -> None:
+        """V3: the venue speaks of an order that was taken for never sent, and whose exposure was given back."""
+        self.counters["revived"] += 1
+        self.log.error("order_revived", order_id=order.order_id, hint="it may exceed a limit; trading is REDUCING")
+        self.book.reduce(f"order {order.order_id} revived")
 
     def is_halted(self) -> bool:
         return self.fold.halted(self.latch.halt_token)

@@ -253,10 +253,14 @@ class RiskBook:
             self.pending_violations.add(said)
             if broken.action == "halt":
                 halt(broken.reason)
-            elif broken.action == "reduce" and self.mode is TradingMode.ACTIVE:
-                self._set_mode(TradingState(TradingMode.REDUCING, "risk", broken.reason, 0))
+            elif broken.action == "reduce":
+                self.reduce(broken.reason)
             loss, limit = product_to_bytes(min(broken.loss, PRODUCT_MAX)), product_to_bytes(broken.limit)
             self._append(RiskViolation(NO_SYMBOL, broken.key, loss, limit, broken.who, broken.day))
+
+    def reduce(self, reason: str) -> None:
+        if self.mode is TradingMode.ACTIVE:
+            self._set_mode(TradingState(TradingMode.REDUCING, "risk", reason, 0))
 
     def _set_mode(self, state: TradingState) -> None:
         self.pending_modes.append(state.state)
@@ -292,7 +296,7 @@ class RiskBook:
         orders = [
             order
             for order in self.fold.tracker.open_orders.values()
-            if not order.reduce_only and symbol_id in (None, order.symbol_id)
+            if not order.reduce_only and not order.is_external and symbol_id in (None, order.symbol_id)
         ]
         return sum(self._cancel(order.order_id, by) for order in orders)
 
@@ -356,7 +360,8 @@ class RiskBook:
     def _cancel_commanded(self, command: Operation) -> int:
         tracker = self.fold.tracker
         if command.argument == ALL:
-            cancels = sum(self._cancel(order_id, command.by) for order_id in list(tracker.open_orders))
+            ours = [order.order_id for order in tracker.open_orders.values() if not order.is_external]
+            cancels = sum(self._cancel(order_id, command.by) for order_id in ours)
             return cancels + self._cancel_pending(command.by)
         order_id = int(command.argument) if command.argument.isdecimal() else 0
         return self._cancel(order_id, command.by) if order_id in tracker.open_orders else 0

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from actors.base import Place
+from actors.fold import Fold
 from actors.folding import FoldingActor
 from actors.order_tracker import Order
 from actors.page import Activity
@@ -53,7 +54,7 @@ class Router(FoldingActor):
         try:
             # The fold may know of a halt that the page has lost; then this order must not leave either.
             is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
-            may_leave = is_open or self._only_reduces(place)
+            may_leave = is_open or only_reduces(self.fold, place)
             answers: Sequence[Answer] = ()
             if may_leave:
                 self.sent.add(place.order_id)
@@ -73,17 +74,6 @@ class Router(FoldingActor):
         self.ended.add(order_id)
         self.append([OrderUpdate(order_id, Report.REJECT, reason=reason)])
 
-    def _only_reduces(self, place: OrderPlace) -> bool:
-        """H6: by its own fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
-        if not place.reduce_only or not self.fold.may_reduce(place.symbol_id, place.side):
-            return False
-        same_side = (
-            order.remaining
-            for order in self.fold.tracker.open_in_symbol(place.symbol_id)
-            if order.side is place.side and not order.parent_id and not order.cancel_requested
-        )
-        return sum(same_side) <= abs(self.fold.account.position(place.symbol_id).quantity)
-
     def is_approved(self, place: OrderPlace) -> bool:
         """Compares what leaves with what was approved (the check whose lack cost Knight Capital, SEC 34-70694)."""
         order = self.fold.tracker.orders.get(place.order_id)
@@ -99,3 +89,15 @@ class Router(FoldingActor):
         for answer in answers:
             self.counters["fills"] += isinstance(answer, OrderUpdate) and answer.report is Report.FILL
             self.journal.append(answer)
+
+
+def only_reduces(fold: Fold, place: OrderPlace) -> bool:
+    """H6: by this fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
+    if not place.reduce_only or not fold.may_reduce(place.symbol_id, place.side):
+        return False
+    same_side = (
+        order.remaining
+        for order in fold.tracker.open_in_symbol(place.symbol_id)
+        if order.side is place.side and not order.parent_id and not order.cancel_requested
+    )
+    return sum(same_side) <= abs(fold.account.position(place.symbol_id).quantity)

@@ -26,7 +26,7 @@ from typing import Any, Final
 import zmq
 
 from protocol.errors import GatewayError, NoAnswerError, NotRunningError
-from protocol.pipeline import IPC_PATH_MAX
+from protocol.pipeline import IPC_PATH_MAX, VENUE_DESK
 
 LOCK_NAME: Final = "lock"
 PROBE_AFTER_S: Final = 0.05
@@ -40,7 +40,16 @@ def control_endpoint(run_dir: str | Path) -> str:
 
     Raises: GatewayError if the path is longer than a socket's may be and links to no shorter one.
     """
-    path = Path(run_dir) / "ipc" / "control"
+    return _endpoint(run_dir, "control")
+
+
+def desk_endpoint(run_dir: str | Path) -> str:
+    """The desk of the simulated venue of the engine in `run_dir`. Raises: as control_endpoint."""
+    return _endpoint(run_dir, VENUE_DESK.name)
+
+
+def _endpoint(run_dir: str | Path, name: str) -> str:
+    path = Path(run_dir) / "ipc" / name
     if path.parent.is_symlink():
         path = path.parent.resolve() / path.name
     if len(os.fsencode(path)) > IPC_PATH_MAX:

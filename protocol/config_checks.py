@@ -37,6 +37,7 @@ def check_config(config: Config) -> list[str]:
         *_check_strategies(config),
         *_check_limits(config),
         *_check_paper_venue(config),
+        *_check_external_venue(config),
         *_check_endpoints(config),
         *_check_replay(config),
     ]
@@ -252,6 +253,26 @@ def _check_paper_venue(config: Config) -> list[str]:
         if not re.fullmatch(TIME_PATTERN, getattr(routing, key)):
             mistakes.append(f'order_routing.{key} = {getattr(routing, key)!r}: a time of the UTC day such as "22:00"')
     return mistakes + _check_participation(config)
+
+
+def _check_external_venue(config: Config) -> list[str]:
+    routing = config.order_routing
+    mistakes = []
+    if routing.is_external:
+        path = f"order_routing.venue = {routing.venue!r}"
+        if config.is_replay:
+            mistakes.append(f"{path}: a replay has the venue inside ('paper'), so that it is exact")
+        if not config.wal.enabled or config.wal.sync != "always":  # V4
+            mistakes.append(f"{path}: needs wal.enabled = true and wal.sync = 'always': after a power loss an order id "
+                            "that the venue knows would be given to another order")  # fmt: skip
+    for key, least, most in (("in_doubt_grace_s", 0, 3600), ("reconcile_timeout_s", 0, 3600)):
+        if not least <= getattr(routing, key) <= most:
+            mistakes.append(f"order_routing.{key} = {getattr(routing, key)}: {least} to {most} seconds")
+    for key, most in (("drop", 1), ("duplicate", 1), ("reorder", 1), ("delay_ms", 60_000), ("cut_every_s", 86_400),
+                      ("cut_s", 3_600)):  # fmt: skip
+        if not 0 <= getattr(routing.line, key) <= most:
+            mistakes.append(f"order_routing.line.{key} = {getattr(routing.line, key)}: 0 to {most}")
+    return mistakes
 
 
 def _check_participation(config: Config) -> list[str]:

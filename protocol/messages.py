@@ -293,10 +293,93 @@ class Parked(Message, frozen=True, tag=44):
     strategy: str
 
 
+# order_routing and a venue outside it. The venue numbers every entry of its books; order ids are the journal's.
+
+
+class VenueLogon(Message, frozen=True, tag=50):
+    """order_routing wants a session; repeated until the answer."""
+
+    journal_id: bytes
+
+
+class VenueLoggedOn(Message, frozen=True, tag=51):
+    session: int
+    """Never 0. What is said in another session is not heard."""
+    last_seq: int
+    """Of the newest entry in the venue's books."""
+
+
+class VenueHeartbeat(Message, frozen=True, tag=52):
+    session: int
+    last_seq: int
+
+
+class VenueOrder(Message, frozen=True, tag=53):
+    session: int
+    place: bytes
+    """An ORDER_PLACE."""
+
+
+class VenueCancel(Message, frozen=True, tag=54):
+    session: int
+    order_id: int
+
+
+class VenueReport(Message, frozen=True, tag=55):
+    session: int
+    seq: int
+    entry_type: int
+    """ORDER_UPDATE, ADJUST, ORDER_PLACE (an order that came from elsewhere); 0: this journal's own order arrived."""
+    data: bytes
+    """The record."""
+
+
+class VenueQuery(Message, frozen=True, tag=56):
+    """One of QUERIES (actors/venues/session.py)."""
+
+    session: int
+    number: int
+    what: str
+    argument: int = 0
+    """executions: after this seq; order, bar: its id."""
+
+
+class VenueOpenOrders(Message, frozen=True, tag=57):
+    number: int
+    as_of: int
+    """The newest entry that is in it."""
+    orders: tuple[tuple[bytes, int], ...]
+    """(ORDER_PLACE, filled)."""
+
+
+class VenuePositions(Message, frozen=True, tag=58):
+    number: int
+    as_of: int
+    positions: tuple[tuple[int, int, int], ...]
+    """(symbol id, net quantity, average price), micros; those that are not flat."""
+
+
+class VenueExecutions(Message, frozen=True, tag=59):
+    number: int
+    as_of: int
+    reports: tuple[tuple[int, int, bytes], ...]
+    """(seq, entry type, record), in order; the rest is to be asked for."""
+
+
+class VenueOrderKnown(Message, frozen=True, tag=60):
+    number: int
+    order_id: int
+    is_known: bool
+    is_barred: bool
+    """It was unknown, and is refused from now on should it arrive."""
+
+
 type_union = (
     Hello | Welcome | Data | Credit | Append | Reset | SayHello | Barrier | State | Grant | Done
     | SignalHello | SignalWelcome | Intent | Reached
     | Loaded | Failed | Go | Ready | Stop | Stopped | Detach | Detached | Ask | Statistics | Peer | Children | Parked
+    | VenueLogon | VenueLoggedOn | VenueHeartbeat | VenueOrder | VenueCancel | VenueReport | VenueQuery
+    | VenueOpenOrders | VenuePositions | VenueExecutions | VenueOrderKnown
 )  # fmt: skip
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

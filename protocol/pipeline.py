@@ -31,7 +31,7 @@ MARKET: Final = Pipe(
     name="market",
     pattern="ROUTER/DEALER stream",
     binds="market_data",
-    connects=("strategy", "risk", "order_routing", "gateway"),
+    connects=("strategy", "risk", "order_routing", "gateway", "venue"),
     messages=("HELLO", "WELCOME", "DATA", "CREDIT", "SAY_HELLO"),
     limit=8,
     when_full="file sources wait; live sources drop the oldest batch for that consumer and count the gap",
@@ -59,14 +59,36 @@ CONTROL: Final = Pipe(
     name="control",
     pattern="ROUTER/DEALER",
     binds="supervisor",
-    connects=("wal", "risk", "strategy", "order_routing", "gateway", "market_data"),
+    connects=("wal", "risk", "strategy", "venue", "order_routing", "gateway", "market_data"),
     messages=("LOADED", "FAILED", "GO", "READY", "STOP", "STOPPED", "DETACH", "DETACHED", "ASK", "STATISTICS",
               "PEER", "CHILDREN", "PARKED"),
     limit=1_000,
     when_full="the message is dropped and counted; questions are asked again",
 )  # fmt: skip
 
-PIPES: Final = {pipe.name: pipe for pipe in (MARKET, JOURNAL, SIGNALS, CONTROL)}
+VENUE: Final = Pipe(
+    name="venue",
+    pattern="ROUTER/DEALER",
+    binds="venue",
+    connects=("order_routing",),
+    messages=("VENUE_LOGON", "VENUE_LOGGED_ON", "VENUE_HEARTBEAT", "VENUE_ORDER", "VENUE_CANCEL", "VENUE_REPORT",
+              "VENUE_QUERY", "VENUE_OPEN_ORDERS", "VENUE_POSITIONS", "VENUE_EXECUTIONS", "VENUE_ORDER_KNOWN"),
+    limit=1_000,
+    when_full="the message is lost, as on any line: reports are asked for again by number, orders by their id",
+)
+"""Only with a venue in a process of its own."""
+PIPES: Final = {pipe.name: pipe for pipe in (MARKET, JOURNAL, SIGNALS, CONTROL, VENUE)}
+
+VENUE_DESK: Final = Pipe(
+    name="venue-desk",
+    pattern="REP/REQ",
+    binds="venue",
+    connects=("anybody in the private directory",),
+    messages=("lines of text (actors/venues/desk.py)",),
+    limit=100,
+    when_full="who asks waits",
+)
+"""For outsiders, as the gateway's sockets are."""
 
 
 def pipe_endpoint(pipe: Pipe, directory: Path | None, engine: str) -> str:

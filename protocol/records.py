@@ -54,6 +54,11 @@ class Producer(IntEnum):
 
 
 FIRST_STRATEGY: Final = 16
+NOBODY: Final = 0
+"""The strategy id of what no strategy asked for."""
+FIRST_EXTERNAL: Final = 1 << 62
+"""Order ids from here on are orders at the venue that did not come from this journal: this and the venue's own number,
+so that an order has the same id at every restart."""
 
 
 class RunEvent(IntEnum):
@@ -167,6 +172,8 @@ class OrderUpdate(Record, frozen=True):
     reason: str = ""
     venue_time: int = 0
     """The market's clock, microseconds."""
+    venue_seq: int = 0
+    """The report's number in an external venue's books; 0: it has none, or did not come from there."""
     conversion_base: int = MICROS
 
 
@@ -269,6 +276,8 @@ class Adjust(Record, frozen=True):
     venue_time: int = 0
     command_lsn: int = 0
     """Of the COMMAND that asked for it, and ends with it."""
+    venue_seq: int = 0
+    """As in ORDER_UPDATE."""
 
 
 class SignalRefused(Record, frozen=True):
@@ -310,7 +319,9 @@ APPENDABLE: Final = {
             EntryType.COMMAND, EntryType.ADJUST,
         }
     ),
-    Producer.ORDER_ROUTING: frozenset({EntryType.ORDER_UPDATE, EntryType.ADJUST}),
+    Producer.ORDER_ROUTING: frozenset(
+        {EntryType.ORDER_UPDATE, EntryType.ADJUST, EntryType.ORDER_PLACE, EntryType.RISK_VIOLATION}
+    ),
     Producer.GATEWAY: frozenset({EntryType.TRADING_STATE, EntryType.COMMAND}),
 }  # fmt: skip
 """What each producer may append; ENGINE_RUN is written by wal itself."""
@@ -339,7 +350,9 @@ def decode_record(entry_type: int, data: bytes | memoryview) -> Record:
 
 __all__ = [
     "APPENDABLE",
+    "FIRST_EXTERNAL",
     "FIRST_STRATEGY",
+    "NOBODY",
     "RECORD_TYPES",
     "Adjust",
     "AdjustKind",

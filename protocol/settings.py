@@ -153,8 +153,30 @@ class RiskSettings(LimitSettings, frozen=True, kw_only=True):
     """cancel: open orders, but those that protect a position; flatten: those, and every position is closed."""
 
 
+class LineSettings(Section, frozen=True, kw_only=True):
+    """simulated: how bad the line is on which the venue answers. Shares are of its messages, 0 to 1."""
+
+    seed: int = 0
+    drop: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    delay_ms: float = 0.0
+    """Each message is late by up to so much."""
+    cut_every_s: float = 0.0
+    """On average; 0: never."""
+    cut_s: float = 2.0
+    """For how long nothing comes through."""
+
+
 class OrderRoutingSettings(Section, frozen=True, kw_only=True):
-    venue: Literal["paper"] = "paper"
+    venue: Literal["paper", "simulated"] = "paper"
+    reconcile: Literal["adopt", "halt"] = "adopt"
+    """simulated: what follows where the venue's books and the journal differ."""
+    in_doubt_grace_s: float = 5.0
+    """simulated: so long an order may be unknown at the venue before it is taken for never sent."""
+    reconcile_timeout_s: float = 10.0
+    """simulated: a start waits so long for the venue, and is then READY without new orders."""
+    line: LineSettings = LineSettings()
     latency_us: int = 0
     """paper: of the data's time, from an order's sending to its arrival."""
     commission_per_lot: Decimal = Decimal(0)
@@ -175,6 +197,11 @@ class OrderRoutingSettings(Section, frozen=True, kw_only=True):
     trail_step_ticks: int = 1
     """paper: a trailing stop moves when it can move so far; each move is a record."""
     on_stop: Literal["keep", "cancel"] = "keep"
+
+    @property
+    def is_external(self) -> bool:
+        """The venue stands outside order_routing, and has books of its own."""
+        return self.venue != "paper"
 
     @property
     def day_end_us(self) -> int:

@@ -105,6 +105,8 @@ class FoldState(msgspec.Struct, array_like=True, frozen=True):
     """(LSN, COMMAND) of those that are not carried out yet."""
     command_tokens: tuple[tuple[str, int, bytes], ...] = ()
     """(token, LSN, digest of what was asked for), oldest first."""
+    venue_seq: int = 0
+    """The highest number of an external venue's report."""
 
 
 class FeedState(msgspec.Struct, array_like=True, frozen=True):

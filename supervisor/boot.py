@@ -34,6 +34,7 @@ BOOT: Final = (
     BootRow(role="wal", on_limit=OnLimit.ESCALATE, does="sequences the journal and puts it on disk"),
     BootRow(role="risk", on_limit=OnLimit.ESCALATE, does="checks signals, keeps positions, decides"),
     BootRow(role="strategy", on_limit=OnLimit.PARK, does="runs one strategy's code"),
+    BootRow(role="venue", on_limit=OnLimit.ESCALATE, does="is the market that orders go to; only a simulated one"),
     BootRow(role="order_routing", on_limit=OnLimit.ESCALATE, does="sends approved orders to the venue"),
     BootRow(role="gateway", on_limit=OnLimit.ESCALATE, does="serves dashboards and operators"),
     BootRow(role="market_data", on_limit=OnLimit.ESCALATE, does="brings ticks and bars"),
@@ -54,6 +55,8 @@ class StopStep:
     role: str
     action: StopAction
     part: str = ""
+    then: str = ""
+    """A role whose child stops within this step, behind it."""
 
 
 _STOP, _DETACH = StopAction.STOP, StopAction.DETACH
@@ -64,7 +67,7 @@ STOP_STEPS: Final = (
     StopStep(number=4, text="position engine detaches", role="risk", action=_DETACH, part="position_engine"),
     StopStep(number=5, text="order tracker detaches", role="risk", action=_DETACH, part="order_tracker"),
     StopStep(number=6, text="strategies detach", role="strategy", action=_DETACH, part="strategy"),
-    StopStep(number=7, text="order_routing stops", role="order_routing", action=_STOP),
+    StopStep(number=7, text="order_routing stops", role="order_routing", action=_STOP, then="venue"),
     StopStep(number=8, text="strategy processes end", role="strategy", action=_STOP),
     StopStep(number=9, text="risk process ends", role="risk", action=_STOP),
     StopStep(number=10, text="wal syncs, writes the watermark, ends", role="wal", action=_STOP),
@@ -89,6 +92,8 @@ STOP_LIMITS: Final = StopLimits()
 
 
 def child_names(config: Config, role: str) -> tuple[str, ...]:
+    if not role or (role == "venue" and not config.order_routing.is_external):
+        return ()
     if role != "strategy":
         return (role,)
     return tuple(f"strategy.{strategy.name}" for strategy in config.strategies)
@@ -101,7 +106,8 @@ def boot_order(config: Config) -> tuple[str, ...]:
 
 def end_order(config: Config) -> tuple[str, ...]:
     """Every child's name, in the order in which the processes end."""
-    roles = [step.role for step in STOP_STEPS if step.action is StopAction.STOP]
+    stops = [step for step in STOP_STEPS if step.action is StopAction.STOP]
+    roles = [role for step in stops for role in (step.role, step.then) if role]
     return tuple(name for role in roles for name in child_names(config, role))
 
 

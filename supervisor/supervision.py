@@ -200,23 +200,21 @@ class Supervisor:
                 self._control.ask_all()
 
     def _stop(self) -> None:
-        """The ten documented steps; a child that is gone has done its step.
-
-        One that hangs is waited for `stop_timeout_s` in its first step, all of a step together, and a second in each
-        that follows (STOP_LIMITS). So a stop takes at most `stop_timeout_s` for each of the six roles, once more for
-        each life of a wal that must be brought back, and some 2 s a step.
-        """
+        """The ten documented steps; who is gone has done his, and who hangs is waited for (STOP_LIMITS)."""
         self._stopping = True
         if not self.children or not any(child.is_alive for child in self.children.values()):
             return
         self.log.info("engine_stopping", by=self.stop_by or FAILURE)
         for step in STOP_STEPS:
             self._keep_wal(step)
-            names = [name for name in child_names(self.config, step.role) if name in self.children]
-            self._carry_out(step, [self.children[name] for name in names])
-            lsn = max((self.children[name].lsn for name in names), default=0)
+            for role in filter(None, (step.role, step.then)):
+                self._carry_out(step, self._of_role(role))
+            lsn = max((child.lsn for child in self._of_role(step.role)), default=0)
             self.log.info("stop_step", step=step.number, what=step.text, lsn=lsn)
         self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code))
+
+    def _of_role(self, role: str) -> list[Child]:
+        return [self.children[name] for name in child_names(self.config, role) if name in self.children]
 
     def _carry_out(self, step: StopStep, children: list[Child]) -> None:
         # Without wal nothing can drain any more: what waits for its own appends waits in vain.
@@ -429,10 +427,12 @@ class Supervisor:
             child.kill()
 
     def _past_limit(self, child: Child, message: str = "") -> None:
-        settings = self.config.supervisor
+        settings, said = self.config.supervisor, message
         message = message or f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
         if boot_row(child.name).on_limit is OnLimit.PARK:
             self._park(child, message)
+        elif said and not self.is_ready:  # for good: nothing was traded that a HALT would have to end
+            self._give_up(ExitCode.FAILURE, message)
         else:
             self.latch.halt("supervisor", message)
             self._give_up(ExitCode.ESCALATED, str(RestartLimitError(message)), by=ESCALATION)

@@ -26,14 +26,14 @@ FIELDS: Final = {
     "ORDER_CANCEL": "order_id strategy_id signal by",
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
     "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time "
-    "conversion_base",
+    "venue_seq conversion_base",
     "TRADING_STATE": "state by reason token",
     "RISK_VIOLATION": "symbol_id reason current_value limit_value strategy_id day",
     "ENGINE_RUN": "journal_id event by version config_hash boot_id halt_token balance currency leverage symbols "
     "strategies quote_currencies",
     "SIGNAL_REFUSED": "strategy_id signal symbol_id reason detail",
     "COMMAND": "token verb argument by ends_lsn outcome",
-    "ADJUST": "kind symbol_id amount quantity nights venue_time command_lsn",
+    "ADJUST": "kind symbol_id amount quantity nights venue_time command_lsn venue_seq",
     "CHECKPOINT": "journal_id run run_lsn producers states",
 }
 """The first fields of each record, in order."""

@@ -25,6 +25,7 @@ VERBS: Final = {
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
     "report": "supervisor.cli.report_verb",
+    "venue": "supervisor.cli.venue_verb",
     "wal": "supervisor.cli.wal_verbs",
 }
 """Verb -> the module that has the command of that name; imported when it is asked for. An engine starts sooner."""

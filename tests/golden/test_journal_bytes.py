@@ -67,6 +67,6 @@ def test_an_independent_decoder_reads_the_golden_journal() -> None:
     assert place[2][:8] == [1, 16, 1, 0, int(Side.BUY), int(OrderType.MARKET), 100_000_000, 0]
     assert update[0] == (8, 3, 2, place[1], 1_600_000_000_000_002, 3, 1)
     assert update[2] == [
-        1, int(Report.FILL), "P1", 1_100_000, 100_000_000, 0, 1_000_000, "", 1_600_000_000_000_003, 1_000_000
+        1, int(Report.FILL), "P1", 1_100_000, 100_000_000, 0, 1_000_000, "", 1_600_000_000_000_003, 0, 1_000_000
     ]  # fmt: skip
     assert again[0] == (8, 4, 2, update[1], 1_600_000_000_000_002, 3, 2)

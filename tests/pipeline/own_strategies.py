@@ -5,6 +5,7 @@ What their hooks see they write into the log, event `seen`, where the tests read
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from actors.strategies import Bar, Fill, OrderInfo, PositionInfo, Signal, Strategy, Tick
@@ -136,3 +137,15 @@ class Tour(Strategy):
 
     def see(self, hook: str, **facts: Any) -> None:
         self.log.info("seen", hook=hook, **facts)
+
+
+class Raises(Strategy):
+    """Buys at every tick; its handler of HALT raises, in its first life."""
+
+    def on_tick(self, tick: Tick) -> None:
+        self.buy(tick.symbol, 1)
+
+    def on_halt(self, reason: str) -> None:
+        if not Path("raised").exists():
+            Path("raised").touch()
+            raise RuntimeError("the handler raises")

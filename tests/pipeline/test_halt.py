@@ -17,7 +17,7 @@ ACCEPT, REJECT, CANCEL = 1, 4, 3
 @pytest.fixture(scope="module")
 def halted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineUnderTest]:
     """An engine that was halted while it traded; its strategies go on sending signals."""
-    tree = config_tree(strategies=[sma_cross("sma", ["EURUSD"]), own("Witness")])
+    tree = config_tree(strategies=[sma_cross("sma", ["EURUSD"]), own("Witness"), own("Raises")])
     with EngineUnderTest(tmp_path_factory.mktemp("halt"), tree, files=OWN_FILES) as engine:
         wait_for(lambda: len(engine.records("ORDER_UPDATE", report=FILL)) >= 3, "fills")
         reply = engine.ask("HALT enough for today")
@@ -55,6 +55,14 @@ def assert_nothing_leaves(journal: list[JournalEntry]) -> None:
 
 
 def test_after_halt_no_new_order_is_placed_while_strategies_go_on_signalling(halted: EngineUnderTest) -> None:
+    assert_nothing_leaves(halted.journal)
+
+
+def test_a_handler_that_raises_lets_no_order_pass(halted: EngineUnderTest) -> None:
+    """Kill switch: "the handler raised and orders kept coming" (hummingbot #2534)."""
+    wait_for(lambda: halted.log_events("hook_failed", hook="on_halt"), "the handler of HALT to have raised")
+    wait_for(lambda: halted.log_events("child_ready", name="strategy.raises", incarnation=2), "its next life")
+    wait_for_refusals(halted, 20)
     assert_nothing_leaves(halted.journal)
 
 
@@ -97,6 +105,7 @@ def test_halted_survives_the_death_of_any_who_know_it(halted: EngineUnderTest, n
 def test_halted_survives_the_death_of_the_whole_engine_until_an_ordered_stop_and_a_start(
     halted: EngineUnderTest,
 ) -> None:
+    """Kill switch: "HALTED not kept over a restart"."""
     halted.kill_all()
     halted.restart()
     assert halted.ask("STATUS")["halted"] is True

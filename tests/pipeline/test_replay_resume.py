@@ -57,7 +57,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return run
 
 
-@pytest.mark.parametrize(("code", "latency_us"), [(MODULE, 0), (MODULE, 2_000), (STATELESS, 0)])
+@pytest.mark.parametrize(("code", "latency_us"), [(MODULE, 2_000), (STATELESS, 0)])
 def test_a_replay_killed_whole_and_resumed_has_the_journal_of_one_that_never_crashed(
     tmp_path: Path, undisturbed: Undisturbed, code: str, latency_us: int
 ) -> None:
@@ -96,16 +96,14 @@ def test_a_replay_that_was_stopped_goes_on_and_one_that_has_ended_stays_as_it_is
         engine.close()
 
 
-@pytest.mark.parametrize("child", ["wal", "strategy.s2", "market_data"])
-def test_whatever_child_of_a_replay_dies_it_goes_on_by_itself(
-    tmp_path: Path, undisturbed: Undisturbed, child: str
-) -> None:
+def test_a_replay_whose_market_dies_goes_on_by_itself(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    """The others, and all of them at once, with no latency: tests/faults/test_replay_kills.py."""
     expected = undisturbed()
     engine = replay_engine(tmp_path / "killed", market(TICKS), checkpoint_ticks=300)
     try:
         engine.start()
         wait_for_checkpoint(engine)
-        engine.kill(child)
+        engine.kill("market_data")
         assert engine.wait() == 0, engine.log_text()[-3000:]
         assert len(engine.log_events("replay_broken")) == 1
         assert entries_of(engine) == expected

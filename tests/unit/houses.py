@@ -92,7 +92,7 @@ class House:
         spec = make_spec(
             self.config, name, life, boot_id, self.ipc, -1, inproc=False, is_restart=life > 1, forget_states=forget
         )
-        actor = actor_class(name)(Place(spec, self.context, False))
+        actor = actor_class(name, self.config)(Place(spec, self.context, False))
         actor.load()
         self.actors[name] = actor
         return actor

@@ -10,11 +10,11 @@ import pytest
 from actors.__main__ import ACTORS, actor_class
 from actors.base import Actor
 from protocol.pipeline import PIPES, Pipe
-from protocol.settings import parse_config
+from protocol.settings import Config, parse_config
 from supervisor.boot import BOOT, STOP_STEPS, OnLimit, StopAction, boot_order, boot_row, child_names, end_order
 from supervisor.handed import make_spec
 
-CONFIG = parse_config("""
+TEXT = """
 [engine]
 name = "two"
 run_dir = "run"
@@ -30,7 +30,9 @@ symbols = ["EURUSD"]
 name = "a"
 class = "m:A"
 symbols = ["EURUSD"]
-""")
+"""
+CONFIG = parse_config(TEXT)
+EXTERNAL = parse_config(TEXT + '[order_routing]\nvenue = "simulated"\n')
 STEPS = """
 1. market_data stops · 2. gateway stops · 3. risk engine detaches · 4. position engine detaches · 5. order
 tracker detaches · 6. strategies detach · 7. order_routing stops · 8. strategy processes end · 9. risk process ends ·
@@ -66,15 +68,24 @@ def test_a_part_detaches_before_its_process_ends() -> None:
             assert step.part
 
 
+def test_a_venue_outside_is_a_child_that_ends_behind_order_routing_within_its_step() -> None:
+    order = boot_order(EXTERNAL)
+    assert order.index("venue") == order.index("order_routing") - 1
+    ends = end_order(EXTERNAL)
+    assert ends.index("venue") == ends.index("order_routing") + 1
+    assert "venue" not in boot_order(CONFIG)
+
+
 def test_every_role_is_an_actor_and_every_actor_a_role() -> None:
     assert set(ACTORS) == ROLES
 
 
-@pytest.mark.parametrize("name", boot_order(CONFIG))
-def test_every_child_has_a_row_and_a_class(name: str) -> None:
-    assert boot_row(name).role == name.partition(".")[0]
-    assert name in child_names(CONFIG, boot_row(name).role)
-    assert issubclass(actor_class(name), Actor)
+@pytest.mark.parametrize("config", [CONFIG, EXTERNAL], ids=["paper", "simulated"])
+def test_every_child_has_a_row_and_a_class(config: Config) -> None:
+    for name in boot_order(config):
+        assert boot_row(name).role == name.partition(".")[0]
+        assert name in child_names(config, boot_row(name).role)
+        assert issubclass(actor_class(name, config), Actor)
 
 
 def test_only_a_strategy_may_stay_down() -> None:

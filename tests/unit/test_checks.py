@@ -404,6 +404,7 @@ quantities = st.integers(0, 300).map(lambda lots: lots * LOT)
 def test_no_approved_order_can_break_its_promise_however_the_open_orders_fill(
     kind: int, side: Side, lots: int, open_buy: int, open_sell: int, held: int, mode: TradingMode
 ) -> None:
+    """Kill switch: "REDUCING that lets one open from flat or flip through zero" (NautilusTrader's risk engine)."""
     position = held * LOT
     intent = order(kind=kind, side=side, quantity=lots * LOT)
     verdict = check_signal(

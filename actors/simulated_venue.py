@@ -1,0 +1,150 @@
+"""venue: a market in a process of its own, with books of its own and a line that may be bad (`order_routing.line`).
+
+Owns the sockets around venues/exchange.py, and a desk at which orders can be placed by hand, as by somebody else on the
+same account (venues/desk.py).
+
+Talks to: order_routing (the venue pipe), market_data (the quotes it trades on).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import repeat
+from typing import Final
+
+import msgspec
+import zmq
+
+from actors.base import Actor, Place, receive_all
+from actors.clock import monotonic_s, now_us
+from actors.market import MarketClient
+from actors.venues.books import Books
+from actors.venues.desk import Cut, DeskError, ManualCancel, ManualOrder, Transfer, read_request
+from actors.venues.exchange import Exchange
+from actors.venues.line import Line
+from actors.venues.paper import PaperVenue
+from actors.venues.policies import policies_of
+from actors.venues.session import HEARTBEAT_S
+from protocol.codec import VOLUME, MarketPayload
+from protocol.errors import WireError
+from protocol.messages import Message, Statistics, decode_message, encode_message
+from protocol.pipeline import VENUE, VENUE_DESK
+from protocol.records import EngineRun
+from protocol.topics import TICK
+
+BOOKS_NAME: Final = "venue.log"
+"""In the run_dir."""
+LOOK_S: Final = 0.005
+
+
+class SimulatedVenue(Actor):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.market = MarketClient(self, self)
+        self.books: Books | None = None
+        self.exchange: Exchange
+        self.line = Line(self.config.order_routing.line, monotonic_s())
+        self.counters = {"said": 0, "unheard": 0, "bad_messages": 0, "by_hand": 0}
+
+    # The life of the actor.
+
+    def begin(self, run: EngineRun | None) -> None:
+        assert run is not None, "wal has said the id tables"
+        self.symbols = [name for name, _ in run.symbols]
+        multipliers = {symbol_id: multiplier for symbol_id, (_, multiplier) in enumerate(run.symbols)}
+        self.books = Books(self.run_dir / BOOKS_NAME, self.spec.boot_id, self.symbols, multipliers)
+        self.exchange = Exchange(PaperVenue(policies_of(self.config, dict(enumerate(self.symbols)))), self.books)
+        self.pipe = self.bind(VENUE)
+        self.desk = self.socket(zmq.REP, VENUE_DESK.limit)
+        self.desk.bind(self.endpoint(VENUE_DESK))
+        self.loop.on_readable(self.pipe, self._read)
+        self.loop.on_readable(self.desk, self._read_desk)
+        self.loop.every(HEARTBEAT_S, self._beat)
+        self.loop.every(LOOK_S, self._send_due)
+        self.loop.after_turn(self._tell_news)
+        self.market.start()
+        self.ready(0)
+
+    def release(self) -> None:
+        if self.books is not None:
+            self.books.close()
+
+    def peer(self, name: str) -> None:
+        if name == "market_data":
+            self.market.stream.say_hello()
+
+    def statistics(self) -> Statistics:
+        counters = {**self.counters, **self.exchange.counters, "lost": self.line.lost}
+        return Statistics(0, self.market.position, self.market.at_end, 0, counters)
+
+    # The line.
+
+    def _read(self) -> None:
+        for identity, *frames in receive_all(self.pipe):
+            if self.line.is_cut(monotonic_s()):
+                self.counters["unheard"] += 1
+                continue
+            try:
+                answer = self.exchange.hear(identity, decode_message(b"".join(frames)), now_us())
+            except WireError:
+                self.counters["bad_messages"] += 1
+                continue
+            if answer is not None:
+                self._say(answer)
+
+    def _tell_news(self) -> None:
+        """What has been booked in this turn."""
+        for report in self.exchange.news():
+            self._say(report)
+        self._send_due()
+
+    def _beat(self) -> None:
+        if (beat := self.exchange.beat()) is not None:
+            self._say(beat)
+
+    def _say(self, message: Message) -> None:
+        self.line.put(encode_message(message), monotonic_s())
+
+    def _send_due(self) -> None:
+        for frame in self.line.take(monotonic_s()):
+            with suppress(zmq.ZMQError):  # it has gone, or reads too slowly: it asks again
+                self.pipe.send_multipart([self.exchange.client, frame], zmq.NOBLOCK)
+                self.counters["said"] += 1
+
+    # The market.
+
+    def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
+        on_tick = self.exchange.on_tick
+        volumes = repeat((0,)) if payload.volumes is None else VOLUME.iter_unpack(payload.volumes)
+        for (_, *quote), (volume,) in zip(TICK.iter_unpack(payload.records), volumes, strict=False):
+            symbol_id, timestamp, bid, ask = quote
+            on_tick(symbol_id, timestamp, bid, ask, volume)
+
+    def on_bars(self, next_tick: int, payload: MarketPayload) -> None: ...
+
+    def on_end(self) -> None:
+        self.exchange.end()
+
+    # The desk.
+
+    def _read_desk(self) -> None:
+        for frames in receive_all(self.desk):
+            try:
+                reply = {"status": "ok", "response": self._do(read_request(b"".join(frames), self.symbols))}
+            except DeskError as error:
+                reply = {"status": "error", "response": str(error)}
+            with suppress(zmq.Again):  # who asked has gone
+                self.desk.send(msgspec.json.encode(reply), zmq.NOBLOCK)
+
+    def _do(self, request: ManualOrder | ManualCancel | Transfer | Cut) -> str:
+        self.counters["by_hand"] += 1
+        if isinstance(request, ManualOrder):
+            return f"order {self.exchange.place_by_hand(request.place)}"
+        if isinstance(request, ManualCancel):
+            self.exchange.cancel(request.number)
+        elif isinstance(request, Transfer):
+            assert self.books is not None
+            self.books.transfer(request.symbol_id, request.quantity, request.price)
+        else:
+            self.line.cut(monotonic_s(), request.seconds, is_deaf=request.is_deaf)
+        return "done"

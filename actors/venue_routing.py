@@ -1,0 +1,233 @@
+"""order_routing with the venue outside: sends approved orders over a line that may fail, and believes its books.
+
+Owns the session with the venue (venues/session.py) and the reconciliation: no order leaves before the venue's orders,
+fills and positions were compared with the fold, at the start and after every lost connection (V1). What differs is
+journaled, and taken over or refused as `order_routing.reconcile` says.
+
+Talks to: wal (tail and appends), the venue, market_data (only where the feed is).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import zmq
+
+from actors.base import Place, receive_all
+from actors.clock import monotonic_s
+from actors.fold import CancelRequested, OrderChanged
+from actors.market import MarketClient
+from actors.reconciliation import Difference, differences, external
+from actors.routing import Router
+from actors.venues import Answer
+from actors.venues.session import Phase, VenueSession
+from protocol.errors import ExitCode, WireError
+from protocol.messages import decode_message, encode_message
+from protocol.orders import OrderStatus, Report
+from protocol.pipeline import VENUE
+from protocol.records import EngineRun, OrderPlace, OrderUpdate, Record
+from protocol.wal.format import Envelope
+
+LOOK_S: Final = 0.02
+_NEW: Final = OrderStatus.NEW
+_UNANSWERED: Final = (OrderStatus.NEW, OrderStatus.PENDING_NEW)
+
+
+class VenueRouting(Router):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.settings = self.config.order_routing
+        self.market = MarketClient(self, self)
+        self.session: VenueSession
+        self.is_following = False
+        """The fold is complete: what comes on the tail is new."""
+        self.is_ready = False
+        self.refusal: list[Difference] = []
+        """Why the start is refused; nothing more is taken then."""
+        self.counters.update(differences=0, external_orders=0, venue_pipe_full=0)
+
+    # The life of the actor.
+
+    def begin(self, run: EngineRun | None) -> None:
+        self.latch.adopt_router(os.getpid())
+        self.line = self.connect(VENUE)
+        self.journal.start()
+
+    def on_caught_up(self) -> None:
+        fold, now_s = self.fold, monotonic_s()
+        doubts = [
+            (order.order_id, order.status is not _NEW)
+            for order in fold.tracker.open_orders.values()
+            if order.status in _UNANSWERED and not order.parent_id and not order.is_external
+        ]
+        self.sent.update(order_id for order_id, _ in doubts)  # perhaps; never again, anyhow
+        self.session = VenueSession(
+            self.journal.journal_id, fold.venue_seq, doubts, grace_s=self.settings.in_doubt_grace_s, now_s=now_s,
+            log=self.log,
+        )  # fmt: skip
+        for order in fold.tracker.open_orders.values():
+            if order.cancel_requested:
+                self.session.cancel(order.order_id, now_s)
+        self.is_following = True
+        self.market.start()
+        self.loop.on_readable(self.line, self._read)
+        self.loop.every(LOOK_S, self._look)
+        self.loop.after(self.settings.reconcile_timeout_s, self._be_ready_without_it)
+        self.loop.after_turn(self._turn)
+
+    def _be_ready_without_it(self) -> None:
+        """Cancels pass, new orders do not (design section 3)."""
+        if not self.is_ready and not self.refusal:
+            self.log.error("reconciling", waited_s=self.settings.reconcile_timeout_s,
+                           hint="the venue does not answer: READY, but no order leaves")  # fmt: skip
+            self._be_ready()
+
+    def _be_ready(self) -> None:
+        self.is_ready = True
+        self.ready(self.journal.lsn)
+
+    def stop(self, run: EngineRun | None) -> None:
+        if self.settings.on_stop == "cancel" and self.is_following:
+            for order in list(self.fold.tracker.open_orders.values()):
+                if not order.is_external:
+                    self._cancel(order.order_id)
+        super().stop(run)
+
+    def _stop_when_drained(self) -> None:
+        if not self._waits_for_cancels():
+            super()._stop_when_drained()
+
+    def _waits_for_cancels(self) -> bool:
+        if self.settings.on_stop != "cancel" or not self.is_following or self.session.phase is not Phase.UP:
+            return False
+        return any(not order.is_external for order in self.fold.tracker.open_orders.values())
+
+    def peer(self, name: str) -> None:
+        if name == "venue" and self.is_following:
+            self.session.lose()  # a new life of it knows of no session
+        else:
+            super().peer(name)
+
+    def outstanding(self) -> int:
+        said = self.session.unanswered + self.session.missing if self.is_following else 0
+        return self.journal.pending_count + said
+
+    # The journal.
+
+    def on_record(self, envelope: Envelope, record: Record) -> None:
+        for change in self.fold.apply(envelope, record):
+            if type(change) is OrderChanged:
+                self._take_order(change)
+            elif type(change) is CancelRequested and self.is_following:
+                self._cancel(change.order_id)
+
+    def _take_order(self, change: OrderChanged) -> None:
+        order = change.order
+        if order.status is not _NEW:
+            self.forget_answered(order)
+            if self.is_following and not order.is_open:
+                self.session.is_over(order.order_id)
+        elif self.is_following and not order.parent_id and not order.is_external:
+            self.send(order.place)
+
+    # Orders.
+
+    def is_held_up(self, place: OrderPlace) -> str:
+        phase = self.session.phase
+        return "" if phase is Phase.UP else "venue_lost" if phase is Phase.LOST else "reconciling"
+
+    def give(self, place: OrderPlace) -> Sequence[Answer]:
+        self.session.send(place, monotonic_s())
+        self._flush()
+        return ()
+
+    def _cancel(self, order_id: int) -> None:
+        self.counters["cancels"] += 1
+        order = self.fold.tracker.orders.get(order_id)
+        if order is not None and self.is_approved(order.place):  # never left, and now it never will
+            self.ended.add(order_id)
+            self.append([OrderUpdate(order_id, Report.CANCEL)])
+        elif order is not None and order.is_open:
+            self.session.cancel(order_id, monotonic_s())
+
+    # The venue.
+
+    def _read(self) -> None:
+        for frames in receive_all(self.line):
+            try:
+                message = decode_message(frames[-1])
+            except WireError:
+                self.session.counters["bad_messages"] += 1
+                continue
+            self._take(self.session.hear(message, monotonic_s()))
+
+    def _look(self) -> None:
+        self._take(self.session.look(monotonic_s()))
+
+    def _turn(self) -> None:
+        """Behind everything else that this turn brings."""
+        if self.session.snapshot is not None and not self.journal.pending_count and not self.refusal:
+            self._reconcile()
+        if self.refusal and not self.journal.pending_count:
+            self._refuse_start()
+        self._flush()
+        self.counters.update(self.session.counters, reconciling=int(self.session.phase is not Phase.UP))
+
+    def _take(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if self.refusal:
+                return
+            if isinstance(record, OrderPlace):
+                self._take_external(record)
+            else:
+                self.append([record])  # pyright: ignore[reportArgumentType]
+
+    def _take_external(self, place: OrderPlace) -> None:
+        """By hand, say, or by another engine on the same account; one that is known was said before."""
+        if place.order_id in self.fold.tracker.orders:
+            return
+        self.counters["external_orders"] += 1
+        self._take_over(external(place))
+
+    def _reconcile(self) -> None:
+        snapshot = self.session.snapshot
+        assert snapshot is not None
+        for difference in differences(self.fold, snapshot):
+            self._take_over(difference)
+        if not self.refusal:
+            self._take(self.session.settle())
+            if not self.is_ready:
+                self._be_ready()
+
+    def _take_over(self, difference: Difference) -> None:
+        self.counters["differences"] += 1
+        refuses = self.settings.reconcile == "halt"
+        self.log.error("reconciliation_difference", what=difference.text, action=self.settings.reconcile)
+        self.journal.append(difference.violation)
+        if refuses and not self.is_ready:
+            self.refusal.append(difference)
+            return
+        for record in difference.adopted_by:
+            self.journal.append(record)
+        if refuses:  # what has happened while we trade cannot be refused
+            self.latch.halt("order_routing", f"reconciliation: {difference.text}")
+            self.latch.start_sync()
+
+    def _refuse_start(self) -> None:
+        what = "; ".join(difference.text for difference in self.refusal)
+        self.fail(
+            ExitCode.FAILURE,
+            f'{what} (order_routing.reconcile = "halt"; "adopt" takes over what the venue says)',
+            is_lasting=True,
+        )
+
+    def _flush(self) -> None:
+        outbox = self.session.outbox
+        for message in outbox:
+            try:
+                self.line.send(encode_message(message), zmq.NOBLOCK)
+            except zmq.Again:
+                self.counters["venue_pipe_full"] += 1  # as if the line had lost it
+        outbox.clear()

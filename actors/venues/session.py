@@ -1,0 +1,341 @@
+"""order_routing's end of a line to a venue outside: what was said, what is not known, and what is to be asked (V1).
+
+Pure: messages and the monotonic time go in, records to be appended and messages to be sent (`outbox`) come out.
+
+    LOST  -> logged on ->  RECONCILING  -> the books were compared ->  UP
+          <-         the venue is silent for SILENCE_S              <-
+
+The venue numbers its entries; they are taken in order, once each, whatever the line does: those beyond a gap wait, and
+the gap is asked for again. Heartbeats name the newest, so that a report that was lost last is missed too. Nothing is
+sent twice: an order without an answer is *unknown* (PENDING, an alarm, its exposure stays reserved) until the venue
+speaks of it, or does not know it twice, `in_doubt_grace_s` apart, and will refuse it from then on; then it ends as
+Rejected `not_sent`. Cancels are said again until the order has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from protocol.errors import WireError
+from protocol.messages import (
+    Message,
+    VenueCancel,
+    VenueExecutions,
+    VenueHeartbeat,
+    VenueLoggedOn,
+    VenueLogon,
+    VenueOpenOrders,
+    VenueOrder,
+    VenueOrderKnown,
+    VenuePositions,
+    VenueQuery,
+    VenueReport,
+)
+from protocol.orders import Report
+from protocol.records import OrderPlace, OrderUpdate, Record, decode_record, encode_record
+
+OPEN_ORDERS: Final = "open_orders"
+POSITIONS: Final = "positions"
+EXECUTIONS: Final = "executions"
+ORDER: Final = "order"
+BAR: Final = "bar"
+"""As ORDER, and an order that is unknown is refused from then on: the cancel by client id of the design."""
+QUERIES: Final = (OPEN_ORDERS, POSITIONS, EXECUTIONS, ORDER, BAR)
+HEARTBEAT_S: Final = 0.1
+SILENCE_S: Final = 1.0
+LOGON_S: Final = 0.25
+GAP_S: Final = 0.1
+"""So long a gap may close by itself."""
+ASK_S: Final = 0.5
+"""Until something is said again."""
+UNKNOWN_S: Final = 1.0
+"""So long an order may be without an answer before it is called unknown."""
+EARLY_MAX: Final = 10_000
+"""Reports beyond a gap that are kept; more are dropped and asked for again."""
+
+
+class Phase(StrEnum):
+    LOST = "lost"
+    RECONCILING = "reconciling"
+    UP = "up"
+
+
+class Snapshot(NamedTuple):
+    """The venue's books as of one entry."""
+
+    as_of: int
+    orders: Sequence[tuple[bytes, int]]
+    """(ORDER_PLACE, filled) of those that are open."""
+    positions: Sequence[tuple[int, int, int]]
+    """(symbol id, net quantity, average price)."""
+
+
+class _Doubt(msgspec.Struct):
+    """An order that was sent, and of which nothing was heard."""
+
+    since_s: float
+    is_told: bool
+    asked_s: float = 0.0
+    unknown_since_s: float | None = None
+
+
+class VenueSession:
+    """`seq`: of the newest report in the journal; `in_doubt`: (order id, whether its PENDING is there) of orders that a
+    former life may have sent."""
+
+    def __init__(
+        self,
+        journal_id: bytes,
+        seq: int,
+        in_doubt: Iterable[tuple[int, bool]],
+        *,
+        grace_s: float,
+        now_s: float,
+        log: Any,
+    ) -> None:
+        self.outbox: list[Message] = []
+        self.phase = Phase.LOST
+        self.applied = seq
+        """The number of the newest report that was taken."""
+        self.known_seq = seq
+        """The highest number that the venue has named."""
+        self.counters = {"duplicates": 0, "gaps": 0, "unknown": 0, "not_sent": 0, "venue_lost": 0, "bad_messages": 0}
+        self._journal_id = journal_id
+        self._grace_s = grace_s
+        self._log = log
+        self._session = 0
+        self._doubts = {order_id: _Doubt(now_s, is_told) for order_id, is_told in in_doubt}
+        self._cancels: dict[int, float] = {}
+        """Order id -> when it was asked for last."""
+        self._early: dict[int, tuple[int, bytes]] = {}
+        self._number = 0
+        self._round: dict[int, VenueOpenOrders | VenuePositions | VenueExecutions | None] = {}
+        """The answers to the three queries of a reconciliation, by number."""
+        self._round_s = self._logon_s = self._gap_s = self._asked_s = float("-inf")
+        self._heard_s = now_s
+        self._snapshot: Snapshot | None = None
+
+    # What order_routing asks.
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._doubts)
+
+    @property
+    def missing(self) -> int:
+        """Reports that are known of and not taken."""
+        return max(0, self.known_seq - self.applied)
+
+    def send(self, place: OrderPlace, now_s: float) -> None:
+        assert self.phase is Phase.UP, "nothing leaves before the books were compared"
+        self._doubts[place.order_id] = _Doubt(now_s, is_told=False)
+        self.outbox.append(VenueOrder(self._session, encode_record(place)))
+
+    def cancel(self, order_id: int, now_s: float) -> None:
+        """Said now, and again until `is_over`."""
+        self._cancels[order_id] = now_s
+        if self._session:
+            self.outbox.append(VenueCancel(self._session, order_id))
+
+    def is_over(self, order_id: int) -> None:
+        """The journal says that the order has ended."""
+        self._cancels.pop(order_id, None)
+        self._doubts.pop(order_id, None)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The venue's books, when everything up to them was taken: to be compared, and then `settle`."""
+        found = self._snapshot
+        return found if found is not None and self.applied == found.as_of else None
+
+    def settle(self) -> list[Record]:
+        """The books were compared, and what differed is dealt with; what came since is taken."""
+        self.phase, self._snapshot = Phase.UP, None
+        self._round.clear()
+        self._log.info("venue_reconciled", seq=self.applied)
+        return self._take_early()
+
+    # What the venue says.
+
+    def hear(self, message: Message, now_s: float) -> list[Record]:
+        if isinstance(message, VenueLoggedOn):
+            self._log_on(message, now_s)
+        elif isinstance(message, VenueHeartbeat | VenueReport):
+            if message.session != self._session or not self._session:
+                return []
+            self._heard_s = now_s
+            if isinstance(message, VenueHeartbeat):
+                self._know(message.last_seq, now_s)
+            else:
+                return self._take([(message.seq, message.entry_type, message.data)], now_s)
+        elif isinstance(message, VenueOpenOrders | VenuePositions | VenueExecutions):
+            self._heard_s = now_s
+            return self._take_answer(message, now_s)
+        elif isinstance(message, VenueOrderKnown):
+            self._heard_s = now_s
+            return self._take_known(message, now_s)
+        else:
+            self.counters["bad_messages"] += 1
+        return []
+
+    def _log_on(self, message: VenueLoggedOn, now_s: float) -> None:
+        if self._session or not message.session:
+            return  # a second answer
+        self._session, self._heard_s, self.phase = message.session, now_s, Phase.RECONCILING
+        self._know(message.last_seq, now_s)
+        if message.last_seq < self.applied:
+            hint = "its books are not those of this journal, or were lost: no order leaves"
+            self._log.error("venue_has_forgotten", journal=self.applied, venue=message.last_seq, hint=hint)
+        self._begin_round(now_s)
+        for order_id in self._cancels:
+            self.cancel(order_id, now_s)
+
+    def _begin_round(self, now_s: float) -> None:
+        """Orders, then fills, then positions; if something happened in between it is asked again."""
+        self._snapshot, self._round_s = None, now_s
+        numbers = [self._ask(what, self.applied) for what in (OPEN_ORDERS, EXECUTIONS, POSITIONS)]
+        self._round = dict.fromkeys(numbers)
+
+    def _ask(self, what: str, argument: int = 0) -> int:
+        self._number += 1
+        self.outbox.append(VenueQuery(self._session, self._number, what, argument))
+        return self._number
+
+    def _take_answer(
+        self, message: VenueOpenOrders | VenuePositions | VenueExecutions, now_s: float
+    ) -> list[Record]:
+        self._know(message.as_of, now_s)
+        if message.number in self._round:
+            self._round[message.number] = message
+            self._end_round()
+        if isinstance(message, VenueExecutions):
+            return self._take(message.reports, now_s)
+        return self._take_early()
+
+    def _end_round(self) -> None:
+        answers = list(self._round.values())
+        orders, executions, positions = answers
+        if not isinstance(orders, VenueOpenOrders) or not isinstance(positions, VenuePositions) or executions is None:
+            return
+        if orders.as_of == executions.as_of == positions.as_of >= self.applied:
+            self._snapshot = Snapshot(orders.as_of, orders.orders, positions.positions)
+
+    def _know(self, seq: int, now_s: float) -> None:
+        """The venue has come so far."""
+        if not self.missing:
+            self._gap_s = now_s
+        self.known_seq = max(self.known_seq, seq)
+
+    def _take(self, reports: Iterable[tuple[int, int, bytes]], now_s: float) -> list[Record]:
+        for seq, entry_type, data in reports:
+            self._know(seq, now_s)
+            if seq <= self.applied or seq in self._early:
+                self.counters["duplicates"] += 1
+            elif len(self._early) < EARLY_MAX:
+                self._early[seq] = entry_type, data
+        return self._take_early()
+
+    def _take_early(self) -> list[Record]:
+        """In order; while books are compared, up to them."""
+        records: list[Record] = []
+        while (seq := self.applied + 1) in self._early and self._may_take(seq):
+            entry_type, data = self._early.pop(seq)
+            try:
+                records += self._read(entry_type, data)
+            except WireError as error:
+                self.counters["bad_messages"] += 1
+                self._log.error("bad_venue_report", seq=seq, error=str(error), hint="it is asked for again")
+                break
+            self.applied = seq
+        return records
+
+    def _may_take(self, seq: int) -> bool:
+        if self.phase is Phase.UP:
+            return True
+        return self._snapshot is not None and seq <= self._snapshot.as_of
+
+    def _read(self, entry_type: int, data: bytes) -> list[Record]:
+        if not entry_type:
+            return []  # an order of ours has arrived; its reports follow
+        record = decode_record(entry_type, data)
+        if isinstance(record, OrderUpdate):
+            self._doubts.pop(record.order_id, None)
+        elif isinstance(record, OrderPlace):
+            self._log.warning("external_order", order_id=record.order_id, hint="it came from elsewhere; it counts")
+        return [record]
+
+    def _take_known(self, message: VenueOrderKnown, now_s: float) -> list[Record]:
+        doubt = self._doubts.get(message.order_id)
+        if doubt is None:
+            return []
+        if message.is_known:
+            doubt.unknown_since_s = None  # its reports are on their way, or are asked for
+            return []
+        if doubt.unknown_since_s is None:
+            doubt.unknown_since_s = now_s
+        if not message.is_barred:
+            return []
+        del self._doubts[message.order_id]
+        self.counters["not_sent"] += 1
+        self._log.warning("order_not_sent", order_id=message.order_id, reason="the venue does not know it, twice")
+        return [OrderUpdate(message.order_id, Report.REJECT, reason="not_sent")]
+
+    # What time brings.
+
+    def look(self, now_s: float) -> list[Record]:
+        if now_s - self._heard_s > SILENCE_S:
+            self.lose()
+        if not self._session:
+            if now_s - self._logon_s > LOGON_S:
+                self._logon_s = now_s
+                self.outbox.append(VenueLogon(self._journal_id))
+            return self._name_unknown(now_s)
+        if self.phase is Phase.RECONCILING and self._snapshot is None and now_s - self._round_s > ASK_S:
+            self._begin_round(now_s)
+        self._close_gap(now_s)
+        for order_id, asked_s in self._cancels.items():
+            if now_s - asked_s > ASK_S:
+                self.cancel(order_id, now_s)
+        self._ask_of_doubts(now_s)
+        return self._name_unknown(now_s)
+
+    def lose(self) -> None:
+        """The session is over: the venue was silent for too long, or has died."""
+        if not self._session:
+            return
+        self._session, self.phase, self._snapshot = 0, Phase.LOST, None
+        self._round.clear()
+        self._early.clear()
+        self.counters["venue_lost"] += 1
+        hint = "no order leaves until it is back and its books were compared"
+        self._log.error("venue_lost", unanswered=len(self._doubts), hint=hint)
+
+    def _close_gap(self, now_s: float) -> None:
+        """What is missing below what is known is asked for again."""
+        wanted = self.known_seq if self.phase is Phase.UP else self._snapshot.as_of if self._snapshot else self.applied
+        if self.applied < wanted and now_s - self._gap_s > GAP_S and now_s - self._asked_s > GAP_S:
+            self._asked_s = now_s
+            self.counters["gaps"] += 1
+            self._ask(EXECUTIONS, self.applied)
+
+    def _ask_of_doubts(self, now_s: float) -> None:
+        for order_id, doubt in self._doubts.items():
+            if now_s - doubt.since_s > ASK_S and now_s - doubt.asked_s > ASK_S and self.phase is Phase.UP:
+                doubt.asked_s = now_s
+                unknown = doubt.unknown_since_s
+                self._ask(ORDER if unknown is None or now_s - unknown < self._grace_s else BAR, order_id)
+
+    def _name_unknown(self, now_s: float) -> list[Record]:
+        records: list[Record] = []
+        for order_id, doubt in self._doubts.items():
+            if not doubt.is_told and now_s - doubt.since_s > UNKNOWN_S:
+                doubt.is_told = True
+                self.counters["unknown"] += 1
+                hint = "it may have been sent, and has no answer; its exposure stays reserved"
+                self._log.error("order_unknown", order_id=order_id, hint=hint)
+                records.append(OrderUpdate(order_id, Report.PENDING, reason="unknown"))
+        return records

@@ -1,0 +1,29 @@
+"""`seawall venue`: the desk of the simulated venue, at which somebody else trades on the same account."""
+
+from __future__ import annotations
+
+import click
+
+from protocol.client import desk_endpoint
+from supervisor.cli.asking import Target, ask
+from supervisor.cli.operator_verbs import engine_options, words_behind_config
+from supervisor.cli.output import print_json
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@engine_options(config=False)
+def venue(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """Does something at the simulated venue (order_routing.venue = "simulated") that the engine has not asked for.
+
+    \b
+    BUY | SELL SYMBOL QUANTITY [LIMIT]   an order of somebody else's
+    CANCEL NUMBER                        of an order, by the venue's own number
+    TRANSFER SYMBOL QUANTITY PRICE       the position changes, and nobody is told
+    CUT SECONDS                          the line is cut (0: it is whole again)
+    MUTE SECONDS                         the venue hears, and is not heard
+    """
+    named = words_behind_config(words)
+    if target.run_dir is None or not named:
+        raise click.UsageError("what is to be done there, and in which engine? See `seawall venue --help`")
+    reply = ask(Target(None, desk_endpoint(target.run_dir)), timeout_s, " ".join(named))
+    print_json(reply) if as_json else click.echo(reply["response"])

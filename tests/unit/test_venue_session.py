@@ -1,0 +1,423 @@
+"""A session over a bad line with a venue that has books: whatever is lost, both come to know the same (V1).
+
+The venue is the real one without its sockets: paper model, books on a real file, the line. Time is a number.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+import pytest
+import structlog
+from fold_journals import envelope
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.fold import Fold
+from actors.reconciliation import FIRST_ADOPTED, differences
+from actors.venues.books import Books
+from actors.venues.exchange import Exchange
+from actors.venues.line import Line
+from actors.venues.paper import PaperVenue
+from actors.venues.policies import Policies, Terms
+from actors.venues.session import SILENCE_S, UNKNOWN_S, Phase, Snapshot, VenueSession
+from protocol.messages import (
+    Message,
+    VenueExecutions,
+    VenueHeartbeat,
+    VenueLoggedOn,
+    VenueLogon,
+    VenueOpenOrders,
+    VenueOrderKnown,
+    VenuePositions,
+    VenueReport,
+    decode_message,
+    encode_message,
+)
+from protocol.orders import OrderStatus, OrderType, Report, Side
+from protocol.records import (
+    FIRST_EXTERNAL,
+    FIRST_STRATEGY,
+    EngineRun,
+    OrderPlace,
+    OrderUpdate,
+    Record,
+    RunEvent,
+    encode_record,
+)
+from protocol.settings import LineSettings
+from protocol.units import MICROS, product_to_bytes
+
+JOURNAL = b"j" * 16
+GRACE_S = 0.4
+STEP_S = 0.05
+START = EngineRun(
+    JOURNAL, RunEvent.START, "operator", "0", bytes(32), bytes(16), 0, product_to_bytes(0), "USD", 1,
+    (("EURUSD", MICROS),), ("s",),
+)  # fmt: skip
+
+
+class Both:
+    """A router in small (fold and session) and a venue, joined by a line both ways; either may be killed."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.path = directory / "venue.log"
+        self.random = Random(seed)
+        self.now_s = 100.0
+        self.fold = Fold()
+        self.orders = 0
+        self.sent: list[int] = []
+        self.market_us = 0
+        self.journal: list[Record] = []
+        self.append(START)
+        self.out, self.back = Line(LineSettings(), self.now_s), Line(LineSettings(), self.now_s)
+        self.books: Books | None = None
+        self.start_venue()
+        self.start_router()
+
+    # The two.
+
+    def start_venue(self) -> None:
+        if self.books is not None:
+            self.books.close()
+        self.books = Books(self.path, b"boot", ["EURUSD"], {0: MICROS})
+        self.exchange = Exchange(PaperVenue(Policies({0: Terms(1)})), self.books)
+
+    def start_router(self) -> None:
+        """A new life knows what the journal says, and nothing else."""
+        waiting = (OrderStatus.NEW, OrderStatus.PENDING_NEW)
+        doubts = [
+            (order.order_id, order.status is not OrderStatus.NEW)
+            for order in self.fold.tracker.open_orders.values()
+            if order.status in waiting and not order.is_external and not order.parent_id
+        ]
+        self.session = VenueSession(
+            JOURNAL, self.fold.venue_seq, doubts, grace_s=GRACE_S, now_s=self.now_s, log=structlog.get_logger()
+        )
+        for order in self.fold.tracker.open_orders.values():
+            if order.cancel_requested:
+                self.session.cancel(order.order_id, self.now_s)
+
+    def append(self, *records: Record) -> None:
+        for record in records:
+            if isinstance(record, OrderPlace) and record.order_id in self.fold.tracker.orders:
+                continue
+            self.journal.append(record)
+            self.fold.apply(envelope(self.fold.lsn + 1, record), record)
+            while self.fold.owed:
+                owed = self.fold.owed[0]
+                self.fold.apply(envelope(self.fold.lsn + 1, owed), owed)
+            if isinstance(record, OrderUpdate) and not self.fold.tracker.orders[record.order_id].is_open:
+                self.session.is_over(record.order_id)
+
+    # Time.
+
+    def step(self, seconds: float = STEP_S) -> None:
+        self.now_s += seconds
+        now_s = self.now_s
+        for frame in self.out.take(now_s):
+            answer = self.exchange.hear(b"router", decode_message(frame), int(now_s * 1e6))
+            if answer is not None:
+                self.back.put(encode_message(answer), now_s)
+        for message in (*self.exchange.news(), self.exchange.beat()):
+            if message is not None:
+                self.back.put(encode_message(message), now_s)
+        for frame in self.back.take(now_s):
+            self.append(*self.session.hear(decode_message(frame), now_s))
+        self.append(*self.session.look(now_s))
+        if (snapshot := self.session.snapshot) is not None:
+            found = list(differences(self.fold, snapshot))
+            assert not found, "the line may be bad, the books are not"
+            self.append(*self.session.settle())
+        for message in self.session.outbox:
+            self.out.put(encode_message(message), now_s)
+        self.session.outbox.clear()
+
+    def tick(self) -> None:
+        self.market_us += 1000
+        bid = 100 + self.random.randrange(-3, 4)
+        self.exchange.on_tick(0, self.market_us, bid, bid + 1)
+
+    def place(self) -> None:
+        """Journaled; sent if the session lets it, as order_routing does."""
+        self.orders += 1
+        kind = self.random.choice((OrderType.MARKET, OrderType.LIMIT))
+        place = OrderPlace(
+            self.orders, FIRST_STRATEGY, self.orders, 0, self.random.choice(list(Side)), kind,
+            self.random.randrange(1, 5), 100 if kind is OrderType.LIMIT else 0,
+        )  # fmt: skip
+        self.append(place)
+        if self.session.phase is Phase.UP:
+            self.sent.append(place.order_id)
+            self.session.send(place, self.now_s)
+        else:
+            self.append(OrderUpdate(place.order_id, Report.REJECT, reason="venue_lost"))
+
+    def mend(self) -> None:
+        """The line is good from here on, until all is quiet."""
+        self.out, self.back = (Line(LineSettings(), self.now_s) for _ in range(2))
+        noticed_s = self.now_s + 2 * SILENCE_S  # a venue's new life that has no session
+        for _ in range(int(20 / STEP_S)):
+            self.step()
+            is_quiet = self.session.phase is Phase.UP and not self.session.unanswered + self.session.missing
+            if is_quiet and self.now_s > noticed_s:
+                return
+        raise AssertionError(f"not quiet: {self.session.phase}, {self.session.unanswered}, {self.session.missing}")
+
+
+MOVES = ["place"] * 8 + ["tick"] * 8 + ["wait"] * 4 + ["cancel", "cancel", "router", "venue", "by hand", "cut"]
+LINES = st.builds(
+    LineSettings,
+    seed=st.integers(0, 1000), drop=st.sampled_from([0.0, 0.3, 0.7]), duplicate=st.sampled_from([0.0, 0.3]),
+    reorder=st.sampled_from([0.0, 0.3]), delay_ms=st.sampled_from([0.0, 100.0, 2000.0]),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(moves=st.integers(10, 120), line=LINES, seed=st.integers(0, 10**9))
+def test_whatever_is_lost_both_come_to_know_the_same_and_nothing_is_sent_or_booked_twice(
+    moves: int, line: LineSettings, seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        both = Both(Path(directory), seed)
+        both.mend()
+        both.out, both.back = Line(line, both.now_s), Line(line, both.now_s)
+        for _ in range(moves):
+            move = both.random.choice(MOVES)
+            if move == "place":
+                both.place()
+            elif move == "tick":
+                both.tick()
+            elif move == "cancel" and (orders := list(both.fold.tracker.open_orders)):
+                both.session.cancel(both.random.choice(orders), both.now_s)
+            elif move == "router":
+                both.start_router()
+            elif move == "venue":
+                both.start_venue()
+            elif move == "by hand":
+                place = OrderPlace(0, 0, 0, 0, Side.BUY, OrderType.LIMIT, 2, limit_price=100)
+                both.exchange.place_by_hand(place)
+            elif move == "cut":
+                both.out.cut(both.now_s, 1.5)
+                both.back.cut(both.now_s, 1.5)
+            both.step(0.5 if move == "wait" else STEP_S)
+        both.mend()
+        assert_agreed(both)
+        assert both.books is not None
+        both.books.close()
+
+
+def assert_agreed(both: Both) -> None:
+    assert both.books is not None
+    books, fold = both.books, both.fold
+    # Every order that the venue has is as the venue has it; every other one has ended, and never will be there.
+    arrived = {books.client_id(JOURNAL, number): order for number, order in books.tracker.orders.items()}
+    for order_id, order in fold.tracker.orders.items():
+        if order_id in arrived:
+            theirs = arrived[order_id]
+            assert (order.status, order.filled) == (theirs.status, theirs.filled)
+        else:
+            assert order.status is OrderStatus.REJECTED
+            assert order.reason in ("not_sent", "venue_lost")
+    assert arrived.keys() <= fold.tracker.orders.keys()
+    held = {symbol_id: quantity for symbol_id, quantity, _ in books.positions()}
+    assert held.get(0, 0) == fold.account.position(0).quantity
+    executions = [record.execution_id for record in both.journal if isinstance(record, OrderUpdate)]
+    executions = [execution_id for execution_id in executions if execution_id]
+    assert len(executions) == len(set(executions))
+    assert set(executions) == set(books.tracker.execution_ids)
+    # Net of the strategies, and of nobody, is the net at the venue.
+    assert sum(account.position(0).quantity for account in fold.strategy_accounts.values()) == held.get(0, 0)
+
+
+# By hand: one rule at a time.
+
+
+@pytest.fixture
+def session() -> VenueSession:
+    made = VenueSession(JOURNAL, 0, [], grace_s=GRACE_S, now_s=0.0, log=structlog.get_logger())
+    hear(made, 0.1, VenueLoggedOn(7, 0))
+    first = made.outbox[-3:]
+    numbers = [query.number for query in first]  # pyright: ignore[reportAttributeAccessIssue]
+    hear(made, 0.1, VenueOpenOrders(numbers[0], 0, ()), VenueExecutions(numbers[1], 0, ()),
+         VenuePositions(numbers[2], 0, ()))  # fmt: skip
+    made.settle()
+    made.outbox.clear()
+    return made
+
+
+def hear(session: VenueSession, now_s: float, *messages: Message) -> list[Record]:
+    return [record for message in messages for record in session.hear(message, now_s)]
+
+
+def update(order_id: int, report: Report = Report.ACCEPT) -> bytes:
+    return encode_record(OrderUpdate(order_id, report))
+
+
+def a_place(order_id: int) -> OrderPlace:
+    return OrderPlace(order_id, FIRST_STRATEGY, order_id, 0, Side.BUY, OrderType.MARKET, 1)
+
+
+def report(seq: int, order_id: int = 1, session: int = 7) -> VenueReport:
+    return VenueReport(session, seq, 8, update(order_id))
+
+
+def asked(session: VenueSession) -> list[tuple[str, int]]:
+    """(what, argument) of the queries in the outbox, which is emptied."""
+    found = [(query.what, query.argument) for query in session.outbox if hasattr(query, "what")]  # pyright: ignore
+    session.outbox.clear()
+    return found
+
+
+def test_reports_are_taken_in_order_once_each(session: VenueSession) -> None:
+    assert hear(session, 0.2, report(2), report(1)) == [OrderUpdate(1, Report.ACCEPT)] * 2
+    assert hear(session, 0.2, report(1), report(2)) == []
+    assert session.counters["duplicates"] == 2
+
+
+def test_a_report_that_was_lost_last_is_missed_by_the_heartbeat(session: VenueSession) -> None:
+    hear(session, 0.2, VenueHeartbeat(7, 3))
+    session.look(0.25)
+    assert asked(session) == []
+    session.look(0.5)
+    assert asked(session) == [("executions", 0)]
+
+
+def test_what_another_session_says_is_not_heard(session: VenueSession) -> None:
+    assert hear(session, 0.2, report(1, session=6), VenueHeartbeat(6, 9)) == []
+    assert session.missing == 0
+
+
+def test_garbage_in_a_report_is_asked_for_again_and_nothing_behind_it_is_taken(session: VenueSession) -> None:
+    assert hear(session, 0.2, VenueReport(7, 1, 8, b"\xc1"), report(2)) == []
+    session.look(0.5)
+    assert asked(session) == [("executions", 0)]
+    assert hear(session, 0.6, report(1)) == [OrderUpdate(1, Report.ACCEPT)] * 2
+
+
+def test_silence_loses_the_venue_and_no_order_may_leave_until_its_books_were_compared(session: VenueSession) -> None:
+    session.look(0.2 + SILENCE_S)
+    assert session.phase is Phase.LOST
+    assert isinstance(session.outbox[-1], VenueLogon)
+    with pytest.raises(AssertionError):
+        session.send(a_place(1), 2.0)
+    hear(session, 2.0, VenueLoggedOn(8, 0))
+    assert session.phase is Phase.RECONCILING
+
+
+def test_an_order_is_unknown_after_a_while_and_not_sent_only_after_a_second_no_and_the_bar(
+    session: VenueSession,
+) -> None:
+    session.send(a_place(1), 1.0)
+    beat = VenueHeartbeat(7, 0)
+    hear(session, 1.0, beat)
+    session.look(1.6)
+    assert asked(session) == [("order", 1)]
+    hear(session, 1.7, beat, VenueOrderKnown(1, 1, False, False))
+    assert session.look(1.0 + UNKNOWN_S + 0.1) == [OrderUpdate(1, Report.PENDING, reason="unknown")]
+    session.outbox.clear()
+    hear(session, 2.3, beat)
+    session.look(2.3)
+    assert asked(session) == [("bar", 1)]
+    assert hear(session, 2.4, VenueOrderKnown(2, 1, False, True)) == [OrderUpdate(1, Report.REJECT, reason="not_sent")]
+    assert not session.unanswered
+
+
+def test_an_order_that_the_venue_knows_is_never_given_up(session: VenueSession) -> None:
+    session.send(a_place(1), 1.0)
+    for number in range(100):
+        now_s = 1.0 + number / 2
+        assert not hear(session, now_s, VenueHeartbeat(7, 0), VenueOrderKnown(number, 1, True, False))
+        assert all(record.report is Report.PENDING for record in session.look(now_s))  # pyright: ignore
+    assert session.unanswered == 1
+    assert ("bar", 1) not in asked(session)
+
+
+def test_a_cancel_is_said_again_until_the_order_has_ended(session: VenueSession) -> None:
+    session.cancel(5, 0.2)
+    for now_s in (0.5, 0.9, 1.3):
+        hear(session, now_s, VenueHeartbeat(7, 0))
+        session.look(now_s)
+    assert len(session.outbox) == 2
+    session.is_over(5)
+    hear(session, 2.0, VenueHeartbeat(7, 0))
+    session.look(2.0)
+    assert len(session.outbox) == 2
+
+
+# What differs.
+
+
+def folded(*records: Record) -> Fold:
+    fold = Fold()
+    for record in (START, *records):
+        fold.apply(envelope(fold.lsn + 1, record), record)
+        while fold.owed:
+            owed = fold.owed[0]
+            fold.apply(envelope(fold.lsn + 1, owed), owed)
+    return fold
+
+
+def adopted(fold: Fold, snapshot: Snapshot) -> list[Record]:
+    records = [record for found in differences(fold, snapshot) for record in found.adopted_by]
+    for record in records:
+        fold.apply(envelope(fold.lsn + 1, record), record)
+        while fold.owed:
+            owed = fold.owed[0]
+            fold.apply(envelope(fold.lsn + 1, owed), owed)
+    assert not list(differences(fold, snapshot)), "what was taken over differs no more"
+    return records
+
+
+def test_an_order_that_is_open_here_and_not_there_ends() -> None:
+    fold = folded(a_place(1), OrderUpdate(1, Report.ACCEPT))
+    assert adopted(fold, Snapshot(9, [], [])) == [OrderUpdate(1, Report.CANCEL, reason="not_at_venue")]
+
+
+def test_an_order_without_an_answer_is_no_difference_it_is_in_doubt() -> None:
+    fold = folded(a_place(1), a_place(2), OrderUpdate(2, Report.PENDING))
+    assert not list(differences(fold, Snapshot(9, [], [])))
+
+
+def test_an_order_that_is_there_and_not_here_is_nobodys() -> None:
+    theirs = OrderPlace(FIRST_EXTERNAL + 4, 0, 0, 0, Side.SELL, OrderType.LIMIT, 10, 120)
+    fold = folded()
+    adopted(fold, Snapshot(9, [(encode_record(theirs), 3)], []))
+    order = fold.tracker.open_orders[theirs.order_id]
+    assert (order.remaining, order.status, order.strategy_id) == (7, OrderStatus.ACCEPTED, 0)
+    assert fold.tracker.open_quantities(0) == (0, 7), "it counts"
+    assert fold.tracker.next_order_id == 1, "our own ids go on as they were"
+
+
+def test_an_order_that_was_taken_for_never_sent_revives() -> None:
+    fold = folded(a_place(1), OrderUpdate(1, Report.REJECT, reason="not_sent"))
+    assert adopted(fold, Snapshot(9, [(encode_record(a_place(1)), 0)], [])) == [
+        OrderUpdate(1, Report.ACCEPT, reason="adopted")
+    ]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 5), (5, 0), (5, 3), (5, 8), (5, -2), (-5, 4)])
+def test_a_position_is_taken_over_without_a_profit(ours: int, theirs: int) -> None:
+    side = Side.BUY if ours > 0 else Side.SELL
+    records = [
+        OrderPlace(1, FIRST_STRATEGY, 1, 0, side, OrderType.MARKET, abs(ours)),
+        OrderUpdate(1, Report.FILL, "1-1", 100, abs(ours)),
+    ] if ours else []  # fmt: skip
+    fold = folded(*records)
+    positions = [(0, theirs, 130)] if theirs else []
+    adopted(fold, Snapshot(9, [], positions))
+    assert fold.account.position(0).quantity == theirs
+    assert fold.account.realized.get(0, 0) == 0
+    assert min(order_id for order_id in fold.tracker.orders if order_id >= FIRST_EXTERNAL) >= FIRST_ADOPTED
+    assert fold.account_of(FIRST_STRATEGY).position(0).quantity == ours, "what it has traded is still its own"
+
+
+def test_the_ids_of_what_is_taken_over_follow_from_the_venues_books() -> None:
+    lives: list[Iterable[Record]] = [
+        [record for found in differences(folded(), Snapshot(9, [], [(0, 5, 130)])) for record in found.adopted_by]
+        for _ in range(2)
+    ]
+    assert lives[0] == lives[1]
