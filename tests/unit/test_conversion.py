@@ -21,9 +21,11 @@ from actors.derived import with_tables
 from actors.fold import Fold, ImpossibleReport
 from actors.ledger import Account, Position, value_account
 from actors.limit_usage import limit_rows
+from actors.reconciliation import differences
 from actors.venues.commission import Commission
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
+from actors.venues.session import Snapshot
 from protocol.conversion import PARITY, Rate, Route, find_converter, routes_of
 from protocol.errors import ConfigError
 from protocol.messages import SIGNAL_ORDER, Intent
@@ -428,3 +430,13 @@ def test_what_is_used_of_a_limit_on_money_is_left_out_while_it_cannot_be_convert
     assert used() == {"max_position_per_symbol": 300.0, "max_gross_exposure": msgspec.UNSET}
     quote(one, 1, 150, 150)
     assert used() == {"max_position_per_symbol": 300.0, "max_gross_exposure": 330.0}  # at its cost
+
+
+def test_a_position_that_is_taken_over_from_a_venue_realizes_nothing_in_yen_either() -> None:
+    fold = yen_fold(place(1, BUY, 3), converted(fill(1, 100, 1), (2, 300)), converted(fill(1, 101, 2), (2, 300)))
+    settle(fold)
+    (found,) = differences(fold, Snapshot(7, (), [(0, -5, 99)]))
+    for record in found.adopted_by:
+        apply(fold, record)
+        settle(fold)
+    assert (fold.account.position(0).quantity, fold.account.balance) == (-5, OPENING)
