@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from actors.clock import now_us
+from actors.conversions import Conversions
 from actors.fold import Fold
 from actors.journal import JournalClient
 from actors.latch import Latch
@@ -69,6 +70,7 @@ class Answers:
     def __init__(self, gateway: Sources) -> None:
         self._gateway = gateway
         self._fold = gateway.fold
+        self._conversions = Conversions(gateway.config)
         self.verbs: Mapping[str, Callable[[str], Reply]] = {
             "PING": lambda _: TextReply(response="PONG"),
             "STATUS": lambda _: self.status(),
@@ -125,7 +127,9 @@ class Answers:
     def _value(self, account: Account) -> Valuation:
         fold = self._fold
         assert fold.run is not None, "answers begin after the fold"
-        return value_account(account, self._gateway.marks, fold.multipliers, fold.run.leverage)
+        marks, conversions = self._gateway.marks, self._conversions
+        conversions.take_run(fold.run)
+        return value_account(account, marks, fold.multipliers, fold.run.leverage, conversions.rates(marks))
 
     def account(self) -> AccountReply:
         fold = self._fold

@@ -5,9 +5,12 @@ They hold the live Order: read it before the next record is applied.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from actors.order_tracker import Order
+from protocol.conversion import PARITY, Rate
 from protocol.orders import OrderStatus, TradingMode
 from protocol.records import EngineRun, Operation, OrderReplace, RiskViolation
 
@@ -38,7 +41,7 @@ class OrderChanged(Change, frozen=True):
 
 
 class FillBooked(Change, frozen=True):
-    """A fill is in the ledger. Micros; what was realized are products, before commission."""
+    """A fill is in the ledger. Micros; what was realized are products in the account's currency, before commission."""
 
     order: Order
     execution_id: str
@@ -50,6 +53,8 @@ class FillBooked(Change, frozen=True):
     own_realized: int
     """By the position of the order's strategy."""
     time_us: int
+    rate: Rate = PARITY
+    """At which what it realized, in the symbol's quote currency, became the account's money."""
 
 
 class PositionChanged(Change, frozen=True):
@@ -133,6 +138,13 @@ class DuplicateExecution(Change, frozen=True):
 
     order_id: int
     execution_id: str
+
+
+UNBOOKED: Final = {
+    "not_representable": "a fill that cannot be represented in 0.000001",
+    "conversion_rate": "a fill whose conversion rate means nothing",
+}
+"""Reasons of an ImpossibleReport for which trading halts: the venue has filled what the ledger does not know."""
 
 
 class ImpossibleReport(Change, frozen=True):

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from actors.limits import NO_LIMITS, Limits
 from actors.marks import Quote
 from actors.throttle import Rates
+from protocol.conversion import PARITY, Rate
 from protocol.messages import SIGNAL_CLOSE, SIGNAL_MODIFY, Intent
 from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.records import OrderPlace
@@ -32,9 +33,11 @@ class InstrumentLimits:
     multiplier: int = MICROS
     symbol: str = ""
 
-    def value(self, quantity: int, price: int) -> int:
-        """A product, rounded up: what is held against a limit is never too little."""
-        return -(-quantity * price * self.multiplier // MICROS)
+    def value(self, quantity: int, price: int, rate: Rate = PARITY) -> int:
+        """A product in the account's currency, rounded up: what is held against a limit is never too little."""
+        if rate is PARITY:
+            return -(-quantity * price * self.multiplier // MICROS)
+        return -(-quantity * price * self.multiplier * rate.numerator // (MICROS * rate.denominator))
 
 
 class Exposure(NamedTuple):
@@ -102,6 +105,8 @@ class Scope:
     rates: Rates = UNLIMITED
     losses: Losses = NO_LOSSES
     equity: int = 0
+    unconverted: str = ""
+    """Why money that a limit asks for cannot be converted now, and counts for nothing here; "": it can."""
 
 
 class Target(NamedTuple):
@@ -143,6 +148,8 @@ class CheckInput:
     """The market's clock."""
     quote: Quote | None = None
     """The symbol's newest; None as well where no limit asks for it."""
+    rate: Rate | None = PARITY
+    """At which the symbol's money becomes the account's; None: not known."""
     leverage: int = 1
     disk_low: bool = False
     """The journal's disk is nearly full (protocol/wal/reserve.py)."""
@@ -155,6 +162,11 @@ class CheckInput:
     def known_instrument(self) -> InstrumentLimits:
         assert self.instrument is not None, "the row unknown_symbol stands before"
         return self.instrument
+
+    def value(self, quantity: int, price: int) -> int:
+        """In the account's currency, as InstrumentLimits.value."""
+        assert self.rate is not None, "the row no_quote stands before"
+        return self.known_instrument.value(quantity, price, self.rate)
 
     @property
     def is_close(self) -> bool:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
+from msgspec.structs import replace
+
 from actors.ledger import FillEffect
 from actors.order_tracker import Order
 from protocol.errors import FoldError
@@ -42,6 +44,15 @@ def derived_records(
 def digest_of(verb: str, argument: str) -> bytes:
     """By which a COMMAND is told from another under the same token."""
     return blake2b(f"{verb} {argument}".encode(), digest_size=8).digest()
+
+
+def with_tables(before: EngineRun, run: EngineRun) -> EngineRun:
+    """Ids are appended, never renumbered; multipliers and quote currencies follow the config."""
+    symbols, currencies = dict(before.symbols) | dict(run.symbols), before.currencies | run.currencies
+    strategies = dict.fromkeys((*before.strategies, *run.strategies))
+    return replace(
+        run, symbols=tuple(symbols.items()), strategies=tuple(strategies), quote_currencies=tuple(currencies.values())
+    )
 
 
 def check_run(lsn: int, before: EngineRun, record: EngineRun) -> None:

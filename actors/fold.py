@@ -44,6 +44,7 @@ from actors.fold_state import difference, put_state, state_as_in
 from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
 from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
 from actors.protection import requests_of
+from protocol.conversion import PARITY, Rate
 from protocol.errors import FoldError, NotRepresentableError, WireError
 from protocol.limits import DAY_US, LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
@@ -101,15 +102,17 @@ class Fold:
         """Product, of the journal's first ENGINE_RUN."""
         self.multipliers: tuple[int, ...] = ()
         """Micros by symbol id."""
+        self.currencies: tuple[str, ...] = ()
+        """Quote currencies by symbol id; "": the account's."""
         self.symbol_ids: dict[str, int] = {}
-        self.opened_at: dict[int, int] = {}
-        """The multiplier, micros, at which a symbol's position was opened."""
+        self.opened_at: dict[int, tuple[int, str]] = {}
+        """The multiplier, micros, and the quote currency at which a symbol's position was opened."""
         self.account = Account()
         """The engine's: net positions, as at the venue."""
         self.strategy_accounts: defaultdict[int, Account] = defaultdict(Account)
         """By strategy id: what its own orders have left, from a balance of 0. In each symbol the quantities add up to
-        the net position, and with the open profit all the money does; what is realized alone does not: one strategy may
-        close what another opens."""
+        the net position, and with the open profit all the money does, before it is converted; what is realized alone
+        does not: one strategy may close what another opens."""
         self.tracker = OrderTracker()
         self.trading = TradingStatus()
         self.cleared_token = 0
@@ -215,16 +218,6 @@ class Fold:
         """Realized product, before commission, since the journal's start or the last stop that ended a halt."""
         return self.account.realized.get(symbol_id, 0) - self.drawdown_baseline.get(symbol_id, 0)
 
-    def changed_multipliers(self) -> list[str]:
-        """Held symbols whose multiplier is no longer the one at which they were opened.
-
-        No reason to refuse the journal (the operator could never take it back), but one to refuse the start:
-        their average prices and marks mean nothing until the config has the old one again.
-        """
-        held = ((symbol_id, opened_at) for symbol_id, opened_at in self.opened_at.items()
-                if self.account.position(symbol_id).quantity)  # fmt: skip
-        return [self.symbol(symbol_id) for symbol_id, opened_at in held if self.multipliers[symbol_id] != opened_at]
-
     def may_reduce(self, symbol_id: int, side: Side) -> bool:
         """Whether an order of this side can reduce the net position; how far, is risk's to say."""
         return self.account.position(symbol_id).quantity * side.sign < 0
@@ -276,6 +269,7 @@ class Fold:
     def _set_run(self, record: EngineRun) -> None:
         self.run = record
         self.multipliers = tuple(multiplier for _, multiplier in record.symbols)
+        self.currencies = tuple("" if one == record.currency else one for one in record.currencies.values())
         self.symbol_ids = {name: symbol_id for symbol_id, (name, _) in enumerate(record.symbols)}
 
     def _checkpoint(self, envelope: Envelope, record: Checkpoint) -> list[Change]:
@@ -386,10 +380,12 @@ class Fold:
 
     def _fill(self, envelope: Envelope, record: OrderUpdate, verdict: Advance) -> list[Change]:
         order, account, price, quantity = verdict.order, self.account, record.price, record.quantity
-        if record.conversion_rate != MICROS:
-            # The config allows the account's currency only; a rate that nobody checked moves no money.
-            return [ImpossibleReport(order.order_id, "conversion_rate")]
-        symbol_id, previous, commission = order.symbol_id, order.status, record.commission * MICROS
+        symbol_id, previous, commission, rate = order.symbol_id, order.status, record.commission * MICROS, PARITY
+        if self.currencies[symbol_id] or record.conversion_rate != MICROS or record.conversion_base != MICROS:
+            rate = Rate(record.conversion_rate, record.conversion_base)
+            if not self.currencies[symbol_id] or rate == PARITY or min(rate) <= 0:
+                # Of the account's money there is no rate, of another's one must be given (1 is 2 / 2): else none moves.
+                return [ImpossibleReport(order.order_id, "conversion_rate")]
         before, multiplier = account.position(symbol_id), self.multipliers[symbol_id]
         own_account = self.strategy_accounts[order.strategy_id]
         own = own_account.position(symbol_id)
@@ -397,6 +393,8 @@ class Fold:
             own_effect = effect = apply_fill(before, order.side, price, quantity, multiplier)
             if own is not before and own != before:  # somebody else trades the symbol too
                 own_effect = apply_fill(own, order.side, price, quantity, multiplier)
+            if rate is not PARITY:
+                effect, own_effect = effect.converted(rate), own_effect.converted(rate)
             balance = account.balance_after(effect, commission)
             own_account.balance_after(own_effect, commission)
         except NotRepresentableError:
@@ -411,12 +409,12 @@ class Fold:
             self._forget_recovered()
         self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))
         if not before.quantity or (effect.opened and effect.closed):
-            self.opened_at[symbol_id] = multiplier
+            self.opened_at[symbol_id] = multiplier, self.currencies[symbol_id]
         changes = [
             OrderChanged(order, previous, time_us),
             FillBooked(
                 order, record.execution_id, price, quantity, record.commission, effect.realized, own_effect.realized,
-                time_us,
+                time_us, rate,
             ),
             PositionChanged(symbol_id, order.strategy_id, time_us),
         ]

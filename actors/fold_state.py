@@ -8,7 +8,7 @@ bounded however long the engine runs. (A venue that may repeat itself says how l
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,6 +25,8 @@ from protocol.state import (
     TradingStateState,
 )
 from protocol.units import bytes_to_product, product_to_bytes
+
+_NEVER_OPENED: Final = (0, "")
 
 if TYPE_CHECKING:
     from actors.fold import Fold
@@ -68,11 +70,12 @@ def _losses(fold: Fold) -> LossState:
 
 def _positions(fold: Fold) -> Iterable[PositionState]:
     for symbol_id, position in sorted(fold.account.positions.items()):
-        opened_at = fold.opened_at.get(symbol_id, 0) if position.quantity else 0
+        multiplier, currency = fold.opened_at.get(symbol_id, _NEVER_OPENED) if position.quantity else _NEVER_OPENED
         realized = fold.account.realized.get(symbol_id, 0)
         yield PositionState(
-            symbol_id, position.quantity, product_to_bytes(position.cost), product_to_bytes(realized), opened_at
-        )
+            symbol_id, position.quantity, product_to_bytes(position.cost), product_to_bytes(realized), multiplier,
+            currency,
+        )  # fmt: skip
 
 
 def _strategy_account(strategy_id: int, account: Account) -> StrategyAccountState:
@@ -110,7 +113,7 @@ def put_state(fold: Fold, state: FoldState) -> None:
         account.positions[row.symbol_id] = Position(row.quantity, bytes_to_product(row.cost))
         account.realized[row.symbol_id] = bytes_to_product(row.realized)
         if row.quantity:
-            fold.opened_at[row.symbol_id] = row.opened_at
+            fold.opened_at[row.symbol_id] = row.opened_at, row.currency
     fold.strategy_accounts.update(_strategy_accounts(state, fold))
     _put_losses(fold, state.losses)
     fold.cleared_token = state.cleared_token
@@ -206,6 +209,21 @@ def state_as_in(fold: Fold, state: FoldState) -> FoldState:
         unknown["losses"] = None
     mine = take_state(fold)
     return msgspec.structs.replace(mine, **unknown) if unknown else mine
+
+
+def changed_terms(fold: Fold) -> list[tuple[str, str]]:
+    """(key, symbol) of held symbols whose multiplier or quote currency is not that at which they were opened.
+
+    No reason to refuse the journal (the operator could never take it back), but one to refuse the start:
+    their average prices and marks mean nothing until the config has the old one again.
+    """
+    changed: list[tuple[str, str]] = []
+    for symbol_id, (multiplier, currency) in fold.opened_at.items():
+        if fold.account.position(symbol_id).quantity:
+            now = fold.multipliers[symbol_id], fold.currencies[symbol_id]
+            keys = zip(("multiplier", "quote_currency"), (multiplier, currency), now, strict=True)
+            changed += [(key, fold.symbol(symbol_id)) for key, opened_at, value in keys if opened_at != value]
+    return changed
 
 
 def difference(mine: FoldState, theirs: FoldState) -> str:

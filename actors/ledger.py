@@ -1,22 +1,28 @@
 """The ledger: exact positions and the account's money, as functions of fills.
 
 Owns how a fill moves a position and what it realizes, and how an account is valued at marks. It knows nothing
-of orders, journals or currencies, and must never round what it keeps: quantities are signed micros, an open
+of orders or journals, and must never round what it keeps: quantities are signed micros, an open
 cost and a realized profit are signed products (1e-12), and what cannot be kept exactly is refused with
 NotRepresentableError before anything has moved. Rounding happens once, in what leaves for the wire or JSON.
 
+A cost stays in the symbol's quote currency. Where that is not the account's, what a fill realizes is converted as it
+is realized: the product times the fill's own rate, rounded half to even to a product, the one rounding that is kept.
+
 Closing q of Q takes `share = trunc(cost x q / |Q|)` out of the open cost and realizes cash flow - share. What
 the truncation leaves stays in the open cost, and the last close takes all of it: from flat to flat the sum of
-what was realized is the cash flow, to the last digit (design section 1).
+what was realized is the cash flow, to the last digit (design section 1); in the quote currency, that is. In the
+account's each piece has a rate of its own: there the balance is the sum of the pieces, and no cash flow is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 
+from protocol.conversion import Rate
 from protocol.errors import NotRepresentableError
 from protocol.orders import Side
 from protocol.units import MICROS, MICROS_MAX, PRODUCT, divide_half_even, divide_toward_zero
@@ -24,18 +30,9 @@ from protocol.units import MICROS, MICROS_MAX, PRODUCT, divide_half_even, divide
 PRODUCT_MAX: Final = 2**127 - 1
 """What 16 signed bytes hold, the width of a product in records."""
 PRODUCT_MIN: Final = -PRODUCT_MAX
+NO_RATES: Final[Mapping[int, Rate | None]] = MappingProxyType({})
+"""All money is the account's."""
 _BUY: Final = Side.BUY
-
-
-class PositionView(NamedTuple):
-    """A position for those who show it: micros, product, and the floats of JSON."""
-
-    symbol_id: int
-    symbol: str
-    quantity: int
-    average_price_micros: int
-    average_price_float: float
-    realized: int
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +56,11 @@ class FillEffect(msgspec.Struct, frozen=True, gc=False):
     """Product that the close realized, before commission."""
     position: Position
     """After the fill."""
+
+    def converted(self, rate: Rate) -> FillEffect:
+        """What it realized is in the account's currency. Raises: NotRepresentableError if that outgrows its field."""
+        realized = check_product(rate.convert(self.realized))
+        return FillEffect(self.opened, self.closed, realized, self.position)
 
 
 def apply_fill(position: Position, side: Side, price: int, quantity: int, multiplier: int) -> FillEffect:
@@ -116,6 +118,18 @@ def average_price_micros(position: Position, multiplier: int) -> int:
 def average_price_float(position: Position, multiplier: int) -> float:
     """The average price for JSON; 0.0 when flat."""
     return position.cost / (position.quantity * multiplier) if position.quantity else 0.0
+
+
+class PositionView(NamedTuple):
+    """A position for those who show it: micros, product, and the floats of JSON."""
+
+    symbol_id: int
+    symbol: str
+    quantity: int
+    average_price_micros: int
+    average_price_float: float
+    realized: int
+    """Product in the account's currency."""
 
 
 class Account:
@@ -235,12 +249,14 @@ class Valuation(NamedTuple):
 
 
 def value_account(
-    account: Account, marks: Mapping[int, Sequence[int]], multipliers: Sequence[int], leverage: int
-) -> Valuation:
+    account: Account, marks: Mapping[int, Sequence[int]], multipliers: Sequence[int], leverage: int,
+    rates: Mapping[int, Rate | None] = NO_RATES,
+) -> Valuation:  # fmt: skip
     """The account at `marks`, bid and ask in micros (and what follows) by symbol id: bid if long, ask if short.
 
     A symbol without a mark counts with its average price: no profit, and its cost as exposure. `multipliers` are
-    micros by symbol id.
+    micros by symbol id. `rates` has the symbols alone whose money is not the account's; one whose rate is None, not
+    known yet, counts for nothing. What is converted is rounded half to even in 1e-18.
     """
     profit = exposure = 0
     for symbol_id, position in account.positions.items():
@@ -250,6 +266,12 @@ def value_account(
         mark = marks.get(symbol_id)
         paid = cost * MICROS
         value = paid if mark is None else quantity * mark[quantity < 0] * multipliers[symbol_id]
+        if symbol_id in rates:
+            rate = rates[symbol_id]
+            if rate is not None:
+                profit += rate.convert(value - paid)
+                exposure += rate.convert(abs(value))
+            continue
         profit += value - paid
         exposure += abs(value)
     return Valuation(account.balance * MICROS, profit, exposure, leverage)

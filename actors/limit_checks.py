@@ -90,14 +90,12 @@ def _closed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
 
 
 def _no_quote(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
-    if given.quote is not None:
-        return None
     limits = scope.limits
-    if limits.asks_for_quote:
+    if given.quote is None and limits.asks_for_quote:
         return f"{given.known_instrument.symbol} has no quote yet"
-    if limits.needs_price and reference_price(given, wish) is None:
+    if given.quote is None and limits.needs_price and reference_price(given, wish) is None:
         return f"{given.known_instrument.symbol} has no quote yet, by which a limit could value the order"
-    return None
+    return scope.unconverted or None
 
 
 def _crossed(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
@@ -125,7 +123,7 @@ def _order_value(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     limit = scope.limits.max_order_value
     if limit is None or not _is_worth_more(given, wish):
         return None
-    value = given.known_instrument.value(wish.whole, _price(given, wish))
+    value = given.value(wish.whole, _price(given, wish))
     return None if value <= limit else f"worth {shown_money(value)}, the limit is {shown_money(limit)}"
 
 
@@ -171,7 +169,7 @@ def _net_exposure(given: CheckInput, wish: Wish, scope: Scope) -> str | None:
     if limit is None:
         return None
     elsewhere = scope.elsewhere.long if wish.side is _BUY else scope.elsewhere.short
-    worst = given.known_instrument.value(scope.exposure.worst(wish.side, wish.quantity), _price(given, wish))
+    worst = given.value(scope.exposure.worst(wish.side, wish.quantity), _price(given, wish))
     net = elsewhere + worst
     return None if net <= limit else f"could reach {shown_money(net)}, the limit is {shown_money(limit)}"
 
@@ -229,7 +227,7 @@ def _gross(given: CheckInput, wish: Wish, scope: Scope) -> int:
     exposure, quantity = scope.exposure, wish.quantity
     buys = exposure.worst(_BUY, quantity if wish.side is _BUY else 0)
     worse = max(buys, exposure.worst(_SELL, 0 if wish.side is _BUY else quantity))
-    return scope.elsewhere.gross + given.known_instrument.value(worse, _price(given, wish))
+    return scope.elsewhere.gross + given.value(worse, _price(given, wish))
 
 
 def _price(given: CheckInput, wish: Wish) -> int:

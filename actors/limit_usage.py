@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from actors.limits import Limits
 from actors.scopes import ENGINE, Scopes
 from protocol.commands import LimitRow
 from protocol.limits import LOSS_LIMITS, LimitSettings
@@ -15,11 +16,17 @@ from protocol.units import MICROS, PRODUCT
 
 _NOT_SHOWN = ("actions", "max_drawdown", "max_signal_age_ms", "on_halt", "repeat_window_ms")
 """Keys beside limits, and those that are no limit of their own."""
+_WITHOUT_PRICES: Final = ("max_position_per_symbol", "max_open_orders", "max_daily_loss", "max_loss_from_peak")
+"""What is used of these needs no money to be converted."""
+_ALL_MONEY: Final = Limits(max_gross_exposure=0)
+"""Limits that ask for all that is held."""
 
 
 def limit_rows(scopes: Scopes, settings: LimitSettings, who: int, strategy: str, now_us: int) -> Iterator[LimitRow]:
     """Those that are set. `strategy`: its name; "" for the engine."""
     used = dict(_used(scopes, who, now_us))
+    if scopes.unconverted(who, _ALL_MONEY):
+        used = {key: amount for key, amount in used.items() if key in _WITHOUT_PRICES}
     for field in msgspec.structs.fields(settings):
         value: Any = getattr(settings, field.name)
         if field.name in _NOT_SHOWN or value is None or value is False or value == []:

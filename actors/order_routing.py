@@ -21,6 +21,7 @@ from actors.venues import Answer, Venue
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
+from protocol.messages import Welcome
 from protocol.orders import OrderStatus, Report
 from protocol.records import EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
 from protocol.topics import TICK
@@ -32,8 +33,10 @@ _NEW: Final = OrderStatus.NEW
 class OrderRouting(Router):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.market = MarketClient(self, self, on_chunk=self._reached)
+        self.market = MarketClient(self, self, on_chunk=self._reached, on_welcome=self._on_market_welcome)
         self.venue: Venue
+        self.converting: set[int] = set()
+        """Symbols whose quotes convert money, until those known before this life are."""
         self.early: dict[int, OrderPlace] = {}
         """Orders whose tick this actor has not seen yet; they wait for it."""
         self.positions: deque[tuple[bytes, int, int]] = deque()
@@ -46,7 +49,9 @@ class OrderRouting(Router):
 
     def begin(self, run: EngineRun | None) -> None:
         assert run is not None, "wal has said the id tables"
-        self.venue = PaperVenue(policies_of(self.config, {index: name for index, (name, _) in enumerate(run.symbols)}))
+        policies = policies_of(self.config, {index: name for index, (name, _) in enumerate(run.symbols)})
+        self.venue = PaperVenue(policies)
+        self.converting = {terms.route.symbol_id for terms in policies.terms.values() if terms.route is not None}
         self.latch.adopt_router(os.getpid())
         self.journal.start()
         self.loop.after_turn(self._keep_page)
@@ -128,6 +133,13 @@ class OrderRouting(Router):
             self.replace(order.replace)
 
     # The market: every tick goes to the venue.
+
+    def _on_market_welcome(self, welcome: Welcome) -> None:
+        """A new life need not hold up stops until what converts their money is quoted again."""
+        wanted, self.converting = self.converting, set()  # once: what it has seen by the next one is no newer
+        if self.market.former_position:
+            ticks = TICK.iter_unpack(welcome.snapshot)
+            self.venue.know({tick[1]: (tick[2], tick[3], tick[4]) for tick in ticks if tick[1] in wanted})
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         on_tick = self.venue.on_tick

@@ -15,6 +15,7 @@ import msgspec
 
 from actors.fold import Fold
 from actors.venues.session import Snapshot
+from protocol.conversion import PARITY, Rate
 from protocol.orders import OrderStatus, OrderType, Report, Side
 from protocol.records import (
     FIRST_EXTERNAL,
@@ -31,6 +32,8 @@ from protocol.units import MICROS, product_to_bytes
 REASON: Final = "reconciliation"
 FIRST_ADOPTED: Final = FIRST_EXTERNAL + (1 << 61)
 """Order ids of positions taken over: this, the venue's entry and the symbol."""
+NOTHING: Final = Rate(1, 1 << 62)
+"""At which money of another currency is converted here: what rounding the average price leaves comes to nothing."""
 _SYMBOLS_MAX: Final = 1 << 16
 _ANSWERED: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 
@@ -95,11 +98,14 @@ def _of_positions(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:
         change = quantity - ours.quantity
         closes = min(abs(change), abs(ours.quantity)) if change * ours.quantity < 0 else 0
         fills = ((closes, ours.average_price_micros), (abs(change) - closes, price))
-        adopted = _adopted(snapshot.as_of, symbol_id, Side.BUY if change > 0 else Side.SELL, fills)
+        rate = NOTHING if fold.currencies[symbol_id] else PARITY
+        adopted = _adopted(snapshot.as_of, symbol_id, Side.BUY if change > 0 else Side.SELL, fills, rate)
         yield Difference(text, symbol_id, quantity, ours.quantity, tuple(adopted))
 
 
-def _adopted(as_of: int, symbol_id: int, side: Side, fills: tuple[tuple[int, int], ...]) -> Iterator[Record]:
+def _adopted(
+    as_of: int, symbol_id: int, side: Side, fills: tuple[tuple[int, int], ...], rate: Rate
+) -> Iterator[Record]:
     """An order of nobody's and its fills: (quantity, price)."""
     order_id = FIRST_ADOPTED + as_of * _SYMBOLS_MAX + symbol_id
     quantity = sum(size for size, _ in fills)
@@ -107,4 +113,7 @@ def _adopted(as_of: int, symbol_id: int, side: Side, fills: tuple[tuple[int, int
     yield OrderUpdate(order_id, Report.ACCEPT, reason="adopted")
     for number, (size, price) in enumerate(fills, 1):
         if size:
-            yield OrderUpdate(order_id, Report.FILL, f"adopted-{order_id}-{number}", max(price, 1), size)
+            yield OrderUpdate(
+                order_id, Report.FILL, f"adopted-{order_id}-{number}", max(price, 1), size,
+                conversion_rate=rate.numerator, conversion_base=rate.denominator,
+            )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Final
 import zmq
 
 from actors.base import Place, receive_all
+from actors.changes import UNBOOKED
 from actors.clock import now_us
 from actors.fold import (
     Change,
@@ -26,7 +27,7 @@ from actors.fold import (
     OrderChanged,
     TradingStateChanged,
 )
-from actors.fold_state import take_state
+from actors.fold_state import changed_terms, take_state
 from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
@@ -140,15 +141,15 @@ class Risk(FoldingActor):
         elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1
             self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
-            if self.journal.caught_up and change.reason == "not_representable":
-                self._halt(f"order {change.order_id}: a fill that cannot be represented in 0.000001")
+            if self.journal.caught_up and change.reason in UNBOOKED:
+                self._halt(f"order {change.order_id}: {UNBOOKED[change.reason]}")
         elif type(change) is DuplicateExecution:
             self.log.warning("duplicate_execution", order_id=change.order_id, execution_id=change.execution_id)
 
     def on_caught_up(self) -> None:
         """The fold is complete: derived records first, then the limits, then READY (design section 3)."""
-        if changed := self.fold.changed_multipliers():
-            raise ConfigError([f"instruments.multiplier: changed for {name}, which is held" for name in changed])
+        if changed := changed_terms(self.fold):
+            raise ConfigError([f"instruments.{key}: changed for {name}, which is held" for key, name in changed])
         self.book.begin()
         self._append_owed()
         for symbol_id in self.fold.account.realized:

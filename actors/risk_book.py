@@ -276,6 +276,7 @@ class RiskBook:
             max_signal_age_us=self._max_signal_age_us,
             market_us=scopes.clock_us(now_us),
             quote=scopes.quote(symbol_id),
+            rate=scopes.rate(symbol_id),
             leverage=scopes.leverage,
             disk_low=disk_low,
             owner=self._owner(intent.order_id),

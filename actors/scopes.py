@@ -22,11 +22,13 @@ from actors.check_input import (
     Scope,
     shown_money,
 )
+from actors.conversions import Conversions
 from actors.fold import Fold
 from actors.ledger import Account, fill_cost, value_account
 from actors.limits import NO_LIMITS, Limits
 from actors.marks import Marks, Quote
 from actors.throttle import OrderKey, Throttle
+from protocol.conversion import Rate
 from protocol.limits import DAY_US, LOSS_LIMITS, LimitSettings
 from protocol.messages import Intent
 from protocol.orders import Side
@@ -84,6 +86,7 @@ class Scopes:
         self.instruments: dict[int, InstrumentLimits] = {}
         """By symbol id, those of the config."""
         self.marks = Marks()
+        self.conversions = Conversions(config)
         self.symbol_count = 0
         """How many symbol ids there are, where ticks may come before the fold knows; 0: it does."""
         self._is_file = config.market_data.is_file
@@ -96,6 +99,7 @@ class Scopes:
     def take_run(self) -> None:
         """The fold has new id tables."""
         fold, known = self._fold, self._instruments_by_name
+        self.conversions.take_run(fold.run)
         self.instruments = {index: known[name] for index, name in enumerate(fold.symbols) if name in known}
         for strategy_id, name in enumerate(fold.run.strategies if fold.run else (), FIRST_STRATEGY):
             limits = self._by_name.get(name, NO_LIMITS)
@@ -115,6 +119,9 @@ class Scopes:
 
     def quote(self, symbol_id: int) -> Quote | None:
         return self.marks.quotes.get(symbol_id)
+
+    def rate(self, symbol_id: int) -> Rate | None:
+        return self.conversions.rate(symbol_id, self.marks.quotes)
 
     def clock_us(self, now_us: int) -> int:
         """The market's: that of a file is its newest tick's, a live feed's goes on when the feed has stopped."""
@@ -167,7 +174,19 @@ class Scopes:
             rates=UNLIMITED if throttle is None else throttle.look(now_us, _key(who, intent)),
             losses=self._losses(who, equity, now_us) if limits.needs_losses else NO_LOSSES,
             equity=equity,
+            unconverted=self.unconverted(who, limits, symbol_id),
         )
+
+    def unconverted(self, who: int, limits: Limits, symbol_id: int = NO_SYMBOL) -> str:
+        """Why money that the limits ask for, of an order in the symbol too, cannot be converted; "": it can."""
+        if not self.conversions:
+            return ""
+        symbols = {symbol_id} if limits.needs_price else set[int]()
+        if limits.needs_held:
+            symbols |= self._symbols(who)
+        elif limits.needs_equity:
+            symbols |= {key for key, held in self._account(who).positions.items() if held.quantity}
+        return self.conversions.unknown(symbols, self.marks.quotes)
 
     def exposure(self, symbol_id: int, who: int) -> Exposure:
         strategy_id = who or None
@@ -224,7 +243,7 @@ class Scopes:
         return max(self._fold.day, self.clock_us(now_us) // DAY_US)
 
     def _at_own_prices(self, symbol_id: int, who: int) -> tuple[int, int]:
-        """(buys, sells) of a symbol without a quote, as products: open and pending orders at what they name."""
+        """(buys, sells) of a symbol without a quote, in its currency: open and pending orders at what they name."""
         tracker, values = self._fold.tracker, [0, 0]
         opened = (
             (order.place, order.reserved, order.replace)
@@ -247,10 +266,12 @@ class Scopes:
         return self._fold.account if who == ENGINE else self._fold.account_of(who)
 
     def equity(self, who: int) -> int:
-        """A product, rounded down."""
+        """A product, rounded down; what cannot be converted now is no profit and no loss yet."""
         fold = self._fold
         assert fold.run is not None, "whoever decides has a fold"
-        value = value_account(self._account(who), self.marks.quotes, fold.multipliers, fold.run.leverage)
+        marks = self.marks.quotes
+        rates = self.conversions.rates(marks)
+        value = value_account(self._account(who), marks, fold.multipliers, fold.run.leverage, rates)
         return (value.balance + value.profit) // MICROS
 
     @property
@@ -266,25 +287,32 @@ class Scopes:
 
     def held(self, who: int, without: int = NO_SYMBOL) -> Held:
         """In all symbols but `without`."""
-        account, fold = self._account(who), self._fold
-        symbols = {key for key, held in account.positions.items() if held.quantity}
-        symbols.update(order.symbol_id for order in fold.tracker.open_orders.values())
-        symbols.update(place.symbol_id for place in self._pending.values())
-        symbols.discard(without)
+        account = self._account(who)
         gross = long = short = 0
-        for other in symbols:
-            exposure, instrument = self.exposure(other, who), self.instruments.get(other)
+        for other in self._symbols(who) - {without}:
+            exposure, instrument, rate = self.exposure(other, who), self.instruments.get(other), self.rate(other)
+            if rate is None:  # `unconverted` says so
+                continue
             buys, sells = exposure.worst(Side.BUY, 0), exposure.worst(Side.SELL, 0)
             quote = self.marks.quotes.get(other)
             if quote is None or instrument is None:  # no price but what was paid for it, and the orders' own
                 cost, open_buy, open_sell = account.position(other).cost, *self._at_own_prices(other, who)
-                long, short = long + cost + open_buy, short - cost + open_sell
-                gross += max(cost + open_buy, open_sell - cost)
+                bought, sold = rate.convert_up(cost + open_buy), rate.convert_up(open_sell - cost)
+                gross, long, short = gross + max(bought, sold), long + bought, short + sold
                 continue
-            gross += instrument.value(max(buys, sells), quote.ask)
-            long += instrument.value(buys, quote.ask)
-            short += instrument.value(sells, quote.ask)
+            gross += instrument.value(max(buys, sells), quote.ask, rate)
+            long += instrument.value(buys, quote.ask, rate)
+            short += instrument.value(sells, quote.ask, rate)
         return Held(gross, long, short)
+
+    def _symbols(self, who: int) -> set[int]:
+        """In which something is held, or may come to be."""
+        opened = self._fold.tracker.open_orders.values()
+        return {
+            *(key for key, held in self._account(who).positions.items() if held.quantity),
+            *(order.symbol_id for order in opened if who in (ENGINE, order.strategy_id)),
+            *(place.symbol_id for place in self._pending.values() if who in (ENGINE, place.strategy_id)),
+        }
 
 
 def _key(who: int, order: OrderPlace | Intent) -> OrderKey:

@@ -24,6 +24,7 @@ import msgspec
 from actors.base import RECEIVE_MAX, Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
+from actors.derived import with_tables
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
 from actors.peers import Peers
 from actors.sealing import Sealing
@@ -173,7 +174,7 @@ class Wal(Actor):
     def record_stop(self, run: EngineRun) -> None:
         if run.by != "operator":
             run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
-        self._append_own(msgspec.structs.replace(self._with_tables(run), journal_id=self.journal.journal_id))
+        self._append_own(msgspec.structs.replace(with_tables(self._last_run, run), journal_id=self.journal.journal_id))
 
     def statistics(self) -> Statistics:
         counters = self.counters | self.checkpoints.counters
@@ -244,8 +245,9 @@ class Wal(Actor):
         if last.config_hash != run.config_hash:
             self.log.info("config_changed", hint="what decides about trading is not what it was in the last run")
         run = msgspec.structs.replace(
-            self._with_tables(run), journal_id=self.journal.journal_id, balance=last.balance, halt_token=last.halt_token
-        )
+            with_tables(last, run), journal_id=self.journal.journal_id, balance=last.balance,
+            halt_token=last.halt_token,
+        )  # fmt: skip
         self._append_own(run)
         self.write()
         return run
@@ -257,12 +259,6 @@ class Wal(Actor):
             if name in states and states[name][0] < start_lsn:
                 self.log.warning("state_forgotten", name=name, lsn=states.pop(name)[0], hint="--forget-state said so")
                 self.checkpoints.is_wanted = True
-
-    def _with_tables(self, run: EngineRun) -> EngineRun:
-        """Ids are appended, never renumbered; a multiplier follows the config."""
-        symbols = dict(self._last_run.symbols) | dict(run.symbols)
-        strategies = dict.fromkeys((*self._last_run.strategies, *run.strategies))
-        return msgspec.structs.replace(run, symbols=tuple(symbols.items()), strategies=tuple(strategies))
 
     def _append_own(self, run: EngineRun) -> None:
         self.run = run

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from protocol.conversion import find_converter, quote_currency
 from protocol.limits import check_all_limits, check_exact
 from protocol.section import TIME_PATTERN
 from protocol.units import MICROS, iso_to_us
 
 if TYPE_CHECKING:
-    from protocol.settings import Config, MarketDataSettings
+    from protocol.settings import Config, InstrumentSettings, MarketDataSettings
 
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
+CURRENCY_PATTERN: Final = r"^[A-Z]{3,8}$"
 BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 QUANTUM_MAX: Final = 262_144
@@ -72,7 +74,7 @@ def _check_engine(config: Config) -> list[str]:
         mistakes.append("engine.mode = 'live': this version runs 'paper' and 'replay'; 'live' comes later")
     if not 1 <= config.account.leverage <= 10_000:
         mistakes.append(f"account.leverage = {config.account.leverage}: 1 to 10000")
-    if not re.match(r"^[A-Z]{3,8}$", config.account.currency):
+    if not re.match(CURRENCY_PATTERN, config.account.currency):
         mistakes.append(f"account.currency = {config.account.currency!r}: a code such as USD")
     return mistakes + check_exact("account.balance", config.account.balance)
 
@@ -99,13 +101,29 @@ def _check_instruments(config: Config) -> list[str]:
             mistakes.append(
                 f"{path}.multiplier = {instrument.multiplier}: lot_size x multiplier has digits beyond 0.000001"
             )
-        quote = instrument.quote_currency
-        if quote not in (None, config.account.currency):
-            mistakes.append(
-                f"{path}.quote_currency = {quote!r}: this version runs {config.account.currency!r} "
-                "(the account's currency) only"
-            )
+        mistakes += _check_currencies(config, path, instrument)
     return mistakes
+
+
+def _check_currencies(config: Config, path: str, instrument: InstrumentSettings) -> list[str]:
+    """Codes, and that profit in the instrument can become the account's money."""
+    account, base, quote = config.account.currency, instrument.base_currency, quote_currency(config, instrument)
+    mistakes = [
+        f"{path}.{key} = {code!r}: a code such as USD"
+        for key, code in (("base_currency", base), ("quote_currency", instrument.quote_currency))
+        if code is not None and not re.match(CURRENCY_PATTERN, code)
+    ]
+    if mistakes:
+        return mistakes
+    if base == quote:
+        return [f"{path}.base_currency = {base!r}: is its quote_currency too; of EURUSD the base is EUR, the quote USD"]
+    if quote != account and find_converter(config, quote, instrument.symbol) is None:
+        return [
+            f"{path}.quote_currency = {quote!r}: nothing converts it into {account!r} (the account's currency): that "
+            f"takes an [[instruments]] with base_currency = {quote!r} and quote_currency = {account!r}, or with "
+            f"base_currency = {account!r} and quote_currency = {quote!r}; it may be this one"
+        ]
+    return []
 
 
 def _check_market_data(config: Config) -> list[str]:

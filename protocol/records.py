@@ -88,7 +88,7 @@ class PositionOpen(Record, frozen=True):
     net_quantity: int
     """After the fill, signed."""
     open_cost: bytes
-    """Product after the fill, of the sign of net_quantity."""
+    """Product in the quote currency after the fill, of the sign of net_quantity."""
 
 
 class PositionClose(Record, frozen=True):
@@ -102,7 +102,7 @@ class PositionClose(Record, frozen=True):
     net_quantity: int
     open_cost: bytes
     realized: bytes
-    """Product that this close realized, before commission."""
+    """Product in the account's currency that this close realized, before commission."""
 
 
 class OrderPlace(Record, frozen=True):
@@ -215,12 +215,13 @@ class OrderUpdate(Record, frozen=True):
     """Of this fill; REPLACE: of the whole order now."""
     commission: int = 0
     conversion_rate: int = MICROS
-    """Account currency per quote currency, micros."""
+    """Account currency per quote currency is conversion_rate / conversion_base."""
     reason: str = ""
     venue_time: int = 0
     """The market's clock, microseconds."""
     venue_seq: int = 0
     """The report's number in an external venue's books; 0: it has none, or did not come from there."""
+    conversion_base: int = MICROS
 
 
 class TradingState(Record, frozen=True):
@@ -265,6 +266,14 @@ class EngineRun(Record, frozen=True):
     """(name, multiplier in micros); the id is the index."""
     strategies: tuple[str, ...]
     """The id is FIRST_STRATEGY + index."""
+    quote_currencies: tuple[str, ...] = ()
+    """By symbol id; where they end, the account's."""
+
+    @property
+    def currencies(self) -> dict[str, str]:
+        """The quote currency of each symbol, in the order of ids."""
+        names = [name for name, _ in self.symbols]
+        return dict.fromkeys(names, self.currency) | dict(zip(names, self.quote_currencies, strict=False))
 
 
 class Checkpoint(Record, frozen=True):

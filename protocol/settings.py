@@ -40,7 +40,10 @@ class InstrumentSettings(Section, frozen=True, kw_only=True):
     symbol: str
     tick_size: Decimal
     lot_size: Decimal
+    base_currency: str | None = None
+    """What one unit of it is, where that is a currency: EUR of EURUSD. Needed only of what converts another's money."""
     quote_currency: str | None = None
+    """Of its prices; None: the account's."""
     multiplier: Decimal = Decimal(1)
     swap_long: Decimal = Decimal(0)
     """paper: account currency that a long position gets per lot and night (a cost is negative) …"""

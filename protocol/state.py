@@ -29,6 +29,8 @@ class PositionState(msgspec.Struct, array_like=True, frozen=True):
     realized: bytes
     opened_at: int
     """The multiplier, micros, at which it was opened; 0 if flat."""
+    currency: str = ""
+    """The quote currency in which it was opened; "": the account's, or it is flat."""
 
 
 class TradingStateState(msgspec.Struct, array_like=True, frozen=True):

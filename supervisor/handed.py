@@ -8,6 +8,7 @@ from typing import Final
 
 from actors.base import ChildSpec
 from protocol import VERSION
+from protocol.conversion import quote_currency
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config, config_hash
 from protocol.units import MICROS, decimal_to_micros, product_to_bytes
@@ -59,4 +60,5 @@ def make_run(config: Config, boot_id: bytes, event: RunEvent, by: str, halt_toke
         leverage=config.account.leverage,
         symbols=tuple((i.symbol, i.multiplier_micros) for i in config.instruments),
         strategies=tuple(strategy.name for strategy in config.strategies),
+        quote_currencies=tuple(quote_currency(config, instrument) for instrument in config.instruments),
     )

@@ -28,14 +28,15 @@ FIELDS: Final = {
     "ORDER_CANCEL": "order_id strategy_id signal by",
     "ORDER_REPLACE": "order_id strategy_id signal quantity limit_price stop_price trail expire_us",
     "BALANCE_CHANGE": "cause_lsn order_id profit commission balance",
-    "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time",
+    "ORDER_UPDATE": "order_id report execution_id price quantity commission conversion_rate reason venue_time "
+    "venue_seq conversion_base",
     "TRADING_STATE": "state by reason token",
     "RISK_VIOLATION": "symbol_id reason current_value limit_value strategy_id day",
     "ENGINE_RUN": "journal_id event by version config_hash boot_id halt_token balance currency leverage symbols "
-    "strategies",
+    "strategies quote_currencies",
     "SIGNAL_REFUSED": "strategy_id signal symbol_id reason detail",
     "COMMAND": "token verb argument by ends_lsn outcome",
-    "ADJUST": "kind symbol_id amount quantity nights venue_time command_lsn",
+    "ADJUST": "kind symbol_id amount quantity nights venue_time command_lsn venue_seq",
     "CHECKPOINT": "journal_id run run_lsn producers states",
 }
 """The first fields of each record, in order."""
@@ -146,6 +147,8 @@ class PositionFold:
         self._executions: set[str] = set()
         self._held: dict[str, Held] = {}
         """By symbol."""
+        self._realized: dict[str, Fraction] = {}
+        """By symbol, in the account's currency."""
 
     def apply(self, entry: JournalEntry) -> None:
         fields = entry.fields
@@ -167,11 +170,17 @@ class PositionFold:
         symbol_id, sign = self._orders[fields["order_id"]]
         symbol, multiplier = self._symbols[symbol_id]
         change, price = sign * Fraction(fields["quantity"], MICROS), Fraction(fields["price"], MICROS)
-        self._held[symbol] = self._held.get(symbol, Held()).after(change, price * multiplier)
+        before = self._held.get(symbol, Held())
+        held = self._held[symbol] = before.after(change, price * multiplier)
+        rate = Fraction(fields["conversion_rate"], fields.get("conversion_base", MICROS))
+        realized = Fraction(round((held.realized - before.realized) * rate * MICROS**2), MICROS**2)
+        self._realized[symbol] = self._realized.get(symbol, Fraction(0)) + realized
 
     def holdings(self) -> dict[str, Holding]:
         multipliers = dict(self._symbols)
         return {
-            symbol: Holding(float(held), float(cost / held / multipliers[symbol]) if held else 0.0, float(realized))
-            for symbol, (held, cost, realized) in self._held.items()
+            symbol: Holding(
+                float(held), float(cost / held / multipliers[symbol]) if held else 0.0, float(self._realized[symbol])
+            )
+            for symbol, (held, cost, _) in self._held.items()
         }

@@ -40,6 +40,7 @@ lot_size = {lot}
 multiplier = {multiplier}
 swap_long = {swap_long}
 swap_short = {swap_short}
+{currencies}
 """
 HOURS = (22, 24)
 """UTC: one of them ends DAY orders, one is the rollover, and the ticks stand around one of them."""
@@ -53,7 +54,8 @@ def make_case(seed: int, *, ticks_max: int = 60) -> Case:
     random = Random(seed)
     symbols, lot, unit_us = random.randint(1, 3), random.choice((1.0, 0.5)), random.choice((1, 1, 500))
     latency_us, has_volumes = unit_us * random.choice((0, 0, 3, 10, 40)), random.random() < 0.4
-    config = _draw_config(random, symbols, lot, latency_us, has_volumes, _draw_limits(Random(-1 - seed)))
+    currencies = _draw_currencies(Random(f"currencies of {seed}"), symbols)
+    config = _draw_config(random, symbols, lot, latency_us, has_volumes, _draw_limits(Random(-1 - seed)), currencies)
     ticks = _draw_ticks(random, symbols, unit_us, ticks_max)
     volumes = [random.choice((0, 0, 500_000, 2_000_000, 10_000_000)) if has_volumes else 0 for _ in ticks]
     makers = _draw_strategies(random, lot, unit_us)
@@ -63,11 +65,14 @@ def make_case(seed: int, *, ticks_max: int = 60) -> Case:
     )  # fmt: skip
 
 
-def _draw_config(random: Random, symbols: int, lot: float, latency_us: int, has_volumes: bool, limits: str) -> Config:
+def _draw_config(
+    random: Random, symbols: int, lot: float, latency_us: int, has_volumes: bool, limits: str,
+    currencies: list[str],
+) -> Config:  # fmt: skip
     instruments = "".join(
         INSTRUMENT.format(
             number=number, lot=lot, multiplier=random.choice((1, 1, 10)), swap_long=random.choice((0.0, -0.3)),
-            swap_short=random.choice((0.0, 0.1)),
+            swap_short=random.choice((0.0, 0.1)), currencies=currencies[number],
         ) for number in range(symbols)
     )  # fmt: skip
     routing: dict[str, Any] = {
@@ -107,6 +112,18 @@ def _draw_limits(random: Random) -> str:
     actions = ", ".join(f'{key} = "{random.choice(("refuse", "reduce", "halt"))}"' for key in losses)
     drawn.append(f'on_halt = "{random.choice(("cancel", "hold", "flatten"))}"')
     return "\n".join([*drawn, f"actions = {{ {actions} }}" if actions else ""])
+
+
+def _draw_currencies(random: Random, symbols: int) -> list[str]:
+    """Most cases have one; in the others one symbol converts the money of some, or its own."""
+    if random.random() < 0.5:
+        return [""] * symbols
+    converter = random.randrange(symbols)
+    pairs = [random.choice(("", 'quote_currency = "JPY"')) for _ in range(symbols)]
+    divides = symbols == 1 or random.random() < 0.5
+    base, quote = ("USD", "JPY") if divides else ("JPY", "USD")
+    pairs[converter] = f'base_currency = "{base}"\nquote_currency = "{quote}"'
+    return pairs
 
 
 def _draw_ticks(random: Random, symbols: int, unit_us: int, ticks_max: int) -> list[Tick]:

@@ -25,6 +25,7 @@ from actors.strategies import Environment, Strategy
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, policies_of
 from protocol.codec import VOLUME, MarketKind, MarketPayload, decode_market, encode_market
+from protocol.conversion import quote_currency
 from protocol.messages import Intent
 from protocol.positions import is_checkpoint, ticks_done
 from protocol.records import (
@@ -74,6 +75,7 @@ class Case:
             product_to_bytes(decimal_to_micros(self.config.account.balance) * MICROS), "USD", 100,
             tuple((instrument.symbol, instrument.multiplier_micros) for instrument in self.config.instruments),
             tuple(f"s{number}" for number in range(len(self.strategies) + len(self.bystanders))),
+            tuple(quote_currency(self.config, instrument) for instrument in self.config.instruments),
         )  # fmt: skip
 
     def policies(self) -> Policies:

@@ -107,7 +107,7 @@ class OrderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """An execution. `profit` is what it realized of the strategy's own position, before commission."""
+    """An execution. `profit` is what it realized of the own position, before commission, in the account's currency."""
 
     order_id: int
     symbol: str

@@ -36,6 +36,10 @@ class Venue(Protocol):
         """
         ...
 
+    def know(self, quotes: Quotes) -> None:
+        """Quotes that were seen before this life; nothing acts on them."""
+        ...
+
     def place(self, place: OrderPlace, sent_us: int = 0) -> list[Answer]:
         """What the venue says of a new order, in order. Also for one that a former life may have sent (V2).
 

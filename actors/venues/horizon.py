@@ -114,6 +114,13 @@ class Horizon:
         else:
             self._bands[symbol_id] = bands
 
+    def extended(self, bands: Mapping[int, SymbolBands]) -> Horizon:
+        """Another one, in which these hold besides."""
+        horizon = Horizon()
+        for symbol_id, one in {**self._bands, **bands}.items():
+            horizon.put(symbol_id, one)
+        return horizon
+
     def get(self, symbol_id: int) -> SymbolBands | None:
         return self._bands.get(symbol_id)
 
@@ -176,11 +183,17 @@ class _Tables:
         return acts
 
 
-def first_at_or_after(timestamps: np.ndarray, time_us: int) -> int | None:
-    """The index of the first of them that is `time_us` or later; they need not be sorted."""
+def first_at_or_after(timestamps: np.ndarray, time_us: int, start: int = 0) -> int | None:
+    """The index, from `start`, of the first of them that is `time_us` or later; they need not be sorted."""
     import numpy as np
 
-    return _first(timestamps >= np.uint64(max(time_us, 0)))
+    found = _first(timestamps[start:] >= np.uint64(max(time_us, 0)))
+    return None if found is None else start + found
+
+
+def first_in(ticks: np.ndarray, symbol_id: int) -> int | None:
+    """The index of the symbol's first tick."""
+    return _first(ticks["symbol_id"] == symbol_id)
 
 
 def last_of_each(ticks: np.ndarray, symbols: int) -> Iterator[Any]:

@@ -4,7 +4,7 @@ Owns the order of things; each rule stands in a file of its own (policies.py lis
 of a rollover that has passed, expiries by id, orders and cancels that arrive in the order in which they were sent, then
 the resting orders of the tick's symbol by id. What a fill entails comes right after it: orders that may only reduce a
 position that is gone end, a bracket's exits are armed (or its parent's rest and their sibling end), OCO alternatives
-are canceled. Exits work from the next tick on. In a symbol without a quote an order waits for the first one (P10).
+are canceled. Exits work from the next tick on. Without a quote an order waits for the first one (P10, awaited.py).
 
 With latency an order or cancel is on its way until the first tick, of any symbol, at or after its sending plus the
 latency; so nothing fills at the tick that caused it. Without, it acts at once on the quotes known.
@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Final
 from actors.brackets import exit_ids, exits_of, has_exits
 from actors.order_tracker import Order
 from actors.venues import Answer, Owned, Quotes
+from actors.venues.awaited import Awaited
 from actors.venues.book import Book
 from actors.venues.holdings import Holdings
-from actors.venues.horizon import Horizon, bands_of, first_at_or_after, last_of_each
+from actors.venues.horizon import Horizon, SymbolBands, bands_of, first_at_or_after, last_of_each
 from actors.venues.lifetime import expiry_of
 from actors.venues.participation import budget, least_volume
 from actors.venues.policies import Policies, Terms
@@ -52,6 +53,7 @@ class PaperVenue:
     def __init__(self, policies: Policies) -> None:
         self._policies: Final = policies
         self._quotes: Final[dict[int, tuple[int, int, int]]] = {}
+        self._awaited: Final = Awaited(policies.terms)
         self._book: Final = Book(policies.day_end_us)
         self._way: Final = Way(policies.latency_us)
         self._holdings: Final = Holdings()
@@ -88,7 +90,7 @@ class PaperVenue:
         micros, the times those of Fold, `quotes` (timestamp, bid, ask) where they are known.
         """
         self._holdings.restore(positions)
-        self._quotes.update(quotes or {})
+        self.know(quotes or {})
         self._time_us = self._rollovers.known_us = venue_us
         self._deaf_until_us = run_venue_us or -1
         records = self._records = []
@@ -100,6 +102,11 @@ class PaperVenue:
                     self._say(working.order_id, Report.ACCEPT)
         self._set_wake()
         return records
+
+    def know(self, quotes: Quotes) -> None:
+        """Quotes that nothing acts on."""
+        self._quotes.update(quotes)
+        self._book.changed.update(self._awaited.come(quotes))
 
     def take_state(self) -> RouterRing:
         """What a replay's checkpoint has besides the fold (P11); cancels of what has ended have nothing left to do."""
@@ -161,12 +168,14 @@ class PaperVenue:
         """
         if self._book.changed:
             self._compute_bands()
-        self._quotes[symbol_id] = (timestamp, bid, ask)
         if timestamp <= self._deaf_until_us:
+            self.know({symbol_id: (timestamp, bid, ask)})
             return []
+        self._quotes[symbol_id] = (timestamp, bid, ask)
         self._time_us = timestamp
         bands = self._horizon.get(symbol_id)
-        if timestamp < self._wake_us and (bands is None or not bands.may_act(bid, ask)):
+        is_idle = timestamp < self._wake_us and (bands is None or not bands.may_act(bid, ask))
+        if is_idle and symbol_id not in self._awaited.waiting:
             return []
         return self._step(symbol_id, timestamp, bid, ask, volume)
 
@@ -189,23 +198,18 @@ class PaperVenue:
         start = self._first_heard(ticks)
         if start is None:
             return None
-        ticks = ticks[start:]
-        times = ticks["timestamp"]
-        volumes = None if volumes is None else volumes[start:]
-        due_us = self._next_due(int(times[0]))
-        by_time = None if due_us is None else first_at_or_after(times, due_us)
-        by_price = self._horizon.first_reached(ticks, volumes, len(ticks) if by_time is None else by_time)
-        found = by_time if by_price is None else by_price
-        return None if found is None else start + found
+        due_us = self._next_due(int(ticks["timestamp"][start]))
+        due = None if due_us is None else first_at_or_after(ticks["timestamp"], due_us, start)
+        by_price = self._awaited.first_reached(self._horizon, ticks, volumes, start, due, self._bands_in)
+        return due if by_price is None else by_price
 
     def skip(self, ticks: np.ndarray) -> None:
         """As if each had been given to on_tick: ticks at none of which anything acts (next_act has said so)."""
         start = self._first_heard(ticks)
         if start is not None and self._rollovers.is_before_first_tick:
             self.on_tick(*ticks[start].item()[1:])
-        for tick in last_of_each(ticks, len(self._policies.terms)):
-            _, symbol_id, *quote = tick.item()
-            self._quotes[symbol_id] = (quote[0], quote[1], quote[2])
+        rows = (tick.item() for tick in last_of_each(ticks, len(self._policies.terms)))
+        self.know({symbol_id: (time_us, bid, ask) for _, symbol_id, time_us, bid, ask in rows})
         if start is None:
             return
         end_us = int(ticks["timestamp"][-1])
@@ -226,7 +230,9 @@ class PaperVenue:
     def _step(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int) -> list[Answer]:
         records = self._records = []
         records.extend(self._rollovers.passed(timestamp))
-        self._expire(timestamp)
+        freed = self._awaited.come((symbol_id,))
+        self._book.changed.update(freed)
+        self._expire(timestamp, [order_id for one in freed for order_id in self._book.ids_in(one)])
         resting = self._book.ids_in(symbol_id)
         self._ticking, self._left = symbol_id, self._budget(symbol_id, volume)
         self._take_arrivals(timestamp)
@@ -249,8 +255,8 @@ class PaperVenue:
             return UNLIMITED
         return self._left if self._ticking == order.symbol_id else None
 
-    def _expire(self, timestamp: int) -> None:
-        for order_id in self._book.date(timestamp) if self._book.undated else ():
+    def _expire(self, timestamp: int, freed: list[int]) -> None:
+        for order_id in sorted({*self._book.date(timestamp), *freed}):
             self._say(order_id, Report.RESTATE)
         for order in self._book.expired(timestamp):
             self._end(order, Report.EXPIRE, "")
@@ -314,6 +320,8 @@ class PaperVenue:
 
     def _act(self, order: Working, quote: Quote, *, is_taking: bool) -> None:
         """What this quote makes of it. `is_taking`: it has just arrived, so a limit takes the quote's price."""
+        if not self._terms(order.symbol_id).is_convertible(self._quotes):
+            return
         was_triggered = False
         if order.waits_for_stop:
             if not self._trigger(order, quote):
@@ -355,7 +363,8 @@ class PaperVenue:
             quantity = 0
         if quantity:
             if not limit:
-                price = slipped_price(is_buy, bid, ask, self._slippage(order.symbol_id))
+                slippage = self._policies.slippage_ticks * self._terms(order.symbol_id).tick_size
+                price = slipped_price(is_buy, bid, ask, slippage)
             else:
                 price = quoted_price(is_buy, bid, ask) if is_taking else limit
             self._fill(order, price, quantity)
@@ -364,21 +373,19 @@ class PaperVenue:
 
     def _fill(self, order: Working, price: int, quantity: int) -> None:
         terms, symbol_id = self._terms(order.symbol_id), order.symbol_id
+        rate = terms.rate(self._quotes)
         commission = self._policies.commission.of_fill(
             price, quantity, filled=order.filled, fill_product=order.fill_product, lot_size=terms.lot_size,
-            multiplier=terms.multiplier,
+            multiplier=terms.multiplier, conversion=rate,
         )  # fmt: skip
-        order.fills += 1
-        order.filled += quantity
-        order.fill_product += price * quantity
-        order.remaining -= quantity
+        order.take_fill(price, quantity)
         self._left -= quantity
         strategy_id = order.place.strategy_id
         before, after = self._holdings.add(strategy_id, symbol_id, quantity if order.is_buy else -quantity)
         self._records.append(
             OrderUpdate(
                 order.order_id, Report.FILL, f"{order.order_id}-{order.fills}", price, quantity, commission,
-                venue_time=self._time_us,
+                rate.numerator, venue_time=self._time_us, conversion_base=rate.denominator,
             )
         )  # fmt: skip
         self._fit_exits(strategy_id, symbol_id)
@@ -434,9 +441,6 @@ class PaperVenue:
 
     # The tables.
 
-    def _slippage(self, symbol_id: int) -> int:
-        return self._policies.slippage_ticks * self._terms(symbol_id).tick_size
-
     def _trail_step(self, symbol_id: int) -> int:
         return self._policies.trail_step_ticks * self._terms(symbol_id).tick_size
 
@@ -444,23 +448,18 @@ class PaperVenue:
         """Of a symbol that the config has, or had when its order was placed."""
         return self._policies.terms.get(symbol_id, _UNKNOWN)
 
-    def _send(
-        self, place: OrderPlace | None, order_id: int, sent_us: int, replace: OrderReplace | None = None
-    ) -> None:
+    def _send(self, place: OrderPlace | None, order_id: int, sent_us: int, replace: OrderReplace | None = None) -> None:
         self._wake_us = min(self._wake_us, self._way.send(place, order_id, sent_us, replace))
 
     def _say(
         self, order_id: int, report: Report, reason: str = "", *,
         execution_id: str = "", price: int = 0, quantity: int = 0,
     ) -> None:  # fmt: skip
-        update = OrderUpdate(
-            order_id, report, execution_id, price, quantity, reason=reason, venue_time=self._time_us
-        )
-        self._records.append(update)
+        said = OrderUpdate(order_id, report, execution_id, price, quantity, reason=reason, venue_time=self._time_us)
+        self._records.append(said)
 
     def _cancel(self, order_id: int, reason: str) -> None:
-        order = self._book.orders.get(order_id)
-        if order is not None:
+        if (order := self._book.orders.get(order_id)) is not None:
             self._end(order, Report.CANCEL, reason)
 
     def _end(self, order: Working, report: Report, reason: str) -> None:
@@ -470,12 +469,14 @@ class PaperVenue:
     # When something acts next.
 
     def _compute_bands(self) -> None:
-        share = self._policies.max_participation
         for symbol_id in self._book.changed:
-            orders = self._book.orders_in(symbol_id)
-            least = least_volume(share, self._terms(symbol_id).lot_size) if share else 0
-            self._horizon.put(symbol_id, bands_of(orders, self._trail_step(symbol_id), least) if orders else None)
+            self._horizon.put(symbol_id, None if self._awaited.holds_up(symbol_id) else self._bands_in(symbol_id))
         self._book.changed.clear()
+
+    def _bands_in(self, symbol_id: int) -> SymbolBands | None:
+        share, orders = self._policies.max_participation, self._book.orders_in(symbol_id)
+        least = least_volume(share, self._terms(symbol_id).lot_size) if share else 0
+        return bands_of(orders, self._trail_step(symbol_id), least) if orders else None
 
     def _set_wake(self) -> None:
         """No tick before `_wake_us` is to be looked at for its time."""
@@ -490,8 +491,7 @@ class PaperVenue:
         """The earliest time at which something is said for its time alone, the next tick being at `first_us`."""
         times = [*self._book.expiries.values(), *([first_us] if self._book.undated else [])]
         times += (sent.due_us for sent in self._way.alive(self._book.orders))
-        charge_us = self._rollovers.next_charge(first_us)
-        if charge_us is not None:
+        if (charge_us := self._rollovers.next_charge(first_us)) is not None:
             times.append(charge_us)
         return min(times, default=None)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from actors.venues import Quotes
 from actors.venues.commission import Commission
 from actors.venues.swap import NO_SWAP, SwapRule
+from protocol.conversion import PARITY, Rate, Route, routes_of
 from protocol.settings import Config
 from protocol.units import MICROS, decimal_to_micros
 
@@ -26,6 +28,18 @@ class Terms:
     swap_long: int = 0
     """Account currency per lot and night, added to the balance: a cost is negative."""
     swap_short: int = 0
+    route: Route | None = None
+    """How profit becomes the account's money; None: it is."""
+
+    def is_convertible(self, quotes: Quotes) -> bool:
+        return self.route is None or self.route.symbol_id in quotes
+
+    def rate(self, quotes: Quotes) -> Rate:
+        """Raises: KeyError if it is not convertible by these."""
+        if self.route is None:
+            return PARITY
+        _, bid, ask = quotes[self.route.symbol_id]
+        return self.route.rate(bid, ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ def policies_of(config: Config, symbols: Mapping[int, str]) -> Policies:
     """The venue that the config asks for; `symbols` are names by id."""
     routing = config.order_routing
     instruments = {instrument.symbol: instrument for instrument in config.instruments}
+    routes = routes_of(config, symbols)
     terms = {
         symbol_id: Terms(
             lot_size=instrument.lot_micros,
@@ -57,6 +72,7 @@ def policies_of(config: Config, symbols: Mapping[int, str]) -> Policies:
             multiplier=instrument.multiplier_micros,
             swap_long=decimal_to_micros(instrument.swap_long),
             swap_short=decimal_to_micros(instrument.swap_short),
+            route=routes.get(symbol_id),
         )
         for symbol_id, name in symbols.items()
         if (instrument := instruments.get(name)) is not None

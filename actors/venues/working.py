@@ -42,6 +42,12 @@ class Working(msgspec.Struct):
     def is_immediate(self) -> bool:
         return self.place.time_in_force in IMMEDIATE
 
+    def take_fill(self, price: int, quantity: int) -> None:
+        self.fills += 1
+        self.filled += quantity
+        self.fill_product += price * quantity
+        self.remaining -= quantity
+
     @classmethod
     def of(cls, place: OrderPlace, parent_id: int = 0) -> Working:
         is_stop = place.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)

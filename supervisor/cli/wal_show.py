@@ -18,7 +18,7 @@ from supervisor.cli.wal_entries import ID_FIELDS, Described, Names
 
 MICROS_FIELDS: Final = frozenset(
     {"quantity", "price", "net_quantity", "limit_price", "stop_price", "stop_loss", "take_profit", "commission"}
-    | {"conversion_rate", "trail"}
+    | {"conversion_rate", "conversion_base", "trail"}
 )
 TIME_FIELDS: Final = frozenset({"venue_time", "expire_us"})
 PRODUCT_FIELDS: Final = frozenset(

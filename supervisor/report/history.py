@@ -16,6 +16,7 @@ import numpy as np
 
 from actors.changes import BalanceAdjusted, FillBooked, OrderChanged, SignalAnswered
 from actors.fold import Fold, PositionView
+from protocol.conversion import PARITY
 from protocol.errors import FoldError, WireError
 from protocol.orders import OrderStatus
 from protocol.records import EngineRun, OrderPlace, Record, RunEvent, decode_record
@@ -32,7 +33,7 @@ class FillColumns:
 
     def __init__(self) -> None:
         self._times, self._symbols, self._strategies = array("q"), array("q"), array("q")
-        self._quantities, self._prices, self._cash = array("d"), array("d"), array("d")
+        self._quantities, self._prices, self._cash, self._rates = array("d"), array("d"), array("d"), array("d")
         self._kinds = array("b")
 
     def append(self, fill: Fill, *, opens: bool) -> None:
@@ -42,8 +43,10 @@ class FillColumns:
         self._strategies.append(fill.strategy_id)
         self._quantities.append(sign * fill.quantity / MICROS)
         self._prices.append(fill.price / MICROS)
-        paid = sign * fill.price * fill.quantity * fill.multiplier / (PRODUCT * MICROS)
+        is_converted = fill.rate != PARITY
+        paid = 0 if is_converted else sign * fill.price * fill.quantity * fill.multiplier / (PRODUCT * MICROS)
         self._cash.append(-paid - fill.commission / MICROS)
+        self._rates.append(fill.rate.numerator / fill.rate.denominator if is_converted else 1.0)
         self._kinds.append(opens)
 
     def __len__(self) -> int:
@@ -73,8 +76,13 @@ class FillColumns:
 
     @property
     def cash(self) -> Floats:
-        """What each fill put into the account, commission taken off."""
+        """What each fill put into the account, commission taken off; of one in another currency only that."""
         return np.array(self._cash, np.float64)
+
+    @property
+    def rates(self) -> Floats:
+        """Account currency per quote currency at each fill."""
+        return np.array(self._rates, np.float64)
 
     @property
     def opens(self) -> Times:
@@ -180,7 +188,7 @@ class RunHistory:
         order = change.order
         fill = Fill(
             change.time_us, order.symbol_id, order.strategy_id, order.side, change.price, change.quantity,
-            change.commission, self.fold.multipliers[order.symbol_id],
+            change.commission, self.fold.multipliers[order.symbol_id], change.rate,
         )  # fmt: skip
         effect = self.account.add(fill)
         book = self.strategies.get(fill.strategy_id)

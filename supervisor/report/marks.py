@@ -7,13 +7,15 @@ average price until the data has a first quote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from actors.ledger import average_price_float
+from actors.ledger import FLAT, Position, average_price_float
 from actors.sources import TickBatch
+from protocol.conversion import Route
 from protocol.topics import TICK_DTYPE
 from protocol.units import MICROS, PRODUCT
 from supervisor.report.buckets import Buckets
@@ -28,6 +30,10 @@ PRICES_MAX: Final = 12
 PRICE_BUCKETS: Final = 1_000
 CURVES_MAX: Final = 32
 """Strategies with an equity curve of their own; each costs as much as the account's."""
+
+
+Routes = Mapping[int, Route | None]
+NO_ROUTES: Final[Routes] = MappingProxyType({})
 
 
 class Quotes(NamedTuple):
@@ -81,13 +87,22 @@ def _merge(one: tuple[Times, Floats], other: tuple[Times, Floats]) -> tuple[Time
 class BookMarks:
     """One book's equity at every tick. It begins as `start`, with the carried positions at their average price."""
 
-    def __init__(self, book: Book, start: float, history: RunHistory, chosen: Times) -> None:
+    def __init__(self, book: Book, start: float, history: RunHistory, chosen: Times, routes: Routes) -> None:
         """chosen: the numbers of the history's fills that are the book's."""
         fills, carried = history.fills, book.start_positions
         times, symbols, quantities = fills.times[chosen], fills.symbols[chosen], fills.quantities[chosen]
-        cost = sum(position.cost for position in carried.values()) / PRODUCT
+        cost = sum(position.cost for symbol, position in carried.items() if symbol not in routes) / PRODUCT
         self.curve: Final = EquityCurve(start)
         cash = times, fills.cash[chosen]
+        self._routes = routes
+        self._costs: dict[int, Steps] = {}
+        """Of what is open in another currency, in that."""
+        for symbol in routes.keys() & {*carried, *symbols.tolist()}:
+            own, held = symbols == symbol, carried.get(symbol, FLAT)
+            paid = quantities[own] * fills.prices[chosen][own] * history.multiplier(symbol)
+            costs, realized = _average_costs(quantities[own], paid, held)
+            self._costs[symbol] = Steps(held.cost / PRODUCT, times[own], costs)
+            cash[1][own] += realized * fills.rates[chosen][own]
         self._cash = Steps(start - cost, *(_merge(cash, history.adjustments) if book is history.account else cash))
         self._held = {
             int(symbol): Steps(
@@ -105,8 +120,35 @@ class BookMarks:
                 continue
             bid, ask = marks.of(symbol)
             quantity = held.at(times)
-            equity += quantity * np.where(quantity >= 0, bid, ask) * self._multipliers[symbol]
+            value = quantity * np.where(quantity >= 0, bid, ask) * self._multipliers[symbol]
+            if symbol in self._costs:
+                value = self._convert(symbol, value - self._costs[symbol].at(times), marks)
+            equity += value
         self.curve.add(times, equity)
+
+    def _convert(self, symbol: int, profit: Floats, marks: BatchMarks) -> Floats:
+        """None before the rate is known."""
+        route = self._routes[symbol]
+        if route is None:
+            return np.zeros(len(profit))
+        bid, ask = marks.of(route.symbol_id)
+        mid = (bid + ask) / 2
+        return np.nan_to_num(profit / mid if route.divides else profit * mid)
+
+
+def _average_costs(quantities: Floats, paid: Floats, held: Position) -> tuple[Floats, Floats]:
+    """(change of the open cost, what was realized) of each fill in a symbol, by the ledger's rule, in floats."""
+    quantity, cost = held.quantity / MICROS, held.cost / PRODUCT
+    costs, realized = np.zeros(len(paid)), np.zeros(len(paid))
+    for index, (change, money) in enumerate(zip(quantities.tolist(), paid.tolist(), strict=True)):
+        closed = min(abs(change), abs(quantity)) if quantity * change < 0 else 0.0
+        taken = cost * closed / abs(quantity) if closed else 0.0
+        returned = money * closed / abs(change)
+        realized[index], costs[index] = -returned - taken, money - returned - taken
+        cost, quantity = cost + costs[index], quantity + change
+        if abs(quantity) < 0.5 / MICROS:
+            quantity = 0.0
+    return costs, realized
 
 
 class BatchMarks:
@@ -126,13 +168,15 @@ class BatchMarks:
 class MarkedRun:
     """A run marked to its data, batch after batch."""
 
-    def __init__(self, history: RunHistory) -> None:
+    def __init__(self, history: RunHistory, routes: Routes = NO_ROUTES) -> None:
+        """routes: of the symbols whose money is not the account's."""
+        self.routes: Final = routes
         fills, account = history.fills, history.account
         self._times, self._symbols, self._strategies = fills.times, fills.symbols, fills.strategies
-        self._signed, self._prices = fills.quantities, fills.prices
+        self._signed, self._prices, self._rates = fills.quantities, fills.prices, fills.rates
         self._multipliers = {symbol: history.multiplier(symbol) for symbol in set(self._symbols.tolist())}
         every = np.arange(len(fills))
-        self.account: Final = BookMarks(account, history.start_balance / PRODUCT, history, every)
+        self.account: Final = BookMarks(account, history.start_balance / PRODUCT, history, every, routes)
         self.strategies: Final = self._books_of(history) if history.is_attributed else {}
         self.prices: Final = {symbol: Buckets(PRICE_BUCKETS) for symbol in self._charted(len(history.fold.multipliers))}
         self.spread_paid: Final[dict[int, float]] = {}
@@ -155,12 +199,17 @@ class MarkedRun:
         for symbol, position in history.account.start_positions.items():
             price = average_price_float(position, history.fold.multipliers[symbol])
             marks[symbol] = (price, price)
+        for route in self.routes.values():
+            if route is not None:
+                marks.setdefault(route.symbol_id, (np.nan, np.nan))
         return marks
 
     def _books_of(self, history: RunHistory) -> dict[int, BookMarks]:
         busiest = sorted(history.strategies, key=lambda number: -history.strategies[number].fills)[:CURVES_MAX]
         return {
-            number: BookMarks(history.strategies[number], 0.0, history, np.flatnonzero(self._strategies == number))
+            number: BookMarks(
+                history.strategies[number], 0.0, history, np.flatnonzero(self._strategies == number), self.routes
+            )
             for number in sorted(busiest)
         }
 
@@ -228,7 +277,7 @@ class MarkedRun:
                 mids[chosen] = quotes[symbol].mid_at(times[chosen])
             elif symbol in self.last_quotes:
                 mids[chosen] = sum(self._last[symbol]) / 2
-        paid = self._signed[window] * (self._prices[window] - mids) * multipliers
+        paid = self._signed[window] * (self._prices[window] - mids) * multipliers * self._rates[window]
         self.spread_unknown += int(np.isnan(paid).sum())
         for strategy in set(strategies.tolist()):
             before = self.spread_paid.get(strategy, 0.0)

@@ -17,6 +17,7 @@ import numpy as np
 from actors.ledger import Account, value_account
 from actors.page import read_health
 from actors.sources import FileSource, make_source
+from protocol.conversion import routes_of
 from protocol.errors import ConfigError, DataError
 from protocol.records import FIRST_STRATEGY
 from protocol.settings import Config, config_hash
@@ -188,7 +189,7 @@ def _read_again(
         raise _NotReadError("The feed was live, so its quotes cannot be read again.")
     if history.epochs - {b"", source.epoch}:
         raise _NotReadError("The data has changed since the run: these are not the files that it was over.")
-    marked = MarkedRun(history)
+    marked = MarkedRun(history, routes_of(config, {index: name for name, index in ids.items()}))
     ticks_max = _ticks_of(history, source, run_dir)
     marked.read(source.batches(BATCH_TICKS), ticks_max)
     if not marked.is_complete:
@@ -271,7 +272,12 @@ class _Measure:
         account = Account()
         account.positions = book.open_positions
         multipliers = self.history.fold.multipliers
-        return value_account(account, self.marked.last_quotes, multipliers, 1).profit / (PRODUCT * MICROS)
+        quotes, routes = self.marked.last_quotes, self.marked.routes
+        rates = {
+            symbol: None if route is None or route.symbol_id not in quotes else route.rate(*quotes[route.symbol_id])
+            for symbol, route in routes.items()
+        }
+        return value_account(account, quotes, multipliers, 1, rates).profit / (PRODUCT * MICROS)
 
     def _total(self, end_equity: float, open_profit: float | None) -> Figures:
         returns = daily_returns(self.start, self.curve.day_closes, self.days_per_year)

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from actors.ledger import FLAT, FillEffect, Position, apply_fill, fill_cost
+from protocol.conversion import PARITY, Rate
 from protocol.orders import Side
 from protocol.units import MICROS, PRODUCT, divide_toward_zero
 
@@ -36,6 +37,8 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     commission: int
     multiplier: int
+    rate: Rate = PARITY
+    """At which what it realized became the account's money."""
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +55,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     """All that was opened, however often."""
     entry_cost: int
-    """price x quantity x multiplier of what opened it."""
+    """price x quantity x multiplier of what opened it, in the symbol's quote currency; so is the exit's."""
     exit_value: int
     realized: int
     commission: int
@@ -155,6 +158,8 @@ class Book:
         """The fill is booked; what it did. Raises: NotRepresentableError as the ledger does."""
         symbol_id, before = fill.symbol_id, self.positions.get(fill.symbol_id, FLAT)
         effect = apply_fill(before, fill.side, fill.price, fill.quantity, fill.multiplier)
+        if fill.rate != PARITY:
+            effect = effect.converted(fill.rate)
         self.positions[symbol_id] = effect.position
         commission = fill.commission * MICROS
         self.fills += 1

@@ -18,7 +18,7 @@ JOURNAL_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
 RUN = EngineRun(
     journal_id=JOURNAL_ID, event=RunEvent.START, by="operator", version="0.1.0", config_hash=b"\x01" * 16,
     boot_id=b"\x02" * 16, halt_token=0, balance=(10_000 * 10**12).to_bytes(16, "little", signed=True), currency="USD",
-    leverage=100, symbols=(("EURUSD", 1_000_000),), strategies=("sma",),
+    leverage=100, symbols=(("EURUSD", 1_000_000),), strategies=("sma",), quote_currencies=("USD",),
 )  # fmt: skip
 PLACE = OrderPlace(1, 16, 1, 0, Side.BUY, OrderType.MARKET, 100_000_000, market_epoch=b"\x03" * 16, market_position=5)
 UPDATE = OrderUpdate(1, Report.FILL, "P1", 1_100_000, 100_000_000, 0, 1_000_000, "", 1_600_000_000_000_003)
@@ -61,12 +61,12 @@ def test_an_independent_decoder_reads_the_golden_journal() -> None:
     assert run[0] == (12, 1, 0, 0, 1_600_000_000_000_000, 5, 1)
     assert run[2] == [
         JOURNAL_ID, 0, "operator", "0.1.0", b"\x01" * 16, b"\x02" * 16, 0,
-        (10**16).to_bytes(16, "little"), "USD", 100, [["EURUSD", 1_000_000]], ["sma"],
+        (10**16).to_bytes(16, "little"), "USD", 100, [["EURUSD", 1_000_000]], ["sma"], ["USD"],
     ]  # fmt: skip
     assert place[0] == (4, 2, 1, run[1], 1_600_000_000_000_001, 2, 1)
     assert place[2][:8] == [1, 16, 1, 0, int(Side.BUY), int(OrderType.MARKET), 100_000_000, 0]
     assert update[0] == (8, 3, 2, place[1], 1_600_000_000_000_002, 3, 1)
     assert update[2] == [
-        1, int(Report.FILL), "P1", 1_100_000, 100_000_000, 0, 1_000_000, "", 1_600_000_000_000_003
+        1, int(Report.FILL), "P1", 1_100_000, 100_000_000, 0, 1_000_000, "", 1_600_000_000_000_003, 0, 1_000_000
     ]  # fmt: skip
     assert again[0] == (8, 4, 2, update[1], 1_600_000_000_000_002, 3, 2)

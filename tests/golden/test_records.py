@@ -62,9 +62,11 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
     ),
     (
         8,
-        records.OrderUpdate(1, Report.FILL, "x-1", 150_500_000, 3_000_000, 10_000, 1_000_000, "", 1_577_836_800_000),
-        [1, 2, "x-1", 150_500_000, 3_000_000, 10_000, 1_000_000, "", 1_577_836_800_000],
-        "99",
+        records.OrderUpdate(
+            1, Report.FILL, "x-1", 150_500_000, 3_000_000, 10_000, 2_000_000, "", 1_577_836_800_000, 40, 301_000_000
+        ),
+        [1, 2, "x-1", 150_500_000, 3_000_000, 10_000, 2_000_000, "", 1_577_836_800_000, 40, 301_000_000],
+        "9b",
     ),
     (
         9,
@@ -82,13 +84,13 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
         12,
         records.EngineRun(
             b"j" * 16, records.RunEvent.STOP, "operator", "0.1.0", b"c" * 16, b"b" * 16, 5, COST, "USD", 100,
-            (("AAPL", 1_000_000),), ("sma",),
+            (("AAPL", 1_000_000),), ("sma",), ("USD",),
         ),
         [
             b"j" * 16, 1, "operator", "0.1.0", b"c" * 16, b"b" * 16, 5, COST, "USD", 100,
-            [["AAPL", 1_000_000]], ["sma"],
+            [["AAPL", 1_000_000]], ["sma"], ["USD"],
         ],
-        "9c",
+        "9d",
     ),
     (13, records.SignalRefused(16, 4, 7, "halted", "enough"), [16, 4, 7, "halted", "enough"], "95"),
     (
@@ -105,9 +107,9 @@ GOLDEN: list[tuple[int, Record, list[object], str]] = [
     ),
     (
         16,
-        records.Adjust(records.AdjustKind.SWAP, 7, COST, -3_000_000, 3, 1_577_836_800_000, 40),
-        [0, 7, COST, -3_000_000, 3, 1_577_836_800_000, 40],
-        "97",
+        records.Adjust(records.AdjustKind.SWAP, 7, COST, -3_000_000, 3, 1_577_836_800_000, 40, 50),
+        [0, 7, COST, -3_000_000, 3, 1_577_836_800_000, 40, 50],
+        "98",
     ),
 ]  # fmt: skip
 IDS = [row[1].__class__.__name__ for row in GOLDEN]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from pathlib import Path
 from zlib import crc32
 
@@ -15,6 +16,7 @@ import zstandard
 
 from actors.fold import Fold
 from actors.fold_state import take_state
+from protocol.conversion import PARITY
 from protocol.orders import OrderType, Report, Side, TradingMode
 from protocol.records import (
     Adjust,
@@ -49,14 +51,16 @@ OLDER = {
     "before the venue's times": "rolled_0_1",
     "before the strategies' accounts": "rolled_0_1_times",
     "before losses and commands": "rolled_0_1_strategies",
+    "before conversion": "rolled_0_1_commands",
 }
-"""The same history as it was written before ORDER_PLACE, the states of orders and of the fold had grown."""
+"""The same history, all in one currency, as it was written before records and states had grown."""
 FILES = ("journal-00000000000000000001.wal.zst", "journal-00000000000000000012.wal", "journal.wal")
 JOURNAL_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
 START_US = 1_600_000_000_000_000
 RUN = EngineRun(
     JOURNAL_ID, RunEvent.START, "operator", "0.1.0", b"\x01" * 16, b"\x02" * 16, 0, product_to_bytes(10_000 * 10**12),
-    "USD", 100, (("EURUSD", 1_000_000), ("ES", 50_000_000)), ("sma", "breakout"),
+    "USD", 100, (("EURUSD", 1_000_000), ("ES", 50_000_000), ("USDJPY", 1_000_000)), ("sma", "breakout"),
+    ("USD", "USD", "JPY"),
 )  # fmt: skip
 
 
@@ -88,10 +92,11 @@ class Writer:
         place = OrderPlace(order_id, 16, order_id, symbol_id, side, kind, 3_000_000, price, market_position=302)
         self.append(place, Producer.RISK)
 
-    def fill(self, order_id: int, price: int, quantity: int = 3_000_000) -> None:
+    def fill(self, order_id: int, price: int, quantity: int = 3_000_000, rate: tuple[int, int] = PARITY) -> None:
         update = OrderUpdate(
-            order_id, Report.FILL, f"{order_id}-1", price, quantity, 2_000, venue_time=START_US
-        )
+            order_id, Report.FILL, f"{order_id}-1", price, quantity, 2_000, rate[0], venue_time=START_US,
+            conversion_base=rate[1],
+        )  # fmt: skip
         self.append(OrderUpdate(order_id, Report.ACCEPT, venue_time=START_US), Producer.ORDER_ROUTING)
         self.append(update, Producer.ORDER_ROUTING)
 
@@ -123,8 +128,12 @@ def write(directory: Path) -> None:
     day, loss = START_US // 86_400_000_000, product_to_bytes(10**10)
     writer.append(RiskViolation(-1, "max_daily_loss", loss, product_to_bytes(10**9), 16, day), Producer.RISK)
     writer.append(Operation("t-1", "CANCEL", "ALL", "operator"), Producer.GATEWAY)
+    writer.place(4, Side.BUY, symbol_id=2)
+    writer.fill(4, 150_000_000, rate=(2_000_000, 299_990_000))
     writer.append(TradingState(TradingMode.HALTED, "risk", "Max Drawdown Exceeded", 77), Producer.GATEWAY)
     writer.checkpoint()
+    writer.place(5, Side.SELL, symbol_id=2)
+    writer.fill(5, 151_000_000, rate=(2_000_000, 302_010_000))
     writer.append(OrderUpdate(3, Report.FILL, "3-2", 1_080_000, 2_000_000), Producer.ORDER_ROUTING)
     writer.append(Operation("t-1", "CANCEL", "ALL", "operator", 20, "0 cancels requested"), Producer.RISK)
     writer.append(Operation("", "DEPOSIT", "5 gift", "operator"), Producer.GATEWAY)
@@ -132,7 +141,7 @@ def write(directory: Path) -> None:
     writer.append(Adjust(AdjustKind.DEPOSIT, -1, deposit, command_lsn=writer.fold.lsn), Producer.RISK)
     stop = EngineRun(
         JOURNAL_ID, RunEvent.STOP, "operator", "0.1.0", b"\x01" * 16, b"\x02" * 16, 77,
-        product_to_bytes(10_000 * 10**12), "USD", 100, RUN.symbols, RUN.strategies,
+        product_to_bytes(10_000 * 10**12), "USD", 100, RUN.symbols, RUN.strategies, RUN.quote_currencies,
     )  # fmt: skip
     writer.append(stop, Producer.SUPERVISOR)
     writer.journal.close()
@@ -170,9 +179,15 @@ def test_an_independent_decoder_of_a_few_lines_reads_them() -> None:
     assert [(name, lsn) for name, lsn, _ in first[4]] == [("risk", 11), ("strategy.sma", 11)]
     state = msgpack.unpackb(first[4][0][2])
     cost = (1_100_000 * 3_000_000).to_bytes(16, "little", signed=True)
-    assert state[3] == [[0, 3_000_000, cost, bytes(16), 1_000_000]]
+    assert state[3] == [[0, 3_000_000, cost, bytes(16), 1_000_000, ""]]
     assert (state[8], state[9]) == (2, [])
     assert msgpack.unpackb(first[4][1][2]) == [[b"\x03" * 16, 290, 302, 301], {"fast": [1.1, 1.2]}]
+    second = entries[len(kinds) - 1 - kinds[::-1].index(7)][1]
+    yen = (150_000_000 * 3_000_000).to_bytes(16, "little", signed=True)
+    assert msgpack.unpackb(second[4][0][2])[3][1] == [2, 3_000_000, yen, bytes(16), 1_000_000, "JPY"]
+    close = next(fields for kind, fields in entries if kind == 2 and fields[1] == 2)
+    realized = round(Fraction(1_000_000 * 3_000_000 * 2_000_000, 302_010_000))  # 3 yen at 151.005
+    assert int.from_bytes(close[7], "little", signed=True) == realized == 19_866_891_825
     last = entries[-1][1]
     assert (last[1], last[2], last[6]) == (1, "operator", 77)
 

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from actors.fold import Change, Fold
-from actors.fold_state import take_state
+from actors.fold_state import changed_terms, take_state
 from protocol.orders import OrderType, Report, Side, TradingMode
 from protocol.records import (
     Checkpoint,
@@ -91,7 +91,7 @@ def state(fold: Fold) -> dict[str, Any]:
         "positions": dict(account.positions), "trading": fold.trading, "cleared": fold.cleared_token,
         "baseline": dict(fold.drawdown_baseline), "owed": list(fold.owed),
         "owned": fold.owned_positions(),
-        "shown": fold.snapshot_positions(), "multipliers_changed": fold.changed_multipliers(),
+        "shown": fold.snapshot_positions(), "terms_changed": changed_terms(fold),
     }  # fmt: skip
 
 

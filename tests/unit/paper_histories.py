@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fold_journals import START, envelope
+from fold_journals import START, envelope, run
 from hypothesis import strategies as st
 
 from actors.fold import Fold, ImpossibleReport
@@ -16,6 +17,7 @@ from actors.venues.commission import Commission
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, Terms
 from actors.venues.swap import DAY_US, SwapRule
+from protocol.conversion import Route
 from protocol.orders import OrderStatus, OrderType, Side, TimeInForce
 from protocol.records import OrderCancel, OrderPlace, OrderReplace, PositionModify, Record
 from protocol.topics import TICK_DTYPE
@@ -27,14 +29,22 @@ LOT = 2
 TERMS = {0: Terms(LOT, swap_long=-3 * MICROS, swap_short=MICROS), 1: Terms(LOT, tick_size=2)}
 
 
+CONVERTED = {
+    0: dataclasses.replace(TERMS[0], route=Route(1, divides=False)),
+    1: dataclasses.replace(TERMS[1], route=Route(1, divides=True)),
+}
+"""Each symbol in another currency: the second converts its own money, and that of the first."""
+
+
 def policies(**changes: Any) -> Policies:
     usual: dict[str, Any] = {
+        "terms": TERMS,
         "commission": Commission(per_lot=3, rate=20_000, minimum=7),
         "swap": SwapRule(DAY_US // 2, 2),
         "slippage_ticks": 1,
         "day_end_us": DAY_US // 4,
     }
-    return Policies(TERMS, **(usual | changes))
+    return Policies(**(usual | changes))
 
 
 KINDS = [
@@ -42,7 +52,10 @@ KINDS = [
     policies(latency_us=DAY_US // 5),
     policies(max_participation=MICROS // 2),
     policies(max_participation=MICROS // 2, latency_us=DAY_US // 5, trail_step_ticks=3),
+    policies(terms=CONVERTED),
+    policies(terms=CONVERTED, max_participation=MICROS // 2, latency_us=DAY_US // 5),
 ]
+IDS = ["plain", "latency", "participation", "both", "converted", "converted, both"]
 prices = st.integers(95, 105)  # few, so that they often meet exactly
 times = st.sampled_from([1, 1000, DAY_US // 20, DAY_US // 3])
 ticks = st.tuples(st.sampled_from([0, 0, 0, 1]), times, prices, st.integers(0, 3), st.integers(0, 30))
@@ -103,9 +116,10 @@ class PlainVenue(PaperVenue):
     """Looks at every order at every tick: no bands, no waking times."""
 
     def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> list[Answer]:
-        self._quotes[symbol_id] = (timestamp, bid, ask)
         if timestamp <= self._deaf_until_us:
+            self.know({symbol_id: (timestamp, bid, ask)})
             return []
+        self._quotes[symbol_id] = (timestamp, bid, ask)
         self._time_us = timestamp
         return self._step(symbol_id, timestamp, bid, ask, volume)
 
@@ -120,7 +134,7 @@ class Engine:
         self.ticks: list[Tick] = []
         self.sent: list[tuple[Request, int]] = []
         self.log: list[Record] = []
-        self._apply(START)
+        self._apply(run(quote_currencies=("JPY", "CHF")) if kind.terms is CONVERTED else START)
 
     def run(self, history: Sequence[tuple[str, Any]], *, restarts: bool = True) -> None:
         for verb, what in history:

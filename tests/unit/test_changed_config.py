@@ -117,6 +117,15 @@ def test_a_symbol_that_is_held_and_not_configured_any_more_is_named(
         assert not [record for record in house.records() if isinstance(record, OrderCancel)]
 
 
+def test_another_quote_currency_of_what_is_held_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    eurusd, gbpusd = config.instruments
+    yen = msgspec.structs.replace(gbpusd, base_currency="USD", quote_currency="JPY")
+    with House(config, monkeypatch) as house:
+        first_run(house)
+        with pytest.raises(ConfigError, match=r"instruments.quote_currency: changed for GBPUSD, which is held"):
+            second_run(house, msgspec.structs.replace(config, instruments=[eurusd, yen]))
+
+
 def test_another_account_currency_is_refused_and_nothing_is_appended(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ from actors.fold import (
     TradingStatus,
     ViolationRecorded,
 )
+from actors.fold_state import changed_terms
 from actors.ledger import Position
 from protocol.errors import FoldError
 from protocol.orders import OrderStatus, Report, TradingMode
@@ -104,25 +105,25 @@ def test_a_changed_multiplier_of_a_held_symbol_is_told_and_can_be_taken_back() -
     fold = folded(place(1), fill(1, 100))
     changed = run(symbols=(("EURUSD", 2 * MICROS), ("ES", MICROS)))
     apply(fold, *fold.owed, changed)
-    assert fold.changed_multipliers() == ["EURUSD"]
+    assert changed_terms(fold) == [("multiplier", "EURUSD")]
     apply(fold, START)
-    assert fold.changed_multipliers() == []
+    assert changed_terms(fold) == []
 
 
 def test_a_reversal_is_an_opening_at_the_multiplier_of_its_day() -> None:
     changed = run(symbols=(("EURUSD", 2 * MICROS), ("ES", MICROS)))
     fold = folded(place(1), fill(1, 100))
     apply(fold, *fold.owed, changed, place(2, SELL, 30), fill(2, 100, 30))
-    assert fold.changed_multipliers() == []
+    assert changed_terms(fold) == []
     apply(fold, *fold.owed, START)
-    assert fold.changed_multipliers() == ["EURUSD"]
+    assert changed_terms(fold) == [("multiplier", "EURUSD")]
 
 
 def test_a_multiplier_may_change_while_the_symbol_is_flat() -> None:
     fold = folded(place(1), fill(1, 100), place(2, SELL), fill(2, 110))
     settle(fold)
     apply(fold, run(symbols=(("EURUSD", 2 * MICROS), ("ES", MICROS))), place(3), fill(3, 100))
-    assert fold.changed_multipliers() == []
+    assert changed_terms(fold) == []
     assert fold.account.position(0) == Position(10, 2000)
 
 

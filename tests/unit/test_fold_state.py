@@ -183,16 +183,16 @@ def test_an_outsider_reads_the_state_of_risk_from_a_checkpoint() -> None:
     """protocol/README.md section 7, by msgpack alone."""
     fold = folded(place(1, SELL, 5), fill(1, 100, 5), place(2))
     values = msgpack.unpackb(checkpoint(fold).states[0][2])
-    assert len(values) == 17
+    assert len(values) == 18
     cost = (-500).to_bytes(16, "little", signed=True)
-    assert values[3] == [[0, -5, cost, bytes(16), 1_000_000]]
+    assert values[3] == [[0, -5, cost, bytes(16), 1_000_000, ""]]
     assert values[8] == 2
     assert [row[0][0] for row in values[9]] == [2]
     assert [kind for kind, _ in values[10]] == [1]
     assert values[12] == [5, 5]
     assert values[13] == [[16, bytes(16), [[0, -5, cost, bytes(16)]]]]
     assert (values[14][0], values[14][3:]) == (0, [[[16, bytes(16), bytes(16)]], []])
-    assert values[15:] == [[], []]
+    assert values[15:] == [[], [], 0]
 
 
 def test_what_a_strategy_saves_comes_back_in_its_own_order() -> None:

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paper_histories import KINDS, LOT, Engine, PlainVenue, Tick, order_terms, steps, tick_array, ticks
+from paper_histories import IDS, KINDS, LOT, Engine, PlainVenue, Tick, order_terms, steps, tick_array, ticks
 
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies
 from protocol.orders import Report, Side
 from protocol.records import OrderUpdate
 
-IDS = ["plain", "latency", "participation", "both"]
 History = list[tuple[str, Any]]
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from fold_journals import BUY, OPENING, SELL, START, apply, fill, place, run, settle
+from fraction_ledger import Held
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import supervisor.report.marks as marks
 from actors.fold import Fold
 from actors.sources import TickBatch
-from protocol.records import Adjust, AdjustKind, OrderUpdate, Record, encode_record, entry_type_of
+from protocol.conversion import PARITY, Rate, Route
+from protocol.records import Adjust, AdjustKind, EngineRun, OrderUpdate, Record, encode_record, entry_type_of
 from protocol.topics import TICK, Topic
 from protocol.units import MICROS, PRODUCT, product_to_bytes
 from protocol.wal.format import Envelope
@@ -40,6 +43,7 @@ class Trade(NamedTuple):
     price: int
     commission: int = 0
     strategy: int = 16
+    rate: Rate = PARITY
 
 
 def batches(ticks: Sequence[Tick], size: int) -> Iterator[TickBatch]:
@@ -51,7 +55,7 @@ def batches(ticks: Sequence[Tick], size: int) -> Iterator[TickBatch]:
         )  # fmt: skip
 
 
-def journal(*steps: Trade | Record) -> list[tuple[Envelope, int, bytes]]:
+def journal(*steps: Trade | Record, start: EngineRun = START) -> list[tuple[Envelope, int, bytes]]:
     """A START, the trades as orders with their fills, and what follows from them."""
     fold, entries = Fold(), list[tuple[Envelope, int, bytes]]()
 
@@ -60,7 +64,7 @@ def journal(*steps: Trade | Record) -> list[tuple[Envelope, int, bytes]]:
         kind = entry_type_of(record)
         entries.append((Envelope(kind, fold.lsn, 0, 0, 1000 + fold.lsn, 2, fold.lsn), 0, encode_record(record)))
 
-    write(START)
+    write(start)
     for step in steps:
         if isinstance(step, Trade):
             order_id, quantity = fold.next_order_id, abs(step.quantity) * MICROS
@@ -68,7 +72,8 @@ def journal(*steps: Trade | Record) -> list[tuple[Envelope, int, bytes]]:
             write(place(order_id, side, quantity, symbol_id=step.symbol, strategy=step.strategy))
             done = fill(order_id, step.price * MICROS, quantity, commission=step.commission * MICROS)
             values = {name: getattr(done, name) for name in OrderUpdate.__struct_fields__}
-            write(OrderUpdate(**{**values, "venue_time": step.time_us}))
+            rate = {"conversion_rate": step.rate.numerator, "conversion_base": step.rate.denominator}
+            write(OrderUpdate(**{**values, **rate, "venue_time": step.time_us}))
         else:
             write(step)
         for record in list(fold.owed):
@@ -101,9 +106,11 @@ def reference(ticks: Sequence[Tick], trades: Sequence[Trade]) -> list[float]:
     return equity
 
 
-def read(history: RunHistory, ticks: Sequence[Tick], size: int) -> tuple[MarkedRun, list[float]]:
+def read(
+    history: RunHistory, ticks: Sequence[Tick], size: int, routes: marks.Routes = marks.NO_ROUTES
+) -> tuple[MarkedRun, list[float]]:
     """The run marked to the ticks, and the equity that its curve was given."""
-    marked = MarkedRun(history)
+    marked = MarkedRun(history, routes)
     given_equity: list[float] = []
     add = marked.account.curve.add
     marked.account.curve.add = lambda times, equity: (given_equity.extend(equity.tolist()), add(times, equity))[1]  # type: ignore[method-assign]
@@ -220,3 +227,49 @@ def test_whole_batches_give_what_going_tick_by_tick_gives(
     found = max_drawdown(times, np.array([10_000.0, *expected]), relative=False)
     assert marked.account.curve.drawdown == found
     assert marked.is_complete == (not trades or trades[-1].time_us <= ticks[-1].time_us)
+
+
+rates = st.sampled_from([Rate(2, 300), Rate(302, 2), Rate(7, 3)])
+
+
+@settings(max_examples=40)
+@given(ticks_strategy, trades_strategy, st.lists(rates, min_size=12, max_size=12), st.sampled_from([1, 7, 64]))
+def test_what_another_symbol_converts_counts_at_the_rates_of_the_fills_and_of_the_tick(
+    raw_ticks: list[tuple[int, int, int, int]], raw_trades: list[tuple[int, int, int, int, int]], drawn: list[Rate],
+    size: int,
+) -> None:
+    """The second symbol is priced in yen, and the first one's price divides them. Going tick by tick in fractions."""
+    time_us, ticks = 1, list[Tick]()
+    for gap, symbol, bid, spread in raw_ticks:
+        time_us += gap
+        ticks.append(Tick(time_us, symbol, bid, bid + spread))
+    time_us, trades = 1, list[Trade]()
+    for (gap, symbol, quantity, price, commission), rate in zip(raw_trades, drawn, strict=False):
+        time_us += gap
+        trades.append(Trade(time_us, symbol, quantity, price, commission, rate=rate if symbol else PARITY))
+    history = RunHistory(last_run=True)
+    history.read(journal(*trades, start=run(quote_currencies=("USD", "JPY"))))
+    _, equity = read(history, ticks, size, {1: Route(0, divides=True)})
+    assert equity == pytest.approx([float(value) for value in converted_reference(ticks, trades)], abs=1e-6)
+
+
+def converted_reference(ticks: Sequence[Tick], trades: Sequence[Trade]) -> Iterator[Fraction]:
+    quotes = {trade.symbol: (trade.price, trade.price) for trade in reversed(trades)}
+    middle = Fraction(quotes[0][0]) if 0 in quotes else None
+    for tick in ticks:
+        quotes[tick.symbol] = (tick.bid, tick.ask)
+        if tick.symbol == 0:
+            middle = Fraction(tick.bid + tick.ask, 2)
+        value, held = Fraction(OPENING, PRODUCT), [Held(), Held()]
+        for trade in trades:
+            if trade.time_us <= tick.time_us:
+                before = held[trade.symbol]
+                after = held[trade.symbol] = before.after(
+                    Fraction(trade.quantity), Fraction(trade.price * MULTIPLIERS[trade.symbol])
+                )
+                value += (after.realized - before.realized) * Fraction(*trade.rate) - trade.commission
+        for symbol, one in enumerate(held):
+            if one.quantity:
+                profit = one.quantity * quotes[symbol][one.quantity < 0] * MULTIPLIERS[symbol] - one.cost
+                value += profit if symbol == 0 else profit / middle if middle is not None else 0
+        yield value

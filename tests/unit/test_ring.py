@@ -87,6 +87,7 @@ def test_the_cases_have_everything() -> None:
                 is_part = order is not None and 0 < record.quantity < order.quantity
                 found.update([record.report.name, record.reason, *["part"] * is_part])
                 found.update(["commission"] * bool(record.commission))
+                found.update(["converted"] * (record.conversion_base != record.conversion_rate))
             elif isinstance(record, Adjust | TradingState | PositionModify):
                 found[type(record).__name__] += 1
             elif isinstance(record, SignalRefused | RiskViolation):
@@ -95,7 +96,7 @@ def test_the_cases_have_everything() -> None:
             found.update(what.lstrip("('").partition("'")[0] for what in hooks)
     wanted = {
         *("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "GTC", "IOC", "FOK", "DAY", "GTD"),
-        *("trail", "oco", "stop_loss", "take_profit", "part", "commission", "Adjust", "TradingState"),
+        *("trail", "oco", "stop_loss", "take_profit", "part", "commission", "converted", "Adjust", "TradingState"),
         *("FILL", "EXPIRE", "RESTATE", "TRIGGER", "oco", "bracket", "nothing_to_reduce", "fok", "end_of_data"),
         *("timer", "bar", "ticks", "halt", "stop", "REPLACE", "REPLACE_REJECT", "PositionModify"),
     }
