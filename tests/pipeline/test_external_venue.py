@@ -160,7 +160,7 @@ def test_what_no_report_explains_is_taken_over_or_stops_the_start(tmp_path: Path
         engine.write_config()
         engine.start()
         engine.wait_ready()
-        assert net_position(engine) == 25_000_000
+        wait_for(lambda: net_position(engine) == 25_000_000, "the gateway to know of it")
         do(engine, "open('held', 'w').write(str(self.position('EURUSD').quantity))")
         assert float((engine.directory / "held").read_text()) == 0, "it is nobody's"
         assert engine.stop() == 0

@@ -39,9 +39,10 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.SignalWelcome(2, 9), [17, 2, 9]),
     (
         messages.Intent(
-            16, 4, 2, 99, b"e", 302, 0, 7, Side.SELL, OrderType.LIMIT, 1, 2, 3, 4, 5, 6, TimeInForce.GTD, 7, 8, 9
+            16, 4, 2, 99, b"e", 302, 0, 7, Side.SELL, OrderType.LIMIT, 1, 2, 3, 4, 5, 6, TimeInForce.GTD, 7, 8, 9,
+            10,
         ),
-        [18, 16, 4, 2, 99, b"e", 302, 0, 7, 1, 1, 1, 2, 3, 4, 5, 6, 4, 7, 8, 9],
+        [18, 16, 4, 2, 99, b"e", 302, 0, 7, 1, 1, 1, 2, 3, 4, 5, 6, 4, 7, 8, 9, 10],
     ),
     (messages.Loaded("risk", 3, 77), [32, "risk", 3, 77]),
     (messages.Failed(2, "no", True), [33, 2, "no", True]),
@@ -56,6 +57,18 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Peer("wal", 2), [42, "wal", 2]),
     (messages.Children((CHILD,)), [43, [["risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3}]]]),
     (messages.Parked("sma"), [44, "sma"]),
+    (messages.VenueLogon(b"j"), [50, b"j"]),
+    (messages.VenueLoggedOn(7, 3), [51, 7, 3]),
+    (messages.VenueHeartbeat(7, 3), [52, 7, 3]),
+    (messages.VenueOrder(7, b"p"), [53, 7, b"p"]),
+    (messages.VenueCancel(7, 4), [54, 7, 4]),
+    (messages.VenueReport(7, 3, 8, b"u"), [55, 7, 3, 8, b"u"]),
+    (messages.VenueQuery(7, 2, "order", 4, 5), [56, 7, 2, "order", 4, 5]),
+    (messages.VenueOpenOrders(2, 3, ((b"p", 1),)), [57, 2, 3, [[b"p", 1]]]),
+    (messages.VenuePositions(2, 3, ((0, -1, 9),)), [58, 2, 3, [[0, -1, 9]]]),
+    (messages.VenueExecutions(2, 3, ((3, 8, b"u"),)), [59, 2, 3, [[3, 8, b"u"]]]),
+    (messages.VenueOrderKnown(2, 4, False, True, 5), [60, 2, 4, False, True, 5]),
+    (messages.VenueReplace(7, b"r"), [61, 7, b"r"]),
 ]
 IDS = [type(message).__name__ for message, _ in WIRE]
 

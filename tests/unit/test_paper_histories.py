@@ -14,7 +14,7 @@ from paper_histories import IDS, KINDS, LOT, Engine, PlainVenue, Tick, order_ter
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies
 from protocol.orders import Report, Side
-from protocol.records import OrderUpdate
+from protocol.records import OrderPlace, OrderUpdate
 
 History = list[tuple[str, Any]]
 
@@ -41,7 +41,12 @@ def test_orders_fill_on_their_side_within_their_limit_and_reduce_only_ones_only_
     engine.run(history)
     held = {0: 0, 1: 0}
     quoted = {tick[1]: tick for tick in engine.ticks}
+    limits: dict[int, int] = {}
     for record in engine.log:
+        if isinstance(record, OrderPlace):
+            limits[record.order_id] = record.limit_price
+        elif isinstance(record, OrderUpdate) and record.report is Report.REPLACE and limits.get(record.order_id):
+            limits[record.order_id] = record.price
         if not isinstance(record, OrderUpdate) or record.report is not Report.FILL:
             continue
         order = engine.fold.tracker.orders[record.order_id]
@@ -50,10 +55,11 @@ def test_orders_fill_on_their_side_within_their_limit_and_reduce_only_ones_only_
             assert held[order.symbol_id] * change < 0
             assert abs(change) <= abs(held[order.symbol_id])
         held[order.symbol_id] += change
-        if order.limit_price:
-            assert (order.limit_price - record.price) * order.side.sign >= 0
+        limit = limits.get(order.order_id, order.limit_price)
+        if limit:
+            assert (limit - record.price) * order.side.sign >= 0
         tick = quoted.get(record.venue_time)
-        if tick is not None and tick[0] == order.symbol_id and not order.limit_price:
+        if tick is not None and tick[0] == order.symbol_id and not limit:
             quote = tick[3] if order.side is Side.BUY else tick[2]
             assert (record.price - quote) * order.side.sign >= 0, "slippage never helps"
 
