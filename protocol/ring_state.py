@@ -92,6 +92,8 @@ class StrategyRing(msgspec.Struct, array_like=True, frozen=True):
     """TICK records of the partial slice (P9)."""
     source: bytes = b""
     """A hash of the file in which the strategy's class stands."""
+    is_others_fill: bool = False
+    """The newest report, but of what reduces nothing any more, was another's fill: such an end is then his doing."""
 
 
 class RiskAnswer(msgspec.Struct, array_like=True, frozen=True):

@@ -164,7 +164,7 @@ class StrategyCore:
             tuple(sorted(self._own_orders)), tuple((key, *row) for key, row in sorted(self._cancels.items())),
             tuple((heard.due_us, heard.signal, HeldRecord.of(heard.envelope, heard.record)) for heard in self._heard),
             tuple(HeldRecord.of(*held) for held in self._crossing), b"".join(self._slice),
-            self._part.source,
+            self._part.source, self._is_others_fill,
         ))  # fmt: skip
 
     def resume(self, run: EngineRun, tick: int, state: StrategyRing) -> None:
@@ -190,6 +190,7 @@ class StrategyCore:
         self.unanswered.update((sent.intent.number, sent) for sent in map(sent_of, state.asked))
         self._waits.update((number, Wait(*row)) for number, *row in state.waits)
         self._own_orders.update(state.own_orders)
+        self._is_others_fill = state.is_others_fill
         self._cancels.update((key, (time_us, lsn, asked)) for key, time_us, lsn, asked in state.cancels)
         self._heard += [Heard(due_us, signal, *held.read()) for due_us, signal, held in state.heard]
         self._crossing += [held.read() for held in state.crossing]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference_replay import Reference
 from ring_cases import make_case
@@ -148,5 +148,6 @@ def test_the_crashes_come_behind_checkpoints() -> None:
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32))
+@example(56730)  # whose doing an exit's end was, was not known any more
 def test_any_case_goes_on_from_any_checkpoint(seed: int) -> None:
     check_resumes(seed, 2)
