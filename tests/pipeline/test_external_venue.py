@@ -173,8 +173,7 @@ def test_what_no_report_explains_is_taken_over_or_stops_the_start(tmp_path: Path
 def test_every_fill_arrives_though_heartbeats_are_healthy_and_most_reports_are_lost(tmp_path: Path) -> None:
     """Lean's plugin for TradeStation, PR 95: heartbeats were healthy while 4 of 18 fills arrived."""
     with venue_engine(tmp_path, line={"drop": 0.7, "duplicate": 0.3, "reorder": 0.3, "delay_ms": 20.0}) as engine:
-        for _ in range(9):
-            do(engine, "self.buy('EURUSD', 10)", "self.sell('EURUSD', 5)")
+        do(engine, *["self.buy('EURUSD', 10)", "self.sell('EURUSD', 5)"] * 9)
 
         def is_settled() -> bool:
             return len(engine.records("ORDER_PLACE")) == 18 and not orders_of(engine)
