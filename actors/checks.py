@@ -20,7 +20,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from actors.check_input import CheckInput, Target, Terms, Wish, shown
-from actors.limit_checks import LIMIT_CHECKS, bound, is_asked
+from actors.limit_checks import LIMIT_CHECKS, bound, is_asked, worded
+from actors.protection import BY_STRATEGY
 from actors.replacing import replaced
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, TimeInForce, TradingMode
@@ -28,8 +29,6 @@ from protocol.records import OrderCancel, OrderPlace, OrderReplace
 from protocol.units import MICROS_MAX
 
 CHECK_FAILED: Final = "check_failed"
-BY_STRATEGY: Final = "strategy"
-"""ORDER_CANCEL's `by` when a strategy asked for it."""
 _NO_TERMS: Final = Terms()
 _WITH_LIMIT: Final = (OrderType.LIMIT, OrderType.STOP_LIMIT)
 _WITH_STOP: Final = (OrderType.STOP, OrderType.STOP_LIMIT)
@@ -97,7 +96,7 @@ def check_signal(given: CheckInput, order_id: int) -> Verdict:
             for scope, spared in scopes if is_asked(limit, given, wish) else ():
                 objection = None if limit.spares in spared else limit.objects(given, wish, scope)
                 if objection is not None:
-                    return Refused(reason, f"strategy {scope.strategy}: {objection}" if scope.strategy else objection)
+                    return Refused(reason, worded(scope, objection))
         return ApprovedReplace(_replace(intent)) if given.changed else Approved(_place(intent, wish, order_id))
     except Exception as error:  # a check that cannot be computed has not been passed
         return Refused(CHECK_FAILED, f"{reason}: {error!r}")

@@ -42,11 +42,11 @@ from actors.changes import (
 from actors.derived import check_run, derived_records, digest_of
 from actors.fold_state import difference, put_state, state_as_in
 from actors.ledger import Account, Position, PositionView, apply_fill, average_price_float, average_price_micros
-from actors.order_tracker import Advance, Duplicate, Impossible, Order, OrderTracker
+from actors.order_tracker import Advance, Duplicate, Impossible, OrderTracker
 from actors.protection import requests_of
 from protocol.conversion import PARITY, Rate
 from protocol.errors import FoldError, NotRepresentableError, WireError
-from protocol.limits import DAY_US, LOSS_LIMITS
+from protocol.limits import LOSS_LIMITS
 from protocol.orders import OrderStatus, Report, Side, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
@@ -72,7 +72,7 @@ from protocol.records import (
     decode_record,
 )
 from protocol.state import RISK, FoldState, decode_fold_state
-from protocol.units import MICROS, bytes_to_product, product_to_bytes
+from protocol.units import DAY_US, MICROS, bytes_to_product, product_to_bytes
 from protocol.wal.format import Envelope
 
 ANSWERED_MAX: Final = 4096
@@ -335,10 +335,6 @@ class Fold:
         requests = requests_of(record)
         return [change for request in requests for change in self._handlers[type(request)](envelope, request)]
 
-    def _fit_exits(self, order: Order) -> None:
-        owned = order.strategy_id, order.symbol_id
-        self.tracker.fit_exits(*owned, self.account_of(order.strategy_id).position(order.symbol_id).quantity)
-
     def _answer(self, record: OrderPlace | OrderCancel | OrderReplace) -> list[Change]:
         """That the signal behind it was accepted, if there is one."""
         if record.strategy_id < FIRST_STRATEGY:
@@ -367,7 +363,8 @@ class Fold:
             order, previous, time_us = verdict.order, verdict.order.status, record.venue_time or envelope.time_us
             self.tracker.commit(verdict, record)
             if order.place.protects:
-                self._fit_exits(order)
+                held = self.account_of(order.strategy_id).position(order.symbol_id)
+                self.tracker.fit_exits(order.strategy_id, order.symbol_id, held.quantity)
             if record.report in _RESTATED:
                 return [OrderRestated(order, time_us)]
             if record.report in _REPLACED:
@@ -404,7 +401,7 @@ class Fold:
         self._look_at_day(time_us)
         account.book(symbol_id, effect, commission)
         own_account.book(symbol_id, own_effect, commission)
-        self._fit_exits(order)
+        self.tracker.fit_exits(order.strategy_id, symbol_id, own_effect.position.quantity)
         if self.violations:
             self._forget_recovered()
         self.owed.extend(derived_records(envelope.lsn, order, price, effect, commission, balance))

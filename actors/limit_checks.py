@@ -49,6 +49,11 @@ class LimitCheck(NamedTuple):
     of_change: OfChange = OfChange.GROWTH
 
 
+def worded(scope: Scope, objection: str) -> str:
+    """With whose limit it is."""
+    return f"strategy {scope.strategy}: {objection}" if scope.strategy else objection
+
+
 def is_asked(check: LimitCheck, given: CheckInput, wish: Wish) -> bool:
     """Of new orders every limit is."""
     if given.changed is None or check.of_change is OfChange.ALL:

@@ -22,8 +22,8 @@ from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
 from protocol.messages import Welcome
-from protocol.orders import OrderStatus, Report
-from protocol.records import EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
+from protocol.orders import OrderStatus
+from protocol.records import EngineRun, OrderPlace, OrderReplace, Record
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
 
@@ -116,12 +116,10 @@ class OrderRouting(Router):
     def _cancel(self, order_id: int) -> None:
         self.counters["cancels"] += 1
         self.early.pop(order_id, None)
-        updates = self.venue.cancel(order_id, self.market_us)
-        order = self.fold.tracker.orders.get(order_id)
-        if not updates and order is not None and self.is_approved(order.place):  # never left, and now it never will
-            self.ended.add(order_id)
-            updates = [OrderUpdate(order_id, Report.CANCEL)]
-        self.append(updates)
+        if answers := self.venue.cancel(order_id, self.market_us):
+            self.append(answers)
+        else:
+            self.ends_unsent(order_id)
 
     def give_replace(self, request: OrderReplace) -> Sequence[Answer]:
         return self.venue.replace(request, self.market_us)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from actors.check_input import CheckInput, Terms, Wish, shown
-from actors.limit_checks import LIMIT_CHECKS, bound
+from actors.limit_checks import LIMIT_CHECKS, bound, worded
 from actors.protection import REMOVED
 from protocol.messages import Intent
 from protocol.orders import OrderType, Side, TradingMode
@@ -116,5 +116,5 @@ def _limits(given: CheckInput) -> tuple[str, str] | None:
     for limit in LIMIT_CHECKS:
         for scope, _ in bound(given, wish) if limit.reason in _ASKED else ():
             if objection := limit.objects(given, wish, scope):
-                return limit.reason, f"strategy {scope.strategy}: {objection}" if scope.strategy else objection
+                return limit.reason, worded(scope, objection)
     return None

@@ -203,7 +203,7 @@ class Risk(FoldingActor):
         self._welcome_greeted()
         if self.is_ready:
             self._take_early()
-            if not self.journal.is_full:
+            if not self._is_full():
                 self.loop.on_readable(self.signals, self._read_signals)
 
     def _append_owed(self) -> None:
@@ -212,8 +212,11 @@ class Risk(FoldingActor):
 
     # Signals.
 
+    def _is_full(self) -> bool:
+        return self.journal.is_full or self._early_count() >= EARLY_MAX
+
     def _read_signals(self) -> None:
-        if self.journal.is_full or self._early_count() >= EARLY_MAX:
+        if self._is_full():
             self.loop.forget(self.signals)  # they wait in the pipe, and age; on_batch listens again
             return
         for frames in receive_all(self.signals):

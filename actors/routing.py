@@ -7,7 +7,8 @@ latch is open at that very moment (H4). Around every send stand the latch's two 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from actors.base import Place
 from actors.fold import Fold
@@ -54,19 +55,13 @@ class Router(FoldingActor):
         if reason := self.is_held_up(place):
             self.reject(place.order_id, reason)
             return
-        self.page.set_activity(Activity.VENUE_CALL)
-        try:
-            # The fold may know of a halt that the page has lost; then this order must not leave either.
-            is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
+        with self._sending() as is_open:
             may_leave = is_open or only_reduces(self.fold, place)
             answers: Sequence[Answer] = ()
             if may_leave:
                 self.sent.add(place.order_id)
                 self.counters["sent"] += 1
                 answers = self.give(place)
-        finally:
-            self.latch.end_send()
-            self.page.set_activity(Activity.WORKING)
         if may_leave:
             self.append(answers)
         else:
@@ -75,20 +70,37 @@ class Router(FoldingActor):
 
     def replace(self, request: OrderReplace) -> None:
         """A change leaves as an order does; none passes the latch, for what it would raise is not looked at."""
+        with self._sending() as is_open:
+            answers = self.give_replace(request) if is_open else [refused(request, "trading_halted")]
+        self.counters["replaces" if is_open else "refused_by_latch"] += 1
+        self.append(answers)
+
+    @contextmanager
+    def _sending(self) -> Iterator[bool]:
+        """Between the latch's two counters, whatever happens (H4); whether it is open.
+
+        The fold may know of a halt that the page has lost; then nothing must leave either.
+        """
         self.page.set_activity(Activity.VENUE_CALL)
         try:
-            is_open = self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
-            answers = self.give_replace(request) if is_open else [refused(request, "trading_halted")]
+            yield self.latch.begin_send() and not self.fold.halted(self.latch.halt_token)
         finally:
             self.latch.end_send()
             self.page.set_activity(Activity.WORKING)
-        self.counters["replaces" if is_open else "refused_by_latch"] += 1
-        self.append(answers)
 
     def reject(self, order_id: int, reason: str) -> None:
         """It ends here, and never leaves."""
         self.ended.add(order_id)
         self.append([OrderUpdate(order_id, Report.REJECT, reason=reason)])
+
+    def ends_unsent(self, order_id: int) -> bool:
+        """Whether the order never left; now it never will."""
+        order = self.fold.tracker.orders.get(order_id)
+        if order is None or not self.is_approved(order.place):
+            return False
+        self.ended.add(order_id)
+        self.append([OrderUpdate(order_id, Report.CANCEL)])
+        return True
 
     def is_approved(self, place: OrderPlace) -> bool:
         """Compares what leaves with what was approved (the check whose lack cost Knight Capital, SEC 34-70694)."""

@@ -29,13 +29,13 @@ from actors.limits import NO_LIMITS, Limits
 from actors.marks import Marks, Quote
 from actors.throttle import OrderKey, Throttle
 from protocol.conversion import Rate
-from protocol.limits import DAY_US, LOSS_LIMITS, LimitSettings
+from protocol.limits import LOSS_LIMITS, LimitSettings
 from protocol.messages import Intent
 from protocol.orders import Side
 from protocol.records import FIRST_STRATEGY, OrderPlace, OrderReplace
 from protocol.ring_state import ThrottleState
 from protocol.settings import Config
-from protocol.units import MICROS
+from protocol.units import DAY_US, MICROS
 
 ENGINE: Final = 0
 """In the place of a strategy's id."""

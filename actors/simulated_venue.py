@@ -24,10 +24,9 @@ from actors.venues.exchange import Exchange
 from actors.venues.line import Line
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
-from actors.venues.session import HEARTBEAT_S
 from protocol.codec import VOLUME, MarketPayload
 from protocol.errors import WireError
-from protocol.messages import Message, Statistics, decode_message, encode_message
+from protocol.messages import VENUE_HEARTBEAT_S, Message, Statistics, decode_message, encode_message
 from protocol.pipeline import VENUE, VENUE_DESK
 from protocol.records import EngineRun
 from protocol.topics import TICK
@@ -59,7 +58,7 @@ class SimulatedVenue(Actor):
         self.desk.bind(self.endpoint(VENUE_DESK))
         self.loop.on_readable(self.pipe, self._read)
         self.loop.on_readable(self.desk, self._read_desk)
-        self.loop.every(HEARTBEAT_S, self._beat)
+        self.loop.every(VENUE_HEARTBEAT_S, self._beat)
         self.loop.every(LOOK_S, self._send_due)
         self.loop.after_turn(self._tell_news)
         self.market.start()
@@ -143,8 +142,7 @@ class SimulatedVenue(Actor):
         if isinstance(request, ManualCancel):
             self.exchange.cancel(request.number)
         elif isinstance(request, Transfer):
-            assert self.books is not None
-            self.books.transfer(request.symbol_id, request.quantity, request.price)
+            self.exchange.books.transfer(request.symbol_id, request.quantity, request.price)
         else:
             self.line.cut(monotonic_s(), request.seconds, is_deaf=request.is_deaf)
         return "done"

@@ -25,9 +25,9 @@ from actors.venues import Answer
 from actors.venues.session import Phase, VenueSession
 from protocol.errors import ExitCode, WireError
 from protocol.messages import decode_message, encode_message
-from protocol.orders import OrderStatus, Report
+from protocol.orders import OrderStatus
 from protocol.pipeline import VENUE
-from protocol.records import EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
+from protocol.records import EngineRun, OrderPlace, OrderReplace, Record
 from protocol.wal.format import Envelope
 
 LOOK_S: Final = 0.02
@@ -161,11 +161,7 @@ class VenueRouting(Router):
 
     def _cancel(self, order_id: int) -> None:
         self.counters["cancels"] += 1
-        order = self.fold.tracker.orders.get(order_id)
-        if order is not None and self.is_approved(order.place):  # never left, and now it never will
-            self.ended.add(order_id)
-            self.append([OrderUpdate(order_id, Report.CANCEL)])
-        elif order is not None and order.is_open:
+        if not self.ends_unsent(order_id) and order_id in self.fold.tracker.open_orders:
             self.session.cancel(order_id, monotonic_s())
 
     # The venue.

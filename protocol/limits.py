@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from protocol.errors import NotRepresentableError
 from protocol.section import TIME_PATTERN, Section, time_of_day_us
-from protocol.units import decimal_to_micros
+from protocol.units import DAY_US, decimal_to_micros
 
 if TYPE_CHECKING:
     from protocol.settings import Config
 
-DAY_US: Final = 86_400_000_000
 WEEK_US: Final = 7 * DAY_US
 _EPOCH_US: Final = 3 * DAY_US
 """Since its week began: 1 January 1970 was a Thursday."""

@@ -6,6 +6,7 @@ engine: outsiders see topics.py, telemetry.py and commands.py. Fields are append
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -312,7 +313,12 @@ class VenueLoggedOn(Message, frozen=True, tag=51):
     """Of the newest entry in the venue's books."""
 
 
+VENUE_HEARTBEAT_S: Final = 0.1
+
+
 class VenueHeartbeat(Message, frozen=True, tag=52):
+    """Every VENUE_HEARTBEAT_S, in a session."""
+
     session: int
     last_seq: int
 
@@ -343,12 +349,19 @@ class VenueReport(Message, frozen=True, tag=55):
     """The record."""
 
 
-class VenueQuery(Message, frozen=True, tag=56):
-    """One of QUERIES (actors/venues/session.py)."""
+class VenueQuestion(StrEnum):
+    OPEN_ORDERS = "open_orders"
+    POSITIONS = "positions"
+    EXECUTIONS = "executions"
+    ORDER = "order"
+    BAR = "bar"
+    """As ORDER, and what is unknown is refused from then on: the cancel by client id of the design."""
 
+
+class VenueQuery(Message, frozen=True, tag=56):
     session: int
     number: int
-    what: str
+    what: VenueQuestion
     argument: int = 0
     """executions: after this seq; order, bar: its id."""
     signal: int = 0

@@ -178,24 +178,24 @@ class OrderRoutingSettings(Section, frozen=True, kw_only=True):
     """simulated: a start waits so long for the venue, and is then READY without new orders."""
     line: LineSettings = LineSettings()
     latency_us: int = 0
-    """paper: of the data's time, from an order's sending to its arrival."""
+    """paper, simulated: of the data's time, from an order's sending to its arrival."""
     commission_per_lot: Decimal = Decimal(0)
     commission_rate: Decimal = Decimal(0)
     """Of the value traded: 0.0002 is two basis points."""
     commission_minimum: Decimal = Decimal(0)
     commission_minimum_per: Literal["order", "fill"] = "order"
     slippage_ticks: int = 0
-    """paper: by which market and stop orders fill worse than the quote."""
+    """paper, simulated: by which market and stop orders fill worse than the quote."""
     max_participation: Decimal | None = None
-    """paper: the share of each tick's volume that orders may take; None: size is not modelled."""
+    """paper, simulated: the share of each tick's volume that orders may take; None: size is not modelled."""
     day_end: str = "00:00"
-    """paper: when DAY orders end, UTC."""
+    """paper, simulated: when DAY orders end, UTC."""
     swap_rollover: str = "22:00"
-    """paper: from when on a position has been held one night more, UTC."""
+    """paper, simulated: from when on a position has been held one night more, UTC."""
     swap_triple: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "none"] = "wednesday"
     """The rollover that counts three nights, so that the weekend's count none; none: each day's counts one."""
     trail_step_ticks: int = 1
-    """paper: a trailing stop moves when it can move so far; each move is a record."""
+    """paper, simulated: a trailing stop moves when it can move so far; each move is a record."""
     on_stop: Literal["keep", "cancel"] = "keep"
 
     @property

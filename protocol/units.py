@@ -20,6 +20,7 @@ PRODUCT = MICROS * MICROS
 """One unit of money in a product."""
 MICROS_MAX = 2**63 - 1
 PRODUCT_BYTES = 16
+DAY_US = 86_400 * MICROS
 _ZERO_PRODUCT = bytes(PRODUCT_BYTES)
 
 _SIX_DIGITS = Decimal(MICROS)

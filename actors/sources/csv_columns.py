@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from actors.sources.blocks import Integers
 from actors.sources.rows import Mask, Rows
-from protocol.units import MICROS, MICROS_MAX
+from protocol.units import DAY_US, MICROS, MICROS_MAX
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -35,7 +35,6 @@ LONG: Final = 64
 """Bytes of a symbol; longer ones go line by line."""
 TIME_MS_MAX: Final = 253_402_300_799_999
 _NEWLINE, _COMMA, _POINT, _ZERO, _DASH, _COLON, _T, _SPACE = b"\n,.0-:T "
-_DAY_US: Final = 86_400 * MICROS
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 
 
@@ -265,7 +264,7 @@ def _clock(days: Integers, digits: Bytes) -> tuple[Integers, Mask]:
     """The time of HHMMSS on those days, and where there is one."""
     hours, minutes, seconds = _whole(digits[:2]), _whole(digits[2:4]), _whole(digits[4:6])
     sure = (hours < 24) & (minutes < 60) & (seconds < 60)
-    return days * _DAY_US + ((hours * 60 + minutes) * 60 + seconds) * MICROS, sure
+    return days * DAY_US + ((hours * 60 + minutes) * 60 + seconds) * MICROS, sure
 
 
 def _iso_times(text: Bytes, begins: Integers, ends: Integers, offset_us: int) -> tuple[Integers, Mask]:

@@ -93,10 +93,6 @@ class Books:
 
     # What is put in.
 
-    def number(self, client: Client) -> int | None:
-        """The venue's number of an order; None: it never arrived."""
-        return self._numbers.get(client)
-
     def has(self, request: Request) -> bool:
         """Whether the order, or the change of it, has arrived."""
         journal_id, order_id, signal = request
@@ -200,8 +196,11 @@ class Books:
 
     def client_id(self, journal_id: bytes, number: int) -> int:
         """The order's id for that client; one that is not its own has FIRST_EXTERNAL and the venue's number."""
-        owner, order_id = self._clients.get(number, (_MANUAL, 0))
+        owner, order_id = self._client_of(number)
         return order_id if owner == journal_id else FIRST_EXTERNAL + number
+
+    def _client_of(self, number: int) -> Client:
+        return self._clients.get(number, (_MANUAL, 0))
 
     def number_of(self, journal_id: bytes, order_id: int) -> int | None:
         """The other way round."""
@@ -219,7 +218,7 @@ class Books:
         """(entry type, record) for that client."""
         entry_type, record = self._entries[seq - 1]
         if isinstance(record, OrderPlace):
-            if self._clients.get(record.order_id, (_MANUAL, 0))[0] == journal_id:
+            if self._client_of(record.order_id)[0] == journal_id:
                 return OWN_ORDER, b""
             return entry_type, encode_record(self.place_for(journal_id, record))
         changes: dict[str, int] = {"venue_seq": seq}

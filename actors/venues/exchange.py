@@ -14,7 +14,6 @@ import msgspec
 from actors.venues import Answer
 from actors.venues.books import Books, Request
 from actors.venues.paper import PaperVenue
-from actors.venues.session import BAR, EXECUTIONS, OPEN_ORDERS, ORDER, POSITIONS
 from protocol.errors import WireError
 from protocol.messages import (
     Message,
@@ -28,6 +27,7 @@ from protocol.messages import (
     VenueOrderKnown,
     VenuePositions,
     VenueQuery,
+    VenueQuestion,
     VenueReplace,
     VenueReport,
 )
@@ -119,17 +119,15 @@ class Exchange:
 
     def _answer(self, query: VenueQuery) -> Message:
         books, journal_id, number = self.books, self._journal_id, query.number
-        if query.what == OPEN_ORDERS:
+        if query.what is VenueQuestion.OPEN_ORDERS:
             return VenueOpenOrders(number, books.last_seq, books.open_orders(journal_id))
-        if query.what == POSITIONS:
+        if query.what is VenueQuestion.POSITIONS:
             return VenuePositions(number, books.last_seq, books.positions())
-        if query.what == EXECUTIONS:
+        if query.what is VenueQuestion.EXECUTIONS:
             reports = tuple(books.since(journal_id, query.argument, REPORTS_MAX))
             return VenueExecutions(number, books.last_seq, reports)
-        if query.what not in (ORDER, BAR):
-            raise WireError(f"nobody can be asked for {query.what!r}")
         request = journal_id, query.argument, query.signal
-        if query.what == BAR and not books.has(request):
+        if query.what is VenueQuestion.BAR and not books.has(request):
             books.bar(request)
         return VenueOrderKnown(number, query.argument, books.has(request), books.is_barred(request), query.signal)
 

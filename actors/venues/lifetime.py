@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from actors.venues.swap import DAY_US
 from protocol.orders import TimeInForce
 from protocol.records import OrderPlace
+from protocol.units import DAY_US
 
 IMMEDIATE: Final = (TimeInForce.IOC, TimeInForce.FOK)
 

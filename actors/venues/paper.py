@@ -30,7 +30,7 @@ from actors.venues.holdings import Holdings
 from actors.venues.horizon import Horizon, SymbolBands, bands_of, first_at_or_after, last_of_each
 from actors.venues.lifetime import expiry_of
 from actors.venues.participation import budget, least_volume
-from actors.venues.policies import Policies, Terms
+from actors.venues.policies import Policies
 from actors.venues.prices import is_limit_reached, quoted_price, slipped_price
 from actors.venues.rollovers import Rollovers
 from actors.venues.stops import is_triggered, moved_price, trailed_price
@@ -95,7 +95,7 @@ class PaperVenue:
         self._deaf_until_us = run_venue_us or -1
         records = self._records = []
         for order in sorted(orders, key=lambda order: order.order_id):
-            if order.status is not OrderStatus.NEW or (order.parent_id and not order.place.protects):
+            if order.status is not OrderStatus.NEW or order.is_the_venues:
                 working = Working.restored(order)
                 self._book.add(working, order.accepted_us)
                 if order.status is OrderStatus.NEW:
@@ -247,7 +247,7 @@ class PaperVenue:
 
     def _budget(self, symbol_id: int, volume: int) -> int:
         share = self._policies.max_participation
-        return budget(volume, share, self._terms(symbol_id).lot_size) if share else UNLIMITED
+        return budget(volume, share, self._policies.terms_of(symbol_id).lot_size) if share else UNLIMITED
 
     def _available(self, order: Working) -> int | None:
         """What may fill now; None: it must wait for a tick of its symbol, whose volume there is to share."""
@@ -320,7 +320,7 @@ class PaperVenue:
 
     def _act(self, order: Working, quote: Quote, *, is_taking: bool) -> None:
         """What this quote makes of it. `is_taking`: it has just arrived, so a limit takes the quote's price."""
-        if not self._terms(order.symbol_id).is_convertible(self._quotes):
+        if not self._policies.terms_of(order.symbol_id).is_convertible(self._quotes):
             return
         was_triggered = False
         if order.waits_for_stop:
@@ -363,7 +363,7 @@ class PaperVenue:
             quantity = 0
         if quantity:
             if not limit:
-                slippage = self._policies.slippage_ticks * self._terms(order.symbol_id).tick_size
+                slippage = self._policies.slippage_ticks * self._policies.terms_of(order.symbol_id).tick_size
                 price = slipped_price(is_buy, bid, ask, slippage)
             else:
                 price = quoted_price(is_buy, bid, ask) if is_taking else limit
@@ -372,7 +372,7 @@ class PaperVenue:
             self._end(order, Report.CANCEL, order.place.time_in_force.name.lower())
 
     def _fill(self, order: Working, price: int, quantity: int) -> None:
-        terms, symbol_id = self._terms(order.symbol_id), order.symbol_id
+        terms, symbol_id = self._policies.terms_of(order.symbol_id), order.symbol_id
         rate = terms.rate(self._quotes)
         commission = self._policies.commission.of_fill(
             price, quantity, filled=order.filled, fill_product=order.fill_product, lot_size=terms.lot_size,
@@ -442,11 +442,7 @@ class PaperVenue:
     # The tables.
 
     def _trail_step(self, symbol_id: int) -> int:
-        return self._policies.trail_step_ticks * self._terms(symbol_id).tick_size
-
-    def _terms(self, symbol_id: int) -> Terms:
-        """Of a symbol that the config has, or had when its order was placed."""
-        return self._policies.terms.get(symbol_id, _UNKNOWN)
+        return self._policies.trail_step_ticks * self._policies.terms_of(symbol_id).tick_size
 
     def _send(self, place: OrderPlace | None, order_id: int, sent_us: int, replace: OrderReplace | None = None) -> None:
         self._wake_us = min(self._wake_us, self._way.send(place, order_id, sent_us, replace))
@@ -475,7 +471,7 @@ class PaperVenue:
 
     def _bands_in(self, symbol_id: int) -> SymbolBands | None:
         share, orders = self._policies.max_participation, self._book.orders_in(symbol_id)
-        least = least_volume(share, self._terms(symbol_id).lot_size) if share else 0
+        least = least_volume(share, self._policies.terms_of(symbol_id).lot_size) if share else 0
         return bands_of(orders, self._trail_step(symbol_id), least) if orders else None
 
     def _set_wake(self) -> None:
@@ -494,6 +490,3 @@ class PaperVenue:
         if (charge_us := self._rollovers.next_charge(first_us)) is not None:
             times.append(charge_us)
         return min(times, default=None)
-
-
-_UNKNOWN: Final = Terms(lot_size=1)

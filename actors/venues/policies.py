@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from actors.venues import Quotes
 from actors.venues.commission import Commission
@@ -58,6 +59,13 @@ class Policies:
     """DAY orders end at this time of the UTC day, microseconds after midnight."""
     trail_step_ticks: int = 1
     """A trailing stop moves when it can move at least this far."""
+
+    def terms_of(self, symbol_id: int) -> Terms:
+        """Of a symbol that the config has, or had when its order was placed."""
+        return self.terms.get(symbol_id, _UNKNOWN)
+
+
+_UNKNOWN: Final = Terms(lot_size=1)
 
 
 def policies_of(config: Config, symbols: Mapping[int, str]) -> Policies:

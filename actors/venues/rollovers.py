@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from actors.venues.holdings import Holdings
-from actors.venues.policies import Policies, Terms
+from actors.venues.policies import Policies
 from actors.venues.swap import swap_product
 from protocol.records import Adjust, AdjustKind
 from protocol.units import product_to_bytes
@@ -33,8 +33,7 @@ class Rollovers:
         nights = rule.nights(self.next_us - 1, time_us)
         for symbol_id, quantity in self._holdings.net():
             if rate := self._rate(symbol_id, quantity):
-                terms = self._policies.terms[symbol_id]
-                amount = swap_product(rate, quantity, nights, terms.lot_size)
+                amount = swap_product(rate, quantity, nights, self._policies.terms_of(symbol_id).lot_size)
                 yield Adjust(AdjustKind.SWAP, symbol_id, product_to_bytes(amount), quantity, nights, time_us)
         self.next_us = rule.next_rollover(time_us)
 
@@ -48,8 +47,5 @@ class Rollovers:
         return self._policies.swap.next_rollover(self.known_us if 0 < self.known_us <= time_us else time_us)
 
     def _rate(self, symbol_id: int, quantity: int) -> int:
-        terms = self._policies.terms.get(symbol_id, _NO_TERMS)
+        terms = self._policies.terms_of(symbol_id)
         return 0 if not quantity else terms.swap_long if quantity > 0 else terms.swap_short
-
-
-_NO_TERMS: Final = Terms(lot_size=1)

@@ -33,20 +33,13 @@ from protocol.messages import (
     VenueOrderKnown,
     VenuePositions,
     VenueQuery,
+    VenueQuestion,
     VenueReplace,
     VenueReport,
 )
 from protocol.orders import Report
 from protocol.records import OrderPlace, OrderReplace, OrderUpdate, Record, decode_record, encode_record
 
-OPEN_ORDERS: Final = "open_orders"
-POSITIONS: Final = "positions"
-EXECUTIONS: Final = "executions"
-ORDER: Final = "order"
-BAR: Final = "bar"
-"""As ORDER, and an order that is unknown is refused from then on: the cancel by client id of the design."""
-QUERIES: Final = (OPEN_ORDERS, POSITIONS, EXECUTIONS, ORDER, BAR)
-HEARTBEAT_S: Final = 0.1
 SILENCE_S: Final = 1.0
 LOGON_S: Final = 0.25
 GAP_S: Final = 0.1
@@ -57,6 +50,8 @@ UNKNOWN_S: Final = 1.0
 """So long an order may be without an answer before it is called unknown."""
 EARLY_MAX: Final = 10_000
 """Reports beyond a gap that are kept; more are dropped and asked for again."""
+_Q: Final = VenueQuestion
+_ROUND: Final = (_Q.OPEN_ORDERS, _Q.EXECUTIONS, _Q.POSITIONS)
 
 
 class Phase(StrEnum):
@@ -204,10 +199,10 @@ class VenueSession:
     def _begin_round(self, now_s: float) -> None:
         """Orders, then fills, then positions; if something happened in between it is asked again."""
         self._snapshot, self._round_s = None, now_s
-        numbers = [self._ask(what, self.applied) for what in (OPEN_ORDERS, EXECUTIONS, POSITIONS)]
+        numbers = [self._ask(what, self.applied) for what in _ROUND]
         self._round = dict.fromkeys(numbers)
 
-    def _ask(self, what: str, argument: int = 0, signal: int = 0) -> int:
+    def _ask(self, what: VenueQuestion, argument: int = 0, signal: int = 0) -> int:
         self._number += 1
         self.outbox.append(VenueQuery(self._session, self._number, what, argument, signal))
         return self._number
@@ -332,14 +327,14 @@ class VenueSession:
         if self.applied < wanted and now_s - self._gap_s > GAP_S and now_s - self._asked_s > GAP_S:
             self._asked_s = now_s
             self.counters["gaps"] += 1
-            self._ask(EXECUTIONS, self.applied)
+            self._ask(_Q.EXECUTIONS, self.applied)
 
     def _ask_of_doubts(self, now_s: float) -> None:
         for key, doubt in self._doubts.items():
             if now_s - doubt.since_s > ASK_S and now_s - doubt.asked_s > ASK_S and self.phase is Phase.UP:
                 doubt.asked_s = now_s
                 unknown = doubt.unknown_since_s
-                self._ask(ORDER if unknown is None or now_s - unknown < self._grace_s else BAR, *key)
+                self._ask(_Q.ORDER if unknown is None or now_s - unknown < self._grace_s else _Q.BAR, *key)
 
     def _name_unknown(self, now_s: float) -> list[Record]:
         records: list[Record] = []

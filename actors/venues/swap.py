@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.units import MICROS, divide_half_even
+from protocol.units import DAY_US, MICROS, divide_half_even
 
-DAY_US: Final = 86_400_000_000
 _THURSDAY: Final = 3
 """The weekday of 1970-01-01, Monday being 0."""
 _SATURDAY: Final = 5

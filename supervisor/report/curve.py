@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from protocol.units import DAY_US
 from supervisor.report.buckets import Buckets
 from supervisor.report.statistics import DayCloses, Drawdown, DrawdownMeter, Floats, Times
-
-DAY_US: Final = 86_400_000_000
 
 
 class EquityCurve:

@@ -7,11 +7,10 @@ from fold_journals import BUY, SELL, START, envelope, fill, place
 
 from actors.fold import Fold
 from actors.risk_book import RiskBook
-from protocol.limits import DAY_US
 from protocol.records import Record
 from protocol.settings import Config, parse_config
 from protocol.topics import TICK
-from protocol.units import MICROS
+from protocol.units import DAY_US, MICROS
 
 CONFIG = """
 [engine]

@@ -16,12 +16,12 @@ from actors.venues import Answer
 from actors.venues.commission import Commission
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, Terms
-from actors.venues.swap import DAY_US, SwapRule
+from actors.venues.swap import SwapRule
 from protocol.conversion import Route
 from protocol.orders import OrderStatus, OrderType, Side, TimeInForce
 from protocol.records import OrderCancel, OrderPlace, OrderReplace, PositionModify, Record
 from protocol.topics import TICK_DTYPE
-from protocol.units import MICROS
+from protocol.units import DAY_US, MICROS
 
 Tick = tuple[int, int, int, int, int]
 """symbol id, timestamp, bid, ask, volume"""

@@ -9,11 +9,10 @@ from fold_journals import BUY, HALT, OPENING, START, checkpoint, envelope, fill,
 
 from actors.fold_state import take_state
 from actors.scopes import ENGINE
-from protocol.limits import DAY_US
 from protocol.messages import SIGNAL_ORDER, Intent
 from protocol.orders import TradingMode
 from protocol.records import Adjust, AdjustKind, RiskViolation, SignalRefused, TradingState
-from protocol.units import MICROS, PRODUCT, product_to_bytes
+from protocol.units import DAY_US, MICROS, PRODUCT, product_to_bytes
 
 
 def losses(desk: Desk, who: int = ENGINE) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.VenueOrder(7, b"p"), [53, 7, b"p"]),
     (messages.VenueCancel(7, 4), [54, 7, 4]),
     (messages.VenueReport(7, 3, 8, b"u"), [55, 7, 3, 8, b"u"]),
-    (messages.VenueQuery(7, 2, "order", 4, 5), [56, 7, 2, "order", 4, 5]),
+    (messages.VenueQuery(7, 2, messages.VenueQuestion.ORDER, 4, 5), [56, 7, 2, "order", 4, 5]),
     (messages.VenueOpenOrders(2, 3, ((b"p", 1),)), [57, 2, 3, [[b"p", 1]]]),
     (messages.VenuePositions(2, 3, ((0, -1, 9),)), [58, 2, 3, [[0, -1, 9]]]),
     (messages.VenueExecutions(2, 3, ((3, 8, b"u"),)), [59, 2, 3, [[3, 8, b"u"]]]),

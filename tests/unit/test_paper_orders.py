@@ -11,11 +11,11 @@ import pytest
 from actors.venues import Answer
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, Terms
-from actors.venues.swap import DAY_US, SwapRule
+from actors.venues.swap import SwapRule
 from protocol.orders import OrderType, Report, Side, TimeInForce
 from protocol.records import Adjust, AdjustKind, OrderPlace, OrderUpdate
 from protocol.topics import TICK_DTYPE
-from protocol.units import MICROS, product_to_bytes
+from protocol.units import DAY_US, MICROS, product_to_bytes
 
 BUY, SELL = Side.BUY, Side.SELL
 MARKET, LIMIT, STOP, STOP_LIMIT = OrderType

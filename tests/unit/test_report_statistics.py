@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.report.curve import DAY_US, EquityCurve
+from protocol.units import DAY_US
+from supervisor.report.curve import EquityCurve
 from supervisor.report.statistics import (
     DayCloses,
     Drawdown,
