@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -38,12 +38,12 @@ def market(ticks: int) -> list[Tick]:
     return sorted(made, key=lambda tick: (tick[1], tick[0]))
 
 
-def csv_text(ticks: list[Tick], symbol_id: int) -> str:
+def csv_text(quotes: Iterable[tuple[int, int, int]], digits: int = 2) -> str:
+    """Of one symbol: (time, bid, ask) in micros; `digits` of the prices behind the point."""
     lines = ["timestamp,bid,ask"]
-    for number, time_us, bid, ask in ticks:
-        if number == symbol_id:
-            when = datetime(1970, 1, 1) + timedelta(microseconds=time_us)
-            lines.append(f"{when.isoformat(timespec='microseconds')},{bid / 1e6:.2f},{ask / 1e6:.2f}")
+    for time_us, bid, ask in quotes:
+        when = datetime(1970, 1, 1) + timedelta(microseconds=time_us)
+        lines.append(f"{when.isoformat(timespec='microseconds')},{bid / 1e6:.{digits}f},{ask / 1e6:.{digits}f}")
     return "\n".join(lines) + "\n"
 
 
@@ -80,8 +80,20 @@ def replay_engine(
         replay={"quantum": QUANTUM, "checkpoint_ticks": checkpoint_ticks},
     )  # fmt: skip
     del tree["market_data"]["rate"]
-    feeds = {f"{symbol}.csv": csv_text(ticks, number) for number, symbol in enumerate(SYMBOLS)}
+    feeds = {
+        f"{symbol}.csv": csv_text((time_us, bid, ask) for one, time_us, bid, ask in ticks if one == number)
+        for number, symbol in enumerate(SYMBOLS)
+    }
     return EngineUnderTest(directory, tree, files={**feeds, "ring_strategies.py": code, **files})
+
+
+def run_to_the_end(engine: EngineUnderTest, *options: str) -> EngineUnderTest:
+    try:
+        engine.start(*options)
+        assert engine.wait() == 0, engine.log_text()[-3000:]
+    finally:
+        engine.close()
+    return engine
 
 
 def entries_of(engine: EngineUnderTest) -> Entries:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import EngineUnderTest, config_tree, wait_for
 from market_files import bid_ask, quotes
-from replays import SYMBOLS, entries_of, market, replay_engine, wait_for_checkpoint
+from replays import SYMBOLS, entries_of, market, replay_engine, run_to_the_end, wait_for_checkpoint
 
 from protocol.records import Checkpoint, EngineRun, OrderPlace, OrderUpdate, Report, decode_record
 from protocol.wal.history import read_history
@@ -54,13 +54,7 @@ def engine_of(directory: Path, strategies: list[dict[str, Any]], latency_us: int
 
 def replay(directory: Path, strategies: list[dict[str, Any]], latency_us: int) -> EngineUnderTest:
     """It has come to its end."""
-    engine = engine_of(directory, strategies, latency_us)
-    try:
-        engine.start()
-        assert engine.wait() == 0, engine.log_text()[-3000:]
-    finally:
-        engine.close()
-    return engine
+    return run_to_the_end(engine_of(directory, strategies, latency_us))
 
 
 def records(engine: EngineUnderTest) -> list[Any]:

@@ -86,6 +86,8 @@ def test_fills_during_a_disconnect_are_asked_for(engine: EngineUnderTest) -> Non
     wait_for(lambda: len(books(engine).fills) > before, "a fill that nobody hears of")
     desk(engine, "MUTE 0")
     wait_until_agreed(engine)
+    booked = {entry.fields["execution_id"] for entry in engine.records("ORDER_UPDATE", report=FILL)}
+    assert booked == set(books(engine).fills)
     do(engine, "[self.cancel(order.id) for order in self.orders()]")
 
 

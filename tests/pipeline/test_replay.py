@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import EngineUnderTest
 from reference_replay import Reference
-from replays import KINDS, QUANTUM, market, replay_engine
+from replays import KINDS, QUANTUM, market, replay_engine, run_to_the_end
 from ring_model import Case, Tick
 from ring_strategies import Busy
 
@@ -19,13 +19,7 @@ from protocol.wal.history import read_history
 
 def replay(directory: Path, ticks: list[Tick], latency_us: int, *options: str) -> EngineUnderTest:
     """An engine that has replayed `ticks` to their end."""
-    engine = replay_engine(directory, ticks, latency_us=latency_us)
-    try:
-        engine.start(*options)
-        assert engine.wait() == 0, engine.log_text()[-3000:]
-    finally:
-        engine.close()
-    return engine
+    return run_to_the_end(replay_engine(directory, ticks, latency_us=latency_us), *options)
 
 
 def traded(engine: EngineUnderTest) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ import pytest
 from fraction_ledger import PRODUCT, Held
 from harness import EngineUnderTest, config_tree
 from journal_reader import FILL, MICROS, SELL, JournalEntry, read_entries
+from replays import csv_text, run_to_the_end
 
 from actors.fold import Fold
 from actors.fold_state import take_state
@@ -51,15 +52,6 @@ def market() -> list[Tick]:
     return ticks
 
 
-def csv_text(ticks: list[Tick], symbol: str) -> str:
-    lines = ["timestamp,bid,ask"]
-    for time_us, name, bid, ask in ticks:
-        if name == symbol:
-            when = datetime(1970, 1, 1) + timedelta(microseconds=time_us)
-            lines.append(f"{when.isoformat(timespec='microseconds')},{bid / 1e6:.3f},{ask / 1e6:.3f}")
-    return "\n".join(lines) + "\n"
-
-
 def replay(directory: Path, ticks: list[Tick], *options: str) -> EngineUnderTest:
     instruments = [
         {"symbol": name, "tick_size": 0.001, "lot_size": 1.0, "base_currency": name[:3], "quote_currency": name[3:]}
@@ -74,14 +66,11 @@ def replay(directory: Path, ticks: list[Tick], *options: str) -> EngineUnderTest
         replay={"quantum": 100, "checkpoint_ticks": 300},
     )  # fmt: skip
     del tree["market_data"]["rate"]
-    feeds = {f"{name}.csv": csv_text(ticks, name) for name in SYMBOLS}
-    engine = EngineUnderTest(directory, tree, files={**feeds, "swing.py": CODE})
-    try:
-        engine.start(*options)
-        assert engine.wait() == 0, engine.log_text()[-3000:]
-    finally:
-        engine.close()
-    return engine
+    feeds = {
+        f"{name}.csv": csv_text(((time_us, bid, ask) for time_us, symbol, bid, ask in ticks if symbol == name), 3)
+        for name in SYMBOLS
+    }
+    return run_to_the_end(EngineUnderTest(directory, tree, files={**feeds, "swing.py": CODE}), *options)
 
 
 def balance_of(entries: list[JournalEntry], ticks: list[Tick]) -> tuple[int, dict[str, int]]:
