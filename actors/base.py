@@ -95,7 +95,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     lock_fd: int
     """The run_dir's lock, inherited (S1); -1 in a thread."""
     control_endpoint: str
-    """The gateway's socket for operators, in the private directory; "" for none."""
+    """The socket for operators, of the gateway or of a venue's desk, in the private directory; "" for none."""
     config: Config
     forget_states: tuple[str, ...] = ()
     """Strategies whose states from before this run of the engine count no more (`run --forget-state`)."""

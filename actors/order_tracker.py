@@ -320,6 +320,14 @@ class OrderTracker:
         self._open(exit_order)
         return exit_order
 
+    def give(self, order: Order, strategy_id: int) -> None:
+        """The open order is another strategy's from here on."""
+        if order.strategy_id != strategy_id:
+            self._close(order)
+            order.strategy_id = strategy_id
+            order.place = msgspec.structs.replace(order.place, strategy_id=strategy_id)
+            self._open(order)
+
     def restore(self, order: Order, execution_ids: Iterable[str]) -> None:
         """An order of a checkpoint is in the tables."""
         self.orders[order.order_id] = order

@@ -38,3 +38,9 @@ class Peers:
             return True
         begun = read_health(page_path(self._run_dir, name)).incarnation
         return not begun or incarnation <= begun
+
+
+def speaker_of(identity: bytes) -> tuple[str, int]:
+    """(name, incarnation) of `name#incarnation`; incarnation -1 for what is no number."""
+    name, _, incarnation = identity.decode("utf-8", "replace").rpartition("#")
+    return name, int(incarnation) if incarnation.isdecimal() else -1

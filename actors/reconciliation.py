@@ -2,8 +2,9 @@
 
 Orders, then positions; the fills between have been taken before. What is not ours, at the venue, belongs to nobody and
 counts for exposure. A position that no report explains is taken over as an order of nobody's that has filled, at the
-venue's average price, or at our own where it takes from what we hold, so that nothing is realized by it; its ids follow
-from the venue's books, so that a second life that adopts the same says the same.
+venue's average price, or at our own where it takes from what we hold, so that nothing is realized by it. Its id is that
+of the journal's place where it is taken over, so none comes twice, and once it is there it is the same for ever. A life
+that dies within leaves an order that the venue does not have: it ends, and the next takes over what is still missing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from protocol.records import (
 from protocol.units import MICROS, product_to_bytes
 
 REASON: Final = "reconciliation"
-FIRST_ADOPTED: Final = FIRST_EXTERNAL + (1 << 61)
-"""Order ids of positions taken over: this, the venue's entry and the symbol."""
+FIRST_ADOPTED: Final = FIRST_EXTERNAL + (1 << 51)
+"""Order ids of positions taken over: this, the LSN and the symbol."""
 NOTHING: Final = Rate(1, 1 << 62)
 """At which money of another currency is converted here: what rounding the average price leaves comes to nothing."""
 _SYMBOLS_MAX: Final = 1 << 16
@@ -71,7 +72,7 @@ def _of_orders(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:
         place = cast(OrderPlace, decode_record(EntryType.ORDER_PLACE, data))
         theirs[place.order_id] = place, filled
     for order_id, order in list(fold.tracker.open_orders.items()):
-        if order_id not in theirs and order.status in _ANSWERED:
+        if order_id not in theirs and (order.status in _ANSWERED or order.is_external):
             ended = OrderUpdate(order_id, Report.CANCEL, reason="not_at_venue")
             text = f"order {order_id} is open here and not at the venue"
             yield Difference(text, order.symbol_id, 0, order.side.sign * order.remaining, (ended,))
@@ -99,15 +100,15 @@ def _of_positions(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:
         closes = min(abs(change), abs(ours.quantity)) if change * ours.quantity < 0 else 0
         fills = ((closes, ours.average_price_micros), (abs(change) - closes, price))
         rate = NOTHING if fold.currencies[symbol_id] else PARITY
-        adopted = _adopted(snapshot.as_of, symbol_id, Side.BUY if change > 0 else Side.SELL, fills, rate)
+        adopted = _adopted(fold.lsn, symbol_id, Side.BUY if change > 0 else Side.SELL, fills, rate)
         yield Difference(text, symbol_id, quantity, ours.quantity, tuple(adopted))
 
 
 def _adopted(
-    as_of: int, symbol_id: int, side: Side, fills: tuple[tuple[int, int], ...], rate: Rate
+    lsn: int, symbol_id: int, side: Side, fills: tuple[tuple[int, int], ...], rate: Rate
 ) -> Iterator[Record]:
     """An order of nobody's and its fills: (quantity, price)."""
-    order_id = FIRST_ADOPTED + as_of * _SYMBOLS_MAX + symbol_id
+    order_id = FIRST_ADOPTED + lsn * _SYMBOLS_MAX + symbol_id
     quantity = sum(size for size, _ in fills)
     yield OrderPlace(order_id, NOBODY, 0, symbol_id, side, OrderType.MARKET, quantity)
     yield OrderUpdate(order_id, Report.ACCEPT, reason="adopted")

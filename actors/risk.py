@@ -31,7 +31,7 @@ from actors.fold_state import changed_terms, take_state
 from actors.folding import FoldingActor
 from actors.market import MarketClient
 from actors.order_tracker import Order
-from actors.peers import Peers
+from actors.peers import Peers, speaker_of
 from actors.risk_book import RiskBook
 from protocol.codec import MarketPayload
 from protocol.errors import ConfigError, WireError
@@ -134,7 +134,7 @@ class Risk(FoldingActor):
         elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
         elif type(change) is OrderChanged and self.journal.caught_up:
-            if change.previous_status is OrderStatus.REJECTED and change.order.is_open:
+            if change.previous_status is OrderStatus.REJECTED:  # be it that it has filled at once
                 self._reduce_revived(change.order)
             if self.is_halted() and (change.order.is_open or self.book.may_close_again(change.order)):
                 self.book.act_on_halt(pending=True)
@@ -243,13 +243,13 @@ class Risk(FoldingActor):
         """A strategy speaks for itself only, in numbers that the journal can hold, and no more when its next life has
         said HELLO: that one was told what became of its signals."""
         name = self.fold.strategy(intent.strategy_id)
-        speaker, incarnation = _speaker(identity)
+        speaker, incarnation = speaker_of(identity)
         is_present = incarnation >= self.lives.get(speaker, 0)
         is_own = name in self.traders and speaker == f"strategy.{name}"
         return is_own and is_present and all(-INT64 <= n < INT64 for n in _numbers(intent))
 
     def _take_hello(self, identity: bytes) -> None:
-        speaker, incarnation = _speaker(identity)
+        speaker, incarnation = speaker_of(identity)
         if not self.peers.may_speak(speaker, incarnation):
             self.counters["bad_messages"] += 1
         elif incarnation >= self.lives.get(speaker, 0):
@@ -342,12 +342,6 @@ class Risk(FoldingActor):
             self.log.warning(
                 "trading_state", state=change.state.mode.name, by=change.state.by, reason=change.state.reason
             )
-
-
-def _speaker(identity: bytes) -> tuple[str, int]:
-    """(name, incarnation) of `name#incarnation`; incarnation -1 for what is no number."""
-    name, _, incarnation = identity.decode("utf-8", "replace").rpartition("#")
-    return name, int(incarnation) if incarnation.isdecimal() else -1
 
 
 def _numbers(intent: Intent) -> tuple[int, ...]:

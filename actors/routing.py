@@ -109,6 +109,8 @@ class Router(FoldingActor):
             order is not None
             and order.place == place
             and order.status is OrderStatus.NEW
+            and not order.is_the_venues
+            and not order.is_external
             and place.order_id not in self.sent
             and place.order_id not in self.ended
         )

@@ -18,6 +18,7 @@ import zmq
 from actors.base import Actor, Place, receive_all
 from actors.clock import monotonic_s, now_us
 from actors.market import MarketClient
+from actors.peers import Peers, speaker_of
 from actors.venues.books import Books
 from actors.venues.desk import Cut, DeskError, ManualCancel, ManualOrder, Transfer, read_request
 from actors.venues.exchange import Exchange
@@ -25,8 +26,8 @@ from actors.venues.line import Line
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
-from protocol.errors import WireError
-from protocol.messages import VENUE_HEARTBEAT_S, Message, Statistics, decode_message, encode_message
+from protocol.errors import NotRepresentableError, WireError
+from protocol.messages import VENUE_HEARTBEAT_S, Message, Statistics, VenueLogon, decode_message, encode_message
 from protocol.pipeline import VENUE, VENUE_DESK
 from protocol.records import EngineRun
 from protocol.topics import TICK
@@ -34,6 +35,8 @@ from protocol.topics import TICK
 BOOKS_NAME: Final = "venue.log"
 """In the run_dir."""
 LOOK_S: Final = 0.005
+ORDER_ROUTING: Final = "order_routing"
+"""Who trades here."""
 
 
 class SimulatedVenue(Actor):
@@ -42,7 +45,9 @@ class SimulatedVenue(Actor):
         self.market = MarketClient(self, self)
         self.books: Books | None = None
         self.exchange: Exchange
-        self.line = Line(self.config.order_routing.line, monotonic_s())
+        self.line: Line[tuple[bytes, bytes]] = Line(self.config.order_routing.line, monotonic_s())
+        """Of (whom it is for, message)."""
+        self.peers = Peers(self.run_dir, self.config)
         self.counters = {"said": 0, "unheard": 0, "bad_messages": 0, "by_hand": 0}
 
     # The life of the actor.
@@ -51,11 +56,12 @@ class SimulatedVenue(Actor):
         assert run is not None, "wal has said the id tables"
         self.symbols = [name for name, _ in run.symbols]
         multipliers = {symbol_id: multiplier for symbol_id, (_, multiplier) in enumerate(run.symbols)}
-        self.books = Books(self.run_dir / BOOKS_NAME, self.spec.boot_id, self.symbols, multipliers)
-        self.exchange = Exchange(PaperVenue(policies_of(self.config, dict(enumerate(self.symbols)))), self.books)
+        path, policies = self.run_dir / BOOKS_NAME, policies_of(self.config, dict(enumerate(self.symbols)))
+        self.books = Books(path, self.spec.boot_id, self.symbols, multipliers, now_us())
+        self.exchange = Exchange(lambda: PaperVenue(policies), self.books)
         self.pipe = self.bind(VENUE)
         self.desk = self.socket(zmq.REP, VENUE_DESK.limit)
-        self.desk.bind(self.endpoint(VENUE_DESK))
+        self.desk.bind(self.spec.control_endpoint)
         self.loop.on_readable(self.pipe, self._read)
         self.loop.on_readable(self.desk, self._read_desk)
         self.loop.every(VENUE_HEARTBEAT_S, self._beat)
@@ -74,7 +80,7 @@ class SimulatedVenue(Actor):
 
     def statistics(self) -> Statistics:
         counters = {**self.counters, **self.exchange.counters, "lost": self.line.lost}
-        return Statistics(0, self.market.position, self.market.at_end, 0, counters)
+        return Statistics(0, self.market.position, self.market.at_end, self.line.on_its_way, counters)
 
     # The line.
 
@@ -84,12 +90,19 @@ class SimulatedVenue(Actor):
                 self.counters["unheard"] += 1
                 continue
             try:
-                answer = self.exchange.hear(identity, decode_message(b"".join(frames)), now_us())
+                answer = self._hear(identity, decode_message(b"".join(frames)))
             except WireError:
                 self.counters["bad_messages"] += 1
                 continue
             if answer is not None:
                 self._say(answer)
+
+    def _hear(self, identity: bytes, message: Message) -> Message | None:
+        if isinstance(message, VenueLogon):
+            name, incarnation = speaker_of(identity)
+            if name != ORDER_ROUTING or not self.peers.may_speak(name, incarnation):
+                raise WireError(f"{identity!r} trades here for nobody")
+        return self.exchange.hear(identity, message, now_us())
 
     def _tell_news(self) -> None:
         """What has been booked in this turn."""
@@ -102,12 +115,12 @@ class SimulatedVenue(Actor):
             self._say(beat)
 
     def _say(self, message: Message) -> None:
-        self.line.put(encode_message(message), monotonic_s())
+        self.line.put((self.exchange.client, encode_message(message)), monotonic_s())
 
     def _send_due(self) -> None:
-        for frame in self.line.take(monotonic_s()):
+        for frames in self.line.take(monotonic_s()):
             with suppress(zmq.ZMQError):  # it has gone, or reads too slowly: it asks again
-                self.pipe.send_multipart([self.exchange.client, frame], zmq.NOBLOCK)
+                self.pipe.send_multipart(frames, zmq.NOBLOCK)
                 self.counters["said"] += 1
 
     # The market.
@@ -130,7 +143,7 @@ class SimulatedVenue(Actor):
         for frames in receive_all(self.desk):
             try:
                 reply = {"status": "ok", "response": self._do(read_request(b"".join(frames), self.symbols))}
-            except DeskError as error:
+            except (DeskError, NotRepresentableError) as error:
                 reply = {"status": "error", "response": str(error)}
             with suppress(zmq.Again):  # who asked has gone
                 self.desk.send(msgspec.json.encode(reply), zmq.NOBLOCK)
@@ -140,9 +153,10 @@ class SimulatedVenue(Actor):
         if isinstance(request, ManualOrder):
             return f"order {self.exchange.place_by_hand(request.place)}"
         if isinstance(request, ManualCancel):
-            self.exchange.cancel(request.number)
+            if not self.exchange.cancel(request.number):
+                raise DeskError(f"no order {request.number} is open here")
         elif isinstance(request, Transfer):
-            self.exchange.books.transfer(request.symbol_id, request.quantity, request.price)
+            self.exchange.transfer(request.symbol_id, request.quantity, request.price)
         else:
             self.line.cut(monotonic_s(), request.seconds, is_deaf=request.is_deaf)
         return "done"

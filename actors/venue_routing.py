@@ -2,7 +2,8 @@
 
 Owns the session with the venue (venues/session.py) and the reconciliation: no order leaves before the venue's orders,
 fills and positions were compared with the fold, at the start and after every lost connection (V1). What differs is
-journaled, and taken over or refused as `order_routing.reconcile` says.
+journaled, and taken over or refused as `order_routing.reconcile` says. Until then new orders end here; those that only
+reduce wait, as cancels do: a HALT that flattens must not be lost on a line that is down.
 
 Talks to: wal (tail and appends), the venue, market_data (only where the feed is).
 """
@@ -17,7 +18,7 @@ import zmq
 
 from actors.base import Place, receive_all
 from actors.clock import monotonic_s
-from actors.fold import CancelRequested, OrderChanged, ReplaceRequested
+from actors.fold import CancelRequested, ImpossibleReport, OrderChanged, ReplaceRequested
 from actors.market import MarketClient
 from actors.reconciliation import Difference, differences, external
 from actors.routing import Router, refused
@@ -27,10 +28,14 @@ from protocol.errors import ExitCode, WireError
 from protocol.messages import decode_message, encode_message
 from protocol.orders import OrderStatus
 from protocol.pipeline import VENUE
-from protocol.records import EngineRun, OrderPlace, OrderReplace, Record
+from protocol.records import Adjust, EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
 from protocol.wal.format import Envelope
 
 LOOK_S: Final = 0.02
+WAITING_MAX: Final = 1_000
+"""Orders that wait for the venue; further ones end as `venue_lost` or `reconciling`."""
+STOP_WAIT_SHARE: Final = 0.8
+"""Of `supervisor.stop_timeout_s`, for the answers to the cancels of a stop."""
 _NEW: Final = OrderStatus.NEW
 _UNANSWERED: Final = (OrderStatus.NEW, OrderStatus.PENDING_NEW)
 
@@ -44,8 +49,12 @@ class VenueRouting(Router):
         self.is_following = False
         """The fold is complete: what comes on the tail is new."""
         self.is_ready = False
-        self.refusal: list[Difference] = []
-        """Why the start is refused; nothing more is taken then."""
+        self.waiting: dict[int, OrderPlace] = {}
+        """Orders that may only reduce, until the venue can be reached."""
+        self.refusal: list[str] = []
+        """Why nobody may trade with this venue; nothing more is taken then."""
+        self.waits_until_s = 0.0
+        """At a stop."""
         self.counters.update(differences=0, external_orders=0, venue_pipe_full=0)
 
     # The life of the actor.
@@ -92,19 +101,24 @@ class VenueRouting(Router):
 
     def stop(self, run: EngineRun | None) -> None:
         if self.settings.on_stop == "cancel" and self.is_following:
-            for order in list(self.fold.tracker.open_orders.values()):
-                if not order.is_external:
-                    self._cancel(order.order_id)
+            self.waits_until_s = monotonic_s() + STOP_WAIT_SHARE * self.config.supervisor.stop_timeout_s
+            self.session.is_stopping = True
+            for order_id in self._own_open():
+                self._cancel(order_id)
         super().stop(run)
 
-    def _stop_when_drained(self) -> None:
-        if not self._waits_for_cancels():
-            super()._stop_when_drained()
+    def _own_open(self) -> list[int]:
+        return [order.order_id for order in self.fold.tracker.open_orders.values() if not order.is_external]
 
-    def _waits_for_cancels(self) -> bool:
-        if self.settings.on_stop != "cancel" or not self.is_following or self.session.phase is not Phase.UP:
-            return False
-        return any(not order.is_external for order in self.fold.tracker.open_orders.values())
+    def _stop_when_drained(self) -> None:
+        left = self._own_open() if self.waits_until_s else []
+        if left and monotonic_s() < self.waits_until_s:
+            return
+        if left:
+            hint = "they may still fill, and nobody looks: the next start asks the venue what has become of them"
+            self.log.error("orders_left_open", orders=left, phase=self.session.phase, hint=hint)
+            self.waits_until_s = 0.0
+        super()._stop_when_drained()
 
     def peer(self, name: str) -> None:
         if name == "venue" and self.is_following:
@@ -113,8 +127,11 @@ class VenueRouting(Router):
             super().peer(name)
 
     def outstanding(self) -> int:
-        said = self.session.unanswered + self.session.missing if self.is_following else 0
-        return self.journal.pending_count + said
+        if not self.is_following:
+            return self.journal.pending_count
+        session = self.session
+        said = session.unanswered + session.missing + (session.phase is not Phase.UP)
+        return self.journal.pending_count + len(self.waiting) + said
 
     # The journal.
 
@@ -128,6 +145,8 @@ class VenueRouting(Router):
                 order = self.fold.tracker.orders.get(change.request.order_id)
                 if order is not None and order.is_open:
                     self.replace(change.request)
+            elif type(change) is ImpossibleReport and self.is_following:
+                self.session.compare_again(monotonic_s())
 
     def _take_order(self, change: OrderChanged) -> None:
         order = change.order
@@ -135,8 +154,14 @@ class VenueRouting(Router):
             self.forget_answered(order)
             if self.is_following and not order.is_open:
                 self.session.is_over(order.order_id)
-        elif self.is_following and not order.is_the_venues and not order.is_external:
-            self.send(order.place)
+        elif self.is_following and self.is_approved(order.place):
+            self._route(order.place)
+
+    def _route(self, place: OrderPlace) -> None:
+        if place.reduce_only and self.is_held_up(place) and len(self.waiting) < WAITING_MAX:
+            self.waiting[place.order_id] = place
+        else:
+            self.send(place)
 
     # Orders.
 
@@ -161,6 +186,7 @@ class VenueRouting(Router):
 
     def _cancel(self, order_id: int) -> None:
         self.counters["cancels"] += 1
+        self.waiting.pop(order_id, None)
         if not self.ends_unsent(order_id) and order_id in self.fold.tracker.open_orders:
             self.session.cancel(order_id, monotonic_s())
 
@@ -173,17 +199,33 @@ class VenueRouting(Router):
             except WireError:
                 self.session.counters["bad_messages"] += 1
                 continue
-            self._take(self.session.hear(message, monotonic_s()))
+            records = self.session.hear(message, monotonic_s())
+            self._look_at_books()
+            self._take(records)
 
     def _look(self) -> None:
         self._take(self.session.look(monotonic_s()))
+
+    def _look_at_books(self) -> None:
+        """Whether they are those that this journal has traded with, and it is all that has traded."""
+        session, highest_id = self.session, self.fold.tracker.highest_id
+        if self.refusal:
+            return
+        if session.refusal:
+            self.refusal.append(session.refusal)
+        elif session.highest_order_id > highest_id:
+            self.refusal.append(
+                f"the venue has order {session.highest_order_id} of this journal, which itself ends with order "
+                f"{highest_id}: it is an older copy. Put the newer one back; if it is lost, begin a new run_dir with "
+                f"these books of the venue: it takes over what they say"
+            )
 
     def _turn(self) -> None:
         """Behind everything else that this turn brings."""
         if self.session.snapshot is not None and not self.journal.pending_count and not self.refusal:
             self._reconcile()
         if self.refusal and not self.journal.pending_count:
-            self._refuse_start()
+            self._refuse()
         self._flush()
         self.counters.update(self.session.counters, reconciling=int(self.session.phase is not Phase.UP))
 
@@ -193,8 +235,8 @@ class VenueRouting(Router):
                 return
             if isinstance(record, OrderPlace):
                 self._take_external(record)
-            else:
-                self.append([record])  # pyright: ignore[reportArgumentType]
+            elif isinstance(record, OrderUpdate | Adjust):
+                self.append([record])
 
     def _take_external(self, place: OrderPlace) -> None:
         """By hand, say, or by another engine on the same account; one that is known was said before."""
@@ -206,12 +248,21 @@ class VenueRouting(Router):
     def _reconcile(self) -> None:
         snapshot = self.session.snapshot
         assert snapshot is not None
-        for difference in differences(self.fold, snapshot):
+        try:
+            found = list(differences(self.fold, snapshot))
+        except WireError as error:
+            self.refusal.append(f"the venue's open orders cannot be read: {error}")
+            return
+        for difference in found:
             self._take_over(difference)
-        if not self.refusal:
-            self._take(self.session.settle())
-            if not self.is_ready:
-                self._be_ready()
+        if self.refusal:
+            return
+        self._take(self.session.settle())
+        if not self.is_ready:
+            self._be_ready()
+        waiting, self.waiting = self.waiting, {}
+        for place in waiting.values():
+            self.send(place)
 
     def _take_over(self, difference: Difference) -> None:
         self.counters["differences"] += 1
@@ -219,21 +270,20 @@ class VenueRouting(Router):
         self.log.error("reconciliation_difference", what=difference.text, action=self.settings.reconcile)
         self.journal.append(difference.violation)
         if refuses and not self.is_ready:
-            self.refusal.append(difference)
+            hint = 'order_routing.reconcile = "halt"; "adopt" takes over what the venue says'
+            self.refusal.append(f"{difference.text} ({hint})")
             return
         for record in difference.adopted_by:
+            if isinstance(record, OrderPlace):
+                self.sent.add(record.order_id)  # it is there, and must not be sent, whosever it is
             self.journal.append(record)
         if refuses:  # what has happened while we trade cannot be refused
             self.latch.halt("order_routing", f"reconciliation: {difference.text}")
             self.latch.start_sync()
 
-    def _refuse_start(self) -> None:
-        what = "; ".join(difference.text for difference in self.refusal)
-        self.fail(
-            ExitCode.FAILURE,
-            f'{what} (order_routing.reconcile = "halt"; "adopt" takes over what the venue says)',
-            is_lasting=True,
-        )
+    def _refuse(self) -> None:
+        """At a start it is refused; in a run trading is halted, and the engine stops."""
+        self.fail(ExitCode.FAILURE, "; ".join(self.refusal), is_lasting=True)
 
     def _flush(self) -> None:
         outbox = self.session.outbox

@@ -311,6 +311,8 @@ class VenueLoggedOn(Message, frozen=True, tag=51):
     """Never 0. What is said in another session is not heard."""
     last_seq: int
     """Of the newest entry in the venue's books."""
+    base_seq: int
+    """The number before that of their first entry; no other books have it."""
 
 
 VENUE_HEARTBEAT_S: Final = 0.1
@@ -332,6 +334,8 @@ class VenueOrder(Message, frozen=True, tag=53):
 class VenueCancel(Message, frozen=True, tag=54):
     session: int
     order_id: int
+    is_last: bool = False
+    """The engine stops: no tick comes any more with which it, or what is still on its way, could arrive."""
 
 
 class VenueReplace(Message, frozen=True, tag=61):
@@ -346,7 +350,7 @@ class VenueReport(Message, frozen=True, tag=55):
     entry_type: int
     """ORDER_UPDATE, ADJUST, ORDER_PLACE (an order that came from elsewhere); 0: this journal's own order arrived."""
     data: bytes
-    """The record."""
+    """The record; of an own order its id alone (MessagePack)."""
 
 
 class VenueQuestion(StrEnum):

@@ -56,9 +56,9 @@ class Producer(IntEnum):
 FIRST_STRATEGY: Final = 16
 NOBODY: Final = 0
 """The strategy id of what no strategy asked for."""
-FIRST_EXTERNAL: Final = 1 << 62
+FIRST_EXTERNAL: Final = 1 << 52
 """Order ids from here on are orders at the venue that did not come from this journal: this and the venue's own number,
-so that an order has the same id at every restart."""
+so that an order has the same id at every restart. Like all ids they are exact as a double, which JSON is read into."""
 
 
 class RunEvent(IntEnum):

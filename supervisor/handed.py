@@ -9,6 +9,7 @@ from typing import Final
 from actors.base import ChildSpec
 from protocol import VERSION
 from protocol.conversion import quote_currency
+from protocol.pipeline import VENUE_DESK
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config, config_hash
 from protocol.units import MICROS, decimal_to_micros, product_to_bytes
@@ -27,6 +28,7 @@ def make_spec(
 ) -> ChildSpec:  # fmt: skip
     """All that the child needs to begin; `ipc` is the private directory of the sockets."""
     ends = end_order(config)
+    asked_at = {"gateway": "control", "venue": VENUE_DESK.name}
     return ChildSpec(
         name=name,
         incarnation=incarnation,
@@ -35,7 +37,7 @@ def make_spec(
         ipc_dir=None if inproc else str(ipc),
         ends_after=ends[: ends.index(name)],
         lock_fd=-1 if inproc else lock_fd,
-        control_endpoint=f"ipc://{ipc}/control" if name == "gateway" else "",
+        control_endpoint=f"ipc://{ipc}/{asked_at[name]}" if name in asked_at else "",
         config=config,
         forget_states=forget_states,
         is_restart=is_restart,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgpack
 from harness import EngineUnderTest
 
-FIRST_EXTERNAL: Final = 1 << 62
+FIRST_EXTERNAL: Final = 1 << 52
 FILL: Final = 2
 
 
@@ -42,16 +42,17 @@ class VenueBooks:
 
 
 def books(engine: EngineUnderTest) -> VenueBooks:
-    found = VenueBooks()
+    found, highest = VenueBooks(), 0
     for kind, data in _entries(engine.run_dir / "venue.log"):
         fields = msgpack.unpackb(data)
         if kind == 4:
-            journal_id, order_id, exits, encoded = fields
+            journal_id, encoded = fields
             place = msgpack.unpackb(encoded)
-            found.orders[place[0]] = journal_id, order_id, place
-            for number, theirs in zip(place[12:14], exits, strict=True):
-                if number:
-                    found.exits[number] = theirs, 1 - place[4]
+            highest += 1  # the venue's own numbers go on, a bracket's exits have those behind it
+            found.orders[highest] = journal_id, place[0], place
+            for theirs in filter(None, place[12:14]):
+                highest += 1
+                found.exits[highest] = theirs, 1 - place[4]
         elif kind == 8:
             found.reports.append(fields)
         elif kind == 1:

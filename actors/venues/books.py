@@ -1,27 +1,32 @@
 """The simulated venue's own books: every entry numbered and on disk before anybody hears of it.
 
 Owns the venue's file and its numbering: orders have the venue's own numbers, and each belongs to a client (journal id,
-order id there) or to nobody. Entries are numbered from 1 without gaps: an order that arrived, a report, a charge. What
-is asked of the venue (open orders, positions, what was since) is answered from here.
+order id there) or to nobody. Entries are numbered without gaps: an order that arrived, a report, a charge. The first
+number is the microsecond in which the books were begun, so no two books have one in common. What is asked of the venue
+(open orders, positions, what was since) is answered from here.
 
-Entries in the file: ENGINE_RUN [boot id, symbols]; ORDER_PLACE [journal id, order id there, ids of its exits there,
-place]; ORDER_UPDATE, ADJUST and ORDER_REPLACE as records; ORDER_CANCEL [journal id, order id there, signal]: an order
-(or its change) that was unknown, and is refused should it come; POSITION_OPEN [symbol id, quantity, price]: a transfer.
-All are kept: it is for rehearsals, and memory grows.
+One client trades at a time. What others have traded counts as nobody's for as long as it does: their orders and
+positions can be closed by it, and are theirs again when they come back.
+
+Entries in the file: ENGINE_RUN [base, boot id, symbols, client]; ORDER_PLACE [journal id, the order as it came];
+ORDER_UPDATE, ADJUST and ORDER_REPLACE as records; ORDER_CANCEL [journal id, order id there, signal]: an order (or its
+change) that was unknown, and is refused should it come; POSITION_OPEN [symbol id, quantity, price]: a transfer. All are
+kept: it is for rehearsals, and memory grows.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
 
-from actors.ledger import Account, apply_fill, average_price_micros
+from actors.ledger import Account, FillEffect, apply_fill, average_price_micros
 from actors.order_tracker import Advance, OrderTracker
 from actors.venues import Answer, Owned
-from protocol.errors import WalError
+from protocol.errors import NotRepresentableError, WalError, WireError
 from protocol.orders import Report, Side
 from protocol.records import (
     FIRST_EXTERNAL,
@@ -35,63 +40,102 @@ from protocol.records import (
     encode_record,
     entry_type_of,
 )
+from protocol.units import MICROS_MAX
 from protocol.wal import WriteAheadLog
 
 OWN_ORDER: Final = 0
-"""The entry type, on the wire, of a client's own order: it need not be told what it has sent."""
+"""The entry type, on the wire, of a client's own order: it is told the id, and knows what it has sent."""
 Client = tuple[bytes, int]
 """(journal id, order id there)."""
 Request = tuple[bytes, int, int]
 """(journal id, order id there, signal of a change, or 0: the order itself)."""
-_MANUAL: Final = b""
+MANUAL: Final = b""
+"""The journal id of what came from the desk."""
 _encode = msgspec.msgpack.encode
 
 
-class Books:
-    """Money in products, quantities and prices in micros. `multipliers` by symbol id.
+class _Origin(NamedTuple):
+    """Whose an order is, and how it came; of a bracket's exit, how it would have."""
 
-    Raises: WalError if the file cannot be opened or written, or is of other symbols.
+    journal_id: bytes
+    place: OrderPlace
+
+
+class Books:
+    """Money in products, quantities and prices in micros. `multipliers` by symbol id. `now_us`: new books begin.
+
+    Raises: WalError if the file cannot be opened or written, is no such books, or is of other symbols.
     """
 
-    def __init__(self, path: Path, boot_id: bytes, symbols: Sequence[str], multipliers: Mapping[int, int]) -> None:
+    def __init__(
+        self, path: Path, boot_id: bytes, symbols: Sequence[str], multipliers: Mapping[int, int], now_us: int
+    ) -> None:
         self.tracker: Final = OrderTracker()
         self.account: Final = Account()
         self.venue_us = 0
         """The market's time of the newest entry that has one …"""
         self.run_venue_us = 0
         """… and since the engine was started."""
+        self.base_seq = now_us
+        """The number before the first entry's."""
+        self.client = MANUAL
+        """The journal id of whom the last session was with."""
         self._multipliers = multipliers
-        self._own: dict[Owned, int] = {}
+        self._traded: defaultdict[tuple[bytes, int, int], int] = defaultdict(int)
+        """Signed micros by (journal id, strategy id there, symbol id)."""
         self._entries: list[tuple[EntryType, Record]] = []
         self._numbers: dict[Client, int] = {}
-        self._clients: dict[int, Client] = {}
+        self._origins: dict[int, _Origin] = {}
+        self._groups: dict[tuple[bytes, int, int], int] = {}
+        """The venue's number of an OCO group or of a position's exits, by (journal id, strategy id, number there)."""
         self._barred: set[Request] = set()
         self._asked: set[tuple[int, int]] = set()
         """(number, signal) of the changes that have arrived."""
         self._boot_id, self._symbols = b"", ()
         self._log = WriteAheadLog(path)
         self._log.open()
-        for entry_type, data in self._log.read_all():
-            self._apply(entry_type, data)
-        known = self._symbols
-        if tuple(symbols)[: len(known)] != known:
+        try:
+            self._read(path, tuple(symbols))
+        except BaseException:
             self._log.close()
+            raise
+        if boot_id != self._boot_id or len(symbols) > len(self._symbols):
+            self._begin(boot_id, tuple(symbols), self.client)
+
+    def _read(self, path: Path, symbols: tuple[str, ...]) -> None:
+        try:
+            for entry_type, data in self._log.read_all():
+                self._apply(entry_type, data)
+        except (WireError, msgspec.MsgspecError, LookupError, NotRepresentableError) as error:
+            hint = "another version wrote them, perhaps; a new run_dir begins new ones"
+            raise WalError(f"{path}: no venue's books: {error!r} behind entry {self.last_seq}; {hint}") from error
+        known = self._symbols
+        if symbols[: len(known)] != known:
             raise WalError(f"{path}: the venue's books are of {', '.join(known)}, the engine's of {', '.join(symbols)}")
-        if boot_id != self._boot_id or len(symbols) > len(known):
-            self._write(EntryType.ENGINE_RUN, _encode((boot_id, tuple(symbols))))
+
+    def _begin(self, boot_id: bytes, symbols: tuple[str, ...], client: bytes) -> None:
+        self._write(EntryType.ENGINE_RUN, _encode((self.base_seq, boot_id, symbols, client)))
 
     def close(self) -> None:
         self._log.close()
 
     @property
     def last_seq(self) -> int:
-        return len(self._entries)
+        return self.base_seq + len(self._entries)
 
     def owned_positions(self) -> Mapping[Owned, int]:
-        """Signed micros by (strategy id, symbol id), as orders named them."""
-        return self._own
+        """Signed micros by (strategy id, symbol id): the present client's own, and nobody's, which is the rest."""
+        own: defaultdict[Owned, int] = defaultdict(int)
+        for (journal_id, strategy_id, symbol_id), quantity in self._traded.items():
+            own[strategy_id if journal_id == self.client else NOBODY, symbol_id] += quantity
+        return own
 
     # What is put in.
+
+    def take_client(self, journal_id: bytes) -> None:
+        """The session is with this one from here on."""
+        if journal_id != self.client:
+            self._begin(self._boot_id, self._symbols, journal_id)
 
     def has(self, request: Request) -> bool:
         """Whether the order, or the change of it, has arrived."""
@@ -106,32 +150,37 @@ class Books:
         if request not in self._barred:
             self._write(EntryType.ORDER_CANCEL, _encode(request))
 
-    def arrive(self, client: Client | None, place: OrderPlace) -> OrderPlace:
-        """A new order, under the venue's own number; None: of nobody's here."""
+    def arrive(self, journal_id: bytes, place: OrderPlace) -> OrderPlace:
+        """A new order, under the venue's own number."""
         number = self.tracker.next_order_id
-        numbered = msgspec.structs.replace(
-            place,
-            order_id=number,
-            stop_loss_order_id=number + 1 if place.stop_loss_order_id else 0,
-            take_profit_order_id=number + 1 + bool(place.stop_loss_order_id) if place.take_profit_order_id else 0,
-            protects=place.protects and FIRST_EXTERNAL + place.protects,  # a group; no order here has such a number
-        )
-        journal_id, order_id = client or (_MANUAL, 0)
-        exits = (place.stop_loss_order_id, place.take_profit_order_id)
-        self._write(EntryType.ORDER_PLACE, _encode((journal_id, order_id, exits, encode_record(numbered))))
-        return numbered
+        self._write(EntryType.ORDER_PLACE, _encode((journal_id, encode_record(place))))
+        return self.tracker.orders[number].place
 
     def ask(self, request: OrderReplace) -> None:
         """A change has arrived, for the order of that number."""
         self._write(EntryType.ORDER_REPLACE, encode_record(request))
 
     def book(self, answers: Sequence[Answer]) -> None:
+        """Raises: NotRepresentableError for a fill that no record could hold; nothing is written."""
         for answer in answers:
+            if isinstance(answer, OrderUpdate) and answer.report is Report.FILL:
+                order = self.tracker.orders[answer.order_id]
+                self._effect(order.symbol_id, order.side, answer.price, answer.quantity)
             self._write(entry_type_of(answer), encode_record(answer))
 
     def transfer(self, symbol_id: int, quantity: int, price: int) -> None:
-        """The position changes by signed `quantity` and nobody is told: no entry has a number for it."""
+        """The position changes by signed `quantity` and nobody is told: no entry has a number for it.
+
+        Raises: NotRepresentableError; nothing is written.
+        """
+        self._effect(symbol_id, _side_of(quantity), price, abs(quantity))
         self._write(EntryType.POSITION_OPEN, _encode((symbol_id, quantity, price)))
+
+    def may_hold(self, place: OrderPlace) -> bool:
+        """Whether the position could be represented if everything of its side filled."""
+        open_quantities = self.tracker.open_quantities(place.symbol_id)[place.side is Side.SELL]
+        held = self.account.position(place.symbol_id).quantity * place.side.sign
+        return held + open_quantities + place.quantity <= MICROS_MAX
 
     def _write(self, entry_type: EntryType, data: bytes) -> None:
         self._log.append(entry_type, data)
@@ -139,9 +188,7 @@ class Books:
 
     def _apply(self, entry_type: EntryType, data: bytes) -> None:
         if entry_type is EntryType.ENGINE_RUN:
-            self._boot_id, symbols = msgspec.msgpack.decode(data, type=tuple[bytes, tuple[str, ...]])
-            self._symbols = symbols
-            self.run_venue_us = 0
+            self._apply_run(data)
         elif entry_type is EntryType.ORDER_CANCEL:
             self._barred.add(msgspec.msgpack.decode(data, type=Request))
         elif entry_type is EntryType.ORDER_REPLACE:
@@ -150,25 +197,59 @@ class Books:
             self.tracker.orders[request.order_id].replace = request
         elif entry_type is EntryType.POSITION_OPEN:
             symbol_id, quantity, price = msgspec.msgpack.decode(data, type=tuple[int, int, int])
-            self._move(NOBODY, symbol_id, Side.BUY if quantity > 0 else Side.SELL, price, abs(quantity))
+            self._move(MANUAL, NOBODY, symbol_id, _side_of(quantity), price, abs(quantity))
         elif entry_type is EntryType.ORDER_PLACE:
             self._apply_place(data)
         else:
             self._apply_report(entry_type, decode_record(entry_type, data))
 
+    def _apply_run(self, data: bytes) -> None:
+        kind = tuple[int, bytes, tuple[str, ...], bytes]
+        self.base_seq, boot_id, self._symbols, client = msgspec.msgpack.decode(data, type=kind)
+        if boot_id != self._boot_id:
+            self._boot_id, self.run_venue_us = boot_id, 0
+        self.client = client
+        for order in list(self.tracker.open_orders.values()):
+            self.tracker.give(order, self._owner(order.order_id))
+
+    def _owner(self, number: int) -> int:
+        """The strategy whose order it is, as the present client sees it."""
+        origin = self._origins[number]
+        return origin.place.strategy_id if origin.journal_id == self.client else NOBODY
+
     def _apply_place(self, data: bytes) -> None:
-        journal_id, order_id, exits, encoded = msgspec.msgpack.decode(
-            data, type=tuple[bytes, int, tuple[int, int], bytes]
-        )
+        journal_id, encoded = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
         place = cast(OrderPlace, decode_record(EntryType.ORDER_PLACE, encoded))
-        self.tracker.add(place)
-        if journal_id:
-            mine = (place.stop_loss_order_id, place.take_profit_order_id)
-            for number, theirs in ((place.order_id, order_id), *zip(mine, exits, strict=True)):
-                if number:
-                    self._numbers[journal_id, theirs] = number
-                    self._clients[number] = (journal_id, theirs)
-        self._entries.append((EntryType.ORDER_PLACE, place))
+        number = self.tracker.next_order_id
+        self._origins[number] = _Origin(journal_id, place)
+        self._numbers[journal_id, place.order_id] = number
+        own_exits: list[int] = []
+        for order_id in (place.stop_loss_order_id, place.take_profit_order_id):
+            own_exits.append(number + 1 + sum(map(bool, own_exits)) if order_id else 0)
+            if order_id:
+                made = msgspec.structs.replace(place, order_id=order_id, oco=0, protects=0)
+                self._origins[own_exits[-1]] = _Origin(journal_id, made)
+                self._numbers[journal_id, order_id] = own_exits[-1]
+        numbered = msgspec.structs.replace(
+            place, order_id=number, strategy_id=self._owner(number),
+            stop_loss_order_id=own_exits[0], take_profit_order_id=own_exits[1],
+            **self._grouped(journal_id, number, place),
+        )  # fmt: skip
+        self.tracker.add(numbered)
+        self._entries.append((EntryType.ORDER_PLACE, numbered))
+
+    def _grouped(self, journal_id: bytes, number: int, place: OrderPlace) -> dict[str, int]:
+        """Its groups by numbers of the venue's: signals of two strategies, or of two clients, are no one group."""
+        who, groups = (journal_id, place.strategy_id), self._groups
+        if place.signal:
+            groups[*who, place.signal] = number
+        exits = FIRST_EXTERNAL + place.protects  # where no signal has its number; nor has an order that of the group
+        first = groups.setdefault((*who, exits), number) if place.protects else 0
+        return {
+            "signal": number,
+            "oco": groups.get((*who, place.oco), number) if place.oco else 0,
+            "protects": FIRST_EXTERNAL + first if first else 0,
+        }
 
     def _apply_report(self, entry_type: EntryType, record: Record) -> None:
         self._entries.append((entry_type, record))
@@ -183,24 +264,28 @@ class Books:
         order = verdict.order
         self.tracker.commit(verdict, record)
         if record.report is Report.FILL:
-            self._move(order.strategy_id, order.symbol_id, order.side, record.price, record.quantity)
+            journal_id, place = self._origins[order.order_id]
+            self._move(journal_id, place.strategy_id, order.symbol_id, order.side, record.price, record.quantity)
         owned = order.strategy_id, order.symbol_id
-        self.tracker.fit_exits(*owned, self._own.get(owned, 0))
+        self.tracker.fit_exits(*owned, self.owned_positions().get(owned, 0))
 
-    def _move(self, who: int, symbol_id: int, side: Side, price: int, quantity: int) -> None:
-        held = self.account.position(symbol_id)
-        self.account.book(symbol_id, apply_fill(held, side, price, quantity, self._multipliers[symbol_id]), 0)
-        self._own[who, symbol_id] = self._own.get((who, symbol_id), 0) + side.sign * quantity
+    def _move(
+        self, journal_id: bytes, strategy_id: int, symbol_id: int, side: Side, price: int, quantity: int
+    ) -> None:
+        self.account.book(symbol_id, self._effect(symbol_id, side, price, quantity), 0)
+        self._traded[journal_id, strategy_id, symbol_id] += side.sign * quantity
+
+    def _effect(self, symbol_id: int, side: Side, price: int, quantity: int) -> FillEffect:
+        return apply_fill(self.account.position(symbol_id), side, price, quantity, self._multipliers[symbol_id])
 
     # What it says, to the client of one journal.
 
     def client_id(self, journal_id: bytes, number: int) -> int:
         """The order's id for that client; one that is not its own has FIRST_EXTERNAL and the venue's number."""
-        owner, order_id = self._client_of(number)
-        return order_id if owner == journal_id else FIRST_EXTERNAL + number
-
-    def _client_of(self, number: int) -> Client:
-        return self._clients.get(number, (_MANUAL, 0))
+        origin = self._origins.get(number)
+        if origin is None or origin.journal_id != journal_id:
+            return FIRST_EXTERNAL + number
+        return origin.place.order_id
 
     def number_of(self, journal_id: bytes, order_id: int) -> int | None:
         """The other way round."""
@@ -211,16 +296,18 @@ class Books:
 
     def since(self, journal_id: bytes, seq: int, most: int) -> Iterator[tuple[int, int, bytes]]:
         """(seq, entry type, record) of up to `most` entries after `seq`."""
-        for number in range(max(seq, 0) + 1, min(seq + most, self.last_seq) + 1):
+        first = max(seq, self.base_seq) + 1
+        for number in range(first, min(first + most - 1, self.last_seq) + 1):
             yield (number, *self.entry(journal_id, number))
 
     def entry(self, journal_id: bytes, seq: int) -> tuple[int, bytes]:
         """(entry type, record) for that client."""
-        entry_type, record = self._entries[seq - 1]
+        entry_type, record = self._entries[seq - self.base_seq - 1]
         if isinstance(record, OrderPlace):
-            if self._client_of(record.order_id)[0] == journal_id:
-                return OWN_ORDER, b""
-            return entry_type, encode_record(self.place_for(journal_id, record))
+            place = self.place_for(journal_id, record)
+            if place.order_id < FIRST_EXTERNAL:
+                return OWN_ORDER, _encode(place.order_id)
+            return entry_type, encode_record(place)
         changes: dict[str, int] = {"venue_seq": seq}
         if isinstance(record, OrderUpdate):
             changes["order_id"] = self.client_id(journal_id, record.order_id)
@@ -228,17 +315,18 @@ class Books:
 
     def place_for(self, journal_id: bytes, place: OrderPlace) -> OrderPlace:
         """The order as that client knows it; what is not its own belongs to nobody."""
-        order_id = self.client_id(journal_id, place.order_id)
         ids = {
             name: self.client_id(journal_id, number)
-            for name in ("stop_loss_order_id", "take_profit_order_id")
+            for name in ("order_id", "stop_loss_order_id", "take_profit_order_id")
             if (number := getattr(place, name))
         }
-        if order_id >= FIRST_EXTERNAL:
-            ids.update(strategy_id=NOBODY, signal=0, protects=0)
-        elif place.protects:
-            ids["protects"] = place.protects - FIRST_EXTERNAL
-        return msgspec.structs.replace(place, order_id=order_id, **ids)
+        origin = self._origins[place.order_id]
+        if origin.journal_id != journal_id:
+            return msgspec.structs.replace(place, strategy_id=NOBODY, signal=0, oco=0, **ids)
+        came = origin.place
+        return msgspec.structs.replace(
+            place, strategy_id=came.strategy_id, signal=came.signal, oco=came.oco, protects=came.protects, **ids
+        )
 
     def open_orders(self, journal_id: bytes) -> tuple[tuple[bytes, int], ...]:
         """(ORDER_PLACE, filled), by the venue's numbers; a bracket's exits too."""
@@ -254,3 +342,7 @@ class Books:
             for symbol_id, held in sorted(self.account.positions.items())
             if held.quantity
         )
+
+
+def _side_of(quantity: int) -> Side:
+    return Side.BUY if quantity > 0 else Side.SELL

@@ -6,13 +6,13 @@ finds out by asking, whatever either side has lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from actors.venues import Answer
-from actors.venues.books import Books, Request
+from actors.venues.books import MANUAL, Books, Request
 from actors.venues.paper import PaperVenue
 from protocol.errors import WireError
 from protocol.messages import (
@@ -31,36 +31,46 @@ from protocol.messages import (
     VenueReplace,
     VenueReport,
 )
-from protocol.records import EntryType, OrderPlace, OrderReplace, decode_record
+from protocol.orders import Report
+from protocol.records import EntryType, OrderPlace, OrderReplace, OrderUpdate, decode_record
 
+JOURNAL_ID_BYTES: Final = 16
 REPORTS_MAX: Final = 500
 """In one answer."""
 
 
 class Exchange:
-    """Raises: WalError, from everything that books, if the disk refuses."""
+    """`make_model` gives an empty one. Raises: WalError, from everything that books, if the disk refuses."""
 
-    def __init__(self, model: PaperVenue, books: Books) -> None:
+    def __init__(self, make_model: Callable[[], PaperVenue], books: Books) -> None:
         self.books: Final = books
         self.counters = {"orders": 0, "refused": 0}
-        self._model = model
+        self._make_model = make_model
+        self._model = make_model()
         self._client = b""
         """Who has the session."""
-        self._journal_id = b""
         self._session = 0
         self._told = 0
         """The number of the newest entry that was said in this session."""
         self._market_us = 0
-        tracker = books.tracker
-        positions, run_us = books.owned_positions(), books.run_venue_us
+        self._is_ended = False
+        self._build_model(books.run_venue_us)
+
+    def _build_model(self, run_venue_us: int = 0) -> None:
+        """It holds what the books say, as the present client sees it (V2)."""
+        books, quotes = self.books, self._model.quotes
+        model = self._model = self._make_model()
+        orders, positions = list(books.tracker.open_orders.values()), books.owned_positions()
         books.book(
-            model.restore(tracker.open_orders.values(), positions, venue_us=books.venue_us, run_venue_us=run_us)
+            model.restore(orders, positions, venue_us=books.venue_us, run_venue_us=run_venue_us, quotes=quotes)
         )
-        for order in list(tracker.open_orders.values()):  # those that had arrived, and got no answer (V2)
+        for order in orders:  # those that had arrived, and got no answer
             if not order.is_the_venues:
-                books.book(model.place(order.place))
+                books.book(model.place(order.place, self._market_us))
             if order.replace is not None:
-                books.book(model.replace(order.replace))
+                books.book(model.replace(order.replace, self._market_us))
+        if self._is_ended:
+            books.book(model.end())
 
     @property
     def client(self) -> bytes:
@@ -73,10 +83,8 @@ class Exchange:
 
         Raises: WireError for what no client says.
         """
-        if isinstance(message, VenueLogon):  # the newest that asks has the session
-            self._client, self._journal_id = client, message.journal_id
-            self._session, self._told = max(self._session + 1, session), self.books.last_seq
-            return VenueLoggedOn(self._session, self._told)
+        if isinstance(message, VenueLogon):
+            return self._log_on(client, message.journal_id, session)
         if client != self._client or getattr(message, "session", 0) != self._session:
             self.counters["refused"] += 1
             return None
@@ -84,6 +92,8 @@ class Exchange:
             return self._answer(message)
         if isinstance(message, VenueCancel):
             self.cancel(self.books.number_of(self._journal_id, message.order_id))
+            if message.is_last:
+                self.end()
         elif isinstance(message, VenueOrder):
             self._take_order(message)
         elif isinstance(message, VenueReplace):
@@ -92,14 +102,40 @@ class Exchange:
             raise WireError(f"a {type(message).__name__} is nothing that a client says")
         return None
 
+    def _log_on(self, client: bytes, journal_id: bytes, session: int) -> VenueLoggedOn:
+        """The newest that asks has the session. One that has it already asks because it did not hear the answer: it
+        keeps it, or on a slow line the answers would always be those of the session before."""
+        if len(journal_id) != JOURNAL_ID_BYTES:
+            raise WireError(f"{journal_id!r} is no journal's id")
+        books = self.books
+        if client != self._client or journal_id != self._journal_id or not self._session:
+            self._client, self._session, self._told = client, max(self._session + 1, session), books.last_seq
+        if journal_id != self._journal_id:
+            books.take_client(journal_id)
+            self._build_model()
+        return VenueLoggedOn(self._session, books.last_seq, books.base_seq)
+
+    @property
+    def _journal_id(self) -> bytes:
+        return self.books.client
+
     def _take_order(self, message: VenueOrder) -> None:
         place = decode_record(EntryType.ORDER_PLACE, message.place)
         if not isinstance(place, OrderPlace):
             raise WireError("no order")
         if self._may_take((self._journal_id, place.order_id, 0)):
             self.counters["orders"] += 1
-            client = self._journal_id, place.order_id
-            self._book(self._model.place(self.books.arrive(client, place), self._market_us))
+            self._place(self._journal_id, place)
+
+    def _place(self, journal_id: bytes, place: OrderPlace) -> OrderPlace:
+        """As it has arrived."""
+        can_be_held = self.books.may_hold(place)
+        numbered = self.books.arrive(journal_id, place)
+        if can_be_held:
+            self._book(self._model.place(numbered, self._market_us))
+        else:
+            self._book([OrderUpdate(numbered.order_id, Report.REJECT, reason="not_representable")])
+        return numbered
 
     def _take_replace(self, message: VenueReplace) -> None:
         request = decode_record(EntryType.ORDER_REPLACE, message.request)
@@ -149,18 +185,25 @@ class Exchange:
         self._book(self._model.on_tick(symbol_id, timestamp, bid, ask, volume))
 
     def end(self) -> None:
+        """No tick comes any more: what is on its way arrives, or never will."""
+        self._is_ended = True
         self._book(self._model.end())
 
     def place_by_hand(self, place: OrderPlace) -> int:
         """The venue's number of an order that is nobody's client's."""
-        numbered = self.books.arrive(None, place)
-        self._book(self._model.place(numbered, self._market_us))
-        return numbered.order_id
+        return self._place(MANUAL, place).order_id
 
-    def cancel(self, number: int | None) -> None:
-        """By the venue's number; nothing happens to one that does not work."""
-        if number is not None:
+    def transfer(self, symbol_id: int, quantity: int, price: int) -> None:
+        """Raises: NotRepresentableError."""
+        self.books.transfer(symbol_id, quantity, price)
+        self._build_model()
+
+    def cancel(self, number: int | None) -> bool:
+        """By the venue's number; whether there is such an order to cancel."""
+        is_open = number in self.books.tracker.open_orders
+        if number is not None and is_open:
             self._book(self._model.cancel(number, self._market_us))
+        return is_open
 
     def _book(self, answers: Sequence[Answer]) -> None:
         if answers:

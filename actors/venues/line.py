@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from random import Random
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from protocol.settings import LineSettings
 
@@ -15,18 +15,21 @@ OVERTAKEN_S: Final = 0.02
 """By so much a reordered message is late: those behind it come first."""
 
 
-class Line:
+Frame = TypeVar("Frame")
+
+
+class Line(Generic[Frame]):
     def __init__(self, settings: LineSettings, now_s: float) -> None:
         self._settings = settings
         self._random = Random(settings.seed)
-        self._way: list[tuple[float, int, bytes]] = []
+        self._way: list[tuple[float, int, Frame]] = []
         self._count = 0
         self._cut_until_s = self._mute_until_s = 0.0
         self._next_cut_s = self._draw_cut(now_s)
         self.lost = 0
         """Messages that never came out."""
 
-    def put(self, frame: bytes, now_s: float) -> None:
+    def put(self, frame: Frame, now_s: float) -> None:
         settings, random = self._settings, self._random
         if self.is_cut(now_s) or now_s < self._mute_until_s or random.random() < settings.drop:
             self.lost += 1
@@ -38,12 +41,16 @@ class Line:
             self._count += 1
             heapq.heappush(self._way, (now_s + late_s, self._count, frame))
 
-    def take(self, now_s: float) -> list[bytes]:
+    def take(self, now_s: float) -> list[Frame]:
         """What comes out by now, in its order."""
-        frames: list[bytes] = []
+        frames: list[Frame] = []
         while self._way and self._way[0][0] <= now_s:
             frames.append(heapq.heappop(self._way)[2])
         return frames
+
+    @property
+    def on_its_way(self) -> int:
+        return len(self._way)
 
     def cut(self, now_s: float, seconds: float, *, is_deaf: bool = True) -> None:
         """Nothing comes out for so long from now, and what is under way is lost; deaf: nothing comes in either."""

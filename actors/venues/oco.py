@@ -2,7 +2,8 @@
 
 A group is a strategy's signal number: the first order is in it by its own signal, the others by their `oco`. Only
 orders that work count, so the rule is a function of those: an order that joins a group in which nothing works any more
-is rejected (`oco_gone`), for what it should have been an alternative to has been decided.
+is rejected (`oco_gone`), for what it should have been an alternative to has been decided. An order that no signal asked
+for, as risk's own, is in none.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class OcoGroups:
         self._members: dict[Group, set[int]] = {}
 
     def add(self, order: Working) -> None:
-        if not order.parent_id:
+        if _may_have_others(order):
             self._members.setdefault(group_of(order.place), set()).add(order.order_id)
 
     def remove(self, order: Working) -> None:
@@ -38,10 +39,14 @@ class OcoGroups:
 
     def others(self, order: Working) -> list[int]:
         """The alternatives to it that work, by id."""
-        if order.parent_id:
+        if not _may_have_others(order):
             return []
         return sorted(self._members.get(group_of(order.place), set()) - {order.order_id})
 
     def is_gone(self, place: OrderPlace) -> bool:
         """It joins a group of which nothing works."""
         return bool(place.oco) and group_of(place) not in self._members
+
+
+def _may_have_others(order: Working) -> bool:
+    return not order.parent_id and bool(order.place.signal)

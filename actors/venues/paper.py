@@ -108,6 +108,10 @@ class PaperVenue:
         self._quotes.update(quotes)
         self._book.changed.update(self._awaited.come(quotes))
 
+    @property
+    def quotes(self) -> Quotes:
+        return dict(self._quotes)
+
     def take_state(self) -> RouterRing:
         """What a replay's checkpoint has besides the fold (P11); cancels of what has ended have nothing left to do."""
         quotes = tuple((symbol_id, *quote) for symbol_id, quote in sorted(self._quotes.items()))

@@ -6,10 +6,13 @@ Pure: messages and the monotonic time go in, records to be appended and messages
           <-         the venue is silent for SILENCE_S              <-
 
 The venue numbers its entries; they are taken in order, once each, whatever the line does: those beyond a gap wait, and
-the gap is asked for again. Heartbeats name the newest, so that a report that was lost last is missed too. Nothing is
-sent twice: an order, or a change of one, without an answer is *unknown* (PENDING, an alarm, its exposure reserved)
-until the venue speaks of it, or does not know it twice, `in_doubt_grace_s` apart, and will refuse it from then on; then
-it ends as `not_sent`. Cancels are said again until the order has ended.
+the gap is asked for again. Heartbeats name the newest, so that a report that was lost last is missed too. An order, or
+a change of one, is sent once: without an answer it is *unknown* (PENDING, an alarm, its exposure reserved) until the
+venue speaks of it, or does not know it twice, `in_doubt_grace_s` apart, and will refuse it from then on; then it ends
+as `not_sent`. Cancels are said again until the order has ended.
+
+Books that are not those which the journal traded with, or that nobody can read, are no ground to trade on: `refusal`
+says why, and nothing more is taken.
 """
 
 from __future__ import annotations
@@ -49,9 +52,15 @@ ASK_S: Final = 0.5
 UNKNOWN_S: Final = 1.0
 """So long an order may be without an answer before it is called unknown."""
 EARLY_MAX: Final = 10_000
-"""Reports beyond a gap that are kept; more are dropped and asked for again."""
+"""So many numbers beyond the newest that was taken reports are kept; others are dropped and asked for again."""
+BAD_MAX: Final = 20
+"""So often a report that cannot be read is asked for."""
 _Q: Final = VenueQuestion
-_ROUND: Final = (_Q.OPEN_ORDERS, _Q.EXECUTIONS, _Q.POSITIONS)
+_Answer = VenueOpenOrders | VenuePositions | VenueExecutions
+_ROUND: Final[dict[VenueQuestion, type[_Answer]]] = {
+    _Q.OPEN_ORDERS: VenueOpenOrders, _Q.EXECUTIONS: VenueExecutions, _Q.POSITIONS: VenuePositions,
+}  # fmt: skip
+"""What a comparison asks, in this order: orders, then fills, then positions."""
 
 
 class Phase(StrEnum):
@@ -99,6 +108,11 @@ class VenueSession:
         """The number of the newest report that was taken."""
         self.known_seq = seq
         """The highest number that the venue has named."""
+        self.refusal = ""
+        """Why nobody may trade on these books."""
+        self.highest_order_id = 0
+        """Of the orders of this journal that the venue has named."""
+        self.is_stopping = False
         self.counters = {"duplicates": 0, "gaps": 0, "unknown": 0, "not_sent": 0, "venue_lost": 0, "bad_messages": 0}
         self._journal_id = journal_id
         self._grace_s = grace_s
@@ -110,8 +124,12 @@ class VenueSession:
         """Order id -> when it was asked for last."""
         self._early: dict[int, tuple[int, bytes]] = {}
         self._number = 0
-        self._round: dict[int, VenueOpenOrders | VenuePositions | VenueExecutions | None] = {}
-        """The answers to the three queries of a reconciliation, by number."""
+        self._round: dict[type[_Answer], _Answer] = {}
+        """The newest answer to each question of a comparison …"""
+        self._round_number = 0
+        """… in which none counts that was asked for before this one."""
+        self._bad: tuple[int, int] = (0, 0)
+        """(number, how often) of a report that could not be read."""
         self._round_s = self._logon_s = self._gap_s = self._asked_s = float("-inf")
         self._heard_s = now_s
         self._snapshot: Snapshot | None = None
@@ -141,7 +159,7 @@ class VenueSession:
         """Said now, and again until `is_over`."""
         self._cancels[order_id] = now_s
         if self._session:
-            self.outbox.append(VenueCancel(self._session, order_id))
+            self.outbox.append(VenueCancel(self._session, order_id, self.is_stopping))
 
     def is_over(self, order_id: int) -> None:
         """The journal says that the order has ended."""
@@ -161,9 +179,17 @@ class VenueSession:
         self._log.info("venue_reconciled", seq=self.applied)
         return self._take_early()
 
+    def compare_again(self, now_s: float) -> None:
+        """What the venue has said cannot be: no order leaves before its books were compared."""
+        if self.phase is Phase.UP:
+            self.phase = Phase.RECONCILING
+            self._begin_round(now_s)
+
     # What the venue says.
 
     def hear(self, message: Message, now_s: float) -> list[Record]:
+        if self.refusal:
+            return []
         if isinstance(message, VenueLoggedOn):
             self._log_on(message, now_s)
         elif isinstance(message, VenueHeartbeat | VenueReport):
@@ -187,43 +213,56 @@ class VenueSession:
     def _log_on(self, message: VenueLoggedOn, now_s: float) -> None:
         if self._session or not message.session:
             return  # a second answer
+        if not self.applied:
+            self.applied = message.base_seq  # nothing was ever taken, from any books
+        if not message.base_seq <= self.applied <= message.last_seq:
+            self.refusal = (
+                f"the venue's books are not those that this journal has traded with, or are an older copy: they have "
+                f"entries {message.base_seq + 1} to {message.last_seq}, the journal has taken up to {self.applied}; "
+                "put the right ones back, or trade on in a new run_dir"
+            )
+            return
         self._session, self._heard_s, self.phase = message.session, now_s, Phase.RECONCILING
         self._know(message.last_seq, now_s)
-        if message.last_seq < self.applied:
-            hint = "its books are not those of this journal, or were lost: no order leaves"
-            self._log.error("venue_has_forgotten", journal=self.applied, venue=message.last_seq, hint=hint)
         self._begin_round(now_s)
         for order_id in self._cancels:
             self.cancel(order_id, now_s)
 
     def _begin_round(self, now_s: float) -> None:
-        """Orders, then fills, then positions; if something happened in between it is asked again."""
-        self._snapshot, self._round_s = None, now_s
-        numbers = [self._ask(what, self.applied) for what in _ROUND]
-        self._round = dict.fromkeys(numbers)
+        """Orders, then fills, then positions; what has grown old in between is asked again."""
+        self._snapshot = None
+        self._round.clear()
+        self._round_number = self._number + 1
+        self._go_on_with_round(now_s)
 
-    def _ask(self, what: VenueQuestion, argument: int = 0, signal: int = 0) -> int:
+    def _go_on_with_round(self, now_s: float) -> None:
+        self._round_s = now_s
+        newest = max((answer.as_of for answer in self._round.values()), default=0)
+        for question, kind in _ROUND.items():
+            if (answer := self._round.get(kind)) is None or answer.as_of < newest:
+                self._ask(question, self.applied)
+
+    def _ask(self, what: VenueQuestion, argument: int = 0, signal: int = 0) -> None:
         self._number += 1
         self.outbox.append(VenueQuery(self._session, self._number, what, argument, signal))
-        return self._number
 
-    def _take_answer(
-        self, message: VenueOpenOrders | VenuePositions | VenueExecutions, now_s: float
-    ) -> list[Record]:
+    def _take_answer(self, message: _Answer, now_s: float) -> list[Record]:
         self._know(message.as_of, now_s)
-        if message.number in self._round:
-            self._round[message.number] = message
+        if self.phase is Phase.RECONCILING and message.number >= self._round_number:
+            former = self._round.get(type(message))
+            if former is None or former.as_of <= message.as_of:
+                self._round[type(message)] = message
             self._end_round()
         if isinstance(message, VenueExecutions):
             return self._take(message.reports, now_s)
         return self._take_early()
 
     def _end_round(self) -> None:
-        answers = list(self._round.values())
-        orders, executions, positions = answers
-        if not isinstance(orders, VenueOpenOrders) or not isinstance(positions, VenuePositions) or executions is None:
+        orders, positions = self._round.get(VenueOpenOrders), self._round.get(VenuePositions)
+        if not isinstance(orders, VenueOpenOrders) or not isinstance(positions, VenuePositions):
             return
-        if orders.as_of == executions.as_of == positions.as_of >= self.applied:
+        executions = self._round.get(VenueExecutions)
+        if executions is not None and orders.as_of == executions.as_of == positions.as_of >= self.applied:
             self._snapshot = Snapshot(orders.as_of, orders.orders, positions.positions)
 
     def _know(self, seq: int, now_s: float) -> None:
@@ -237,7 +276,7 @@ class VenueSession:
             self._know(seq, now_s)
             if seq <= self.applied or seq in self._early:
                 self.counters["duplicates"] += 1
-            elif len(self._early) < EARLY_MAX:
+            elif seq - self.applied <= EARLY_MAX:
                 self._early[seq] = entry_type, data
         return self._take_early()
 
@@ -249,11 +288,17 @@ class VenueSession:
             try:
                 records += self._read(entry_type, data)
             except WireError as error:
-                self.counters["bad_messages"] += 1
-                self._log.error("bad_venue_report", seq=seq, error=str(error), hint="it is asked for again")
+                self._note_bad(seq, error)
                 break
             self.applied = seq
         return records
+
+    def _note_bad(self, seq: int, error: WireError) -> None:
+        self.counters["bad_messages"] += 1
+        self._bad = seq, self._bad[1] + 1 if self._bad[0] == seq else 1
+        self._log.error("bad_venue_report", seq=seq, error=str(error), hint="it is asked for again")
+        if self._bad[1] >= BAD_MAX:
+            self.refusal = f"the venue's entry {seq} cannot be read, however often it is asked for: {error}"
 
     def _may_take(self, seq: int) -> bool:
         if self.phase is Phase.UP:
@@ -261,8 +306,9 @@ class VenueSession:
         return self._snapshot is not None and seq <= self._snapshot.as_of
 
     def _read(self, entry_type: int, data: bytes) -> list[Record]:
-        if not entry_type:
-            return []  # an order of ours has arrived; its reports follow
+        if not entry_type:  # an order of this journal has arrived; its reports follow
+            self.highest_order_id = max(self.highest_order_id, _order_id(data))
+            return []
         record = decode_record(entry_type, data)
         if isinstance(record, OrderUpdate):
             is_change = record.report in (Report.REPLACE, Report.REPLACE_REJECT)
@@ -294,6 +340,8 @@ class VenueSession:
     # What time brings.
 
     def look(self, now_s: float) -> list[Record]:
+        if self.refusal:
+            return []
         if now_s - self._heard_s > SILENCE_S:
             self.lose()
         if not self._session:
@@ -302,7 +350,7 @@ class VenueSession:
                 self.outbox.append(VenueLogon(self._journal_id))
             return self._name_unknown(now_s)
         if self.phase is Phase.RECONCILING and self._snapshot is None and now_s - self._round_s > ASK_S:
-            self._begin_round(now_s)
+            self._go_on_with_round(now_s)
         self._close_gap(now_s)
         for order_id, asked_s in self._cancels.items():
             if now_s - asked_s > ASK_S:
@@ -347,3 +395,11 @@ class VenueSession:
                 if not signal:
                     records.append(OrderUpdate(order_id, Report.PENDING, reason="unknown"))
         return records
+
+
+def _order_id(data: bytes) -> int:
+    """Raises: WireError."""
+    try:
+        return msgspec.msgpack.decode(data, type=int)
+    except msgspec.MsgspecError as error:
+        raise WireError(f"no order id: {error}") from error

@@ -44,7 +44,11 @@ def test_an_ambiguous_submit_is_unknown_and_never_rejected_while_the_venue_holds
     order = place(engine, "self.buy('EURUSD', 10)")
     wait_for(lambda: statuses(engine, order), "the order to be unknown")
     assert statuses(engine, order) == [PENDING]
-    assert [row["status"] for row in orders_of(engine) if row["order_id"] == order] == ["PendingNew"]
+
+    def told() -> list[str]:
+        return [row["status"] for row in orders_of(engine) if row["order_id"] == order]
+
+    wait_for(lambda: told() == ["PendingNew"], "the gateway to know of it")
     assert len(books(engine).fills) == 1, "the venue has filled it long since"
     desk(engine, "MUTE 0")
     wait_until_agreed(engine)

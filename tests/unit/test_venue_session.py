@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 import structlog
 from fold_journals import envelope
@@ -23,7 +24,7 @@ from actors.venues.exchange import Exchange
 from actors.venues.line import Line
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies, Terms
-from actors.venues.session import SILENCE_S, UNKNOWN_S, Phase, Snapshot, VenueSession
+from actors.venues.session import BAD_MAX, EARLY_MAX, SILENCE_S, UNKNOWN_S, Phase, Snapshot, VenueSession
 from protocol.messages import (
     Message,
     VenueExecutions,
@@ -33,6 +34,7 @@ from protocol.messages import (
     VenueOpenOrders,
     VenueOrderKnown,
     VenuePositions,
+    VenueQuery,
     VenueReport,
     decode_message,
     encode_message,
@@ -53,6 +55,8 @@ from protocol.settings import LineSettings
 from protocol.units import MICROS, product_to_bytes
 
 JOURNAL = b"j" * 16
+BASE = 1_700_000_000_000_000
+"""The number before the first entry of the venue's books."""
 GRACE_S = 0.4
 STEP_S = 0.05
 START = EngineRun(
@@ -69,8 +73,8 @@ class Both:
         self.random = Random(seed)
         self.now_s = 100.0
         self.fold = Fold()
-        self.orders = 0
         self.signals = -10_000
+        self.transfers = 0
         self.sent: list[int] = []
         self.market_us = 0
         self.journal: list[Record] = []
@@ -85,8 +89,8 @@ class Both:
     def start_venue(self) -> None:
         if self.books is not None:
             self.books.close()
-        self.books = Books(self.path, b"boot", ["EURUSD"], {0: MICROS})
-        self.exchange = Exchange(PaperVenue(Policies({0: Terms(1)})), self.books)
+        self.books = Books(self.path, b"boot", ["EURUSD"], {0: MICROS}, BASE)
+        self.exchange = Exchange(lambda: PaperVenue(Policies({0: Terms(1)})), self.books)
 
     def start_router(self) -> None:
         """A new life knows what the journal says, and nothing else."""
@@ -110,10 +114,7 @@ class Both:
             if isinstance(record, OrderPlace) and record.order_id in self.fold.tracker.orders:
                 continue
             self.journal.append(record)
-            self.fold.apply(envelope(self.fold.lsn + 1, record), record)
-            while self.fold.owed:
-                owed = self.fold.owed[0]
-                self.fold.apply(envelope(self.fold.lsn + 1, owed), owed)
+            put(self.fold, record)
             if isinstance(record, OrderUpdate) and not self.fold.tracker.orders[record.order_id].is_open:
                 self.session.is_over(record.order_id)
 
@@ -134,7 +135,9 @@ class Both:
         self.append(*self.session.look(now_s))
         if (snapshot := self.session.snapshot) is not None:
             found = list(differences(self.fold, snapshot))
-            assert not found, "the line may be bad, the books are not"
+            assert self.transfers or not found, "the line may be bad, the books are not"
+            for difference in found:
+                self.append(difference.violation, *difference.adopted_by)
             self.append(*self.session.settle())
         for message in self.session.outbox:
             self.out.put(encode_message(message), now_s)
@@ -147,12 +150,17 @@ class Both:
 
     def place(self) -> None:
         """Journaled; sent if the session lets it, as order_routing does."""
-        self.orders += 1
-        kind = self.random.choice((OrderType.MARKET, OrderType.LIMIT))
+        order_id = self.fold.next_order_id
+        kind, side = self.random.choice((OrderType.MARKET, OrderType.LIMIT)), self.random.choice(list(Side))
         place = OrderPlace(
-            self.orders, FIRST_STRATEGY, self.orders, 0, self.random.choice(list(Side)), kind,
+            order_id, FIRST_STRATEGY + order_id % 2, order_id, 0, side, kind,
             self.random.randrange(1, 5), 100 if kind is OrderType.LIMIT else 0,
         )  # fmt: skip
+        if self.random.random() < 0.4:  # a bracket
+            place = msgspec.structs.replace(
+                place, stop_loss=100 - 3 * side.sign, take_profit=100 + 3 * side.sign,
+                stop_loss_order_id=order_id + 1, take_profit_order_id=order_id + 2,
+            )  # fmt: skip
         self.append(place)
         if self.session.phase is Phase.UP:
             self.sent.append(place.order_id)
@@ -160,13 +168,19 @@ class Both:
         else:
             self.append(OrderUpdate(place.order_id, Report.REJECT, reason="venue_lost"))
 
+    def transfer(self) -> None:
+        """Nobody is told, until the books are compared."""
+        self.transfers += 1
+        self.exchange.transfer(0, self.random.choice((-3, -1, 2, 5)), 100)
+
     def replace(self) -> None:
         """An order that is known to stand gets another size or price."""
         standing = [
             order.order_id
             for order in self.fold.tracker.open_orders.values()
-            if order.status is OrderStatus.ACCEPTED and order.replace is None and not order.is_external
-        ]
+            if order.status is OrderStatus.ACCEPTED and order.replace is None
+            and not order.is_external and not order.parent_id
+        ]  # fmt: skip
         if not standing or self.session.phase is not Phase.UP:
             return
         self.signals -= 1
@@ -187,7 +201,7 @@ class Both:
         raise AssertionError(f"not quiet: {self.session.phase}, {self.session.unanswered}, {self.session.missing}")
 
 
-MOVES = ["place", "tick"] * 8 + ["wait", "replace"] * 4 + ["cancel"] * 2 + ["router", "venue", "by hand", "cut"]
+MOVES = ["place", "tick"] * 8 + ["wait", "replace"] * 4 + ["cancel"] * 2 + ["router", "venue", "by hand", "transfer", "cut"]
 LINES = st.builds(
     LineSettings,
     seed=st.integers(0, 1000), drop=st.sampled_from([0.0, 0.3, 0.7]), duplicate=st.sampled_from([0.0, 0.3]),
@@ -196,9 +210,9 @@ LINES = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(moves=st.integers(10, 120), line=LINES, seed=st.integers(0, 10**9))
+@given(moves=st.integers(10, 120), line=LINES, seed=st.integers(0, 10**9), has_transfers=st.booleans())
 def test_whatever_is_lost_both_come_to_know_the_same_and_nothing_is_sent_or_booked_twice(
-    moves: int, line: LineSettings, seed: int
+    moves: int, line: LineSettings, seed: int, has_transfers: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         both = Both(Path(directory), seed)
@@ -218,6 +232,8 @@ def test_whatever_is_lost_both_come_to_know_the_same_and_nothing_is_sent_or_book
                 both.start_router()
             elif move == "venue":
                 both.start_venue()
+            elif move == "transfer" and has_transfers:
+                both.transfer()
             elif move == "by hand":
                 place = OrderPlace(0, 0, 0, 0, Side.BUY, OrderType.LIMIT, 2, limit_price=100)
                 both.exchange.place_by_hand(place)
@@ -225,6 +241,8 @@ def test_whatever_is_lost_both_come_to_know_the_same_and_nothing_is_sent_or_book
                 both.out.cut(both.now_s, 1.5)
                 both.back.cut(both.now_s, 1.5)
             both.step(0.5 if move == "wait" else STEP_S)
+        if both.transfers:
+            both.start_router()
         both.mend()
         assert_agreed(both)
         assert both.books is not None
@@ -237,6 +255,8 @@ def assert_agreed(both: Both) -> None:
     # Every order that the venue has is as the venue has it; every other one has ended, and never will be there.
     arrived = {books.client_id(JOURNAL, number): order for number, order in books.tracker.orders.items()}
     for order_id, order in fold.tracker.orders.items():
+        if order_id >= FIRST_ADOPTED:
+            continue
         if order_id in arrived:
             theirs = arrived[order_id]
             assert (order.status, order.filled) == (theirs.status, theirs.filled)
@@ -250,7 +270,8 @@ def assert_agreed(both: Both) -> None:
     held = {symbol_id: quantity for symbol_id, quantity, _ in books.positions()}
     assert held.get(0, 0) == fold.account.position(0).quantity
     updates = [record for record in both.journal if isinstance(record, OrderUpdate)]
-    executions = [record.execution_id for record in updates if record.report is Report.FILL]
+    fills = [record for record in updates if record.report is Report.FILL and record.order_id < FIRST_ADOPTED]
+    executions = [record.execution_id for record in fills]
     assert len(executions) == len(set(executions))
     assert set(executions) == set(books.tracker.execution_ids)
     # Net of the strategies, and of nobody, is the net at the venue.
@@ -263,7 +284,7 @@ def assert_agreed(both: Both) -> None:
 @pytest.fixture
 def session() -> VenueSession:
     made = VenueSession(JOURNAL, 0, [], grace_s=GRACE_S, now_s=0.0, log=structlog.get_logger())
-    hear(made, 0.1, VenueLoggedOn(7, 0))
+    hear(made, 0.1, VenueLoggedOn(7, 0, 0))
     first = made.outbox[-3:]
     numbers = [query.number for query in first]  # pyright: ignore[reportAttributeAccessIssue]
     hear(made, 0.1, VenueOpenOrders(numbers[0], 0, ()), VenueExecutions(numbers[1], 0, ()),
@@ -328,7 +349,7 @@ def test_silence_loses_the_venue_and_no_order_may_leave_until_its_books_were_com
     assert isinstance(session.outbox[-1], VenueLogon)
     with pytest.raises(AssertionError):
         session.send(a_place(1), 2.0)
-    hear(session, 2.0, VenueLoggedOn(8, 0))
+    hear(session, 2.0, VenueLoggedOn(8, 0, 0))
     assert session.phase is Phase.RECONCILING
 
 
@@ -372,26 +393,93 @@ def test_a_cancel_is_said_again_until_the_order_has_ended(session: VenueSession)
     assert len(session.outbox) == 2
 
 
+def test_the_report_that_closes_a_gap_is_taken_however_many_wait_behind_it(session: VenueSession) -> None:
+    for seq in range(2, EARLY_MAX + 5):
+        hear(session, 0.2, report(seq))
+    assert len(hear(session, 0.3, report(1))) == EARLY_MAX
+    assert session.missing == 4, "they are asked for again"
+
+
+def test_a_report_that_cannot_be_read_is_asked_for_so_often_and_then_nobody_trades(session: VenueSession) -> None:
+    for number in range(BAD_MAX):
+        assert not session.refusal
+        now_s = 0.2 + number / 2
+        hear(session, now_s, VenueHeartbeat(7, 1), VenueReport(7, 1, 8, b"\xc1"))
+        session.look(now_s)
+    assert "entry 1 cannot be read" in session.refusal
+    assert hear(session, 99.0, report(1)) == session.look(99.0) == []
+
+
+@pytest.mark.parametrize(("base", "last"), [(0, 4), (6, 9), (900, 1000)])
+def test_books_that_are_an_older_copy_or_others_are_refused(base: int, last: int) -> None:
+    session = VenueSession(JOURNAL, 5, [], grace_s=GRACE_S, now_s=0.0, log=structlog.get_logger())
+    hear(session, 0.1, VenueLoggedOn(7, last, base))
+    assert "the journal has taken up to 5" in session.refusal
+    assert session.look(1.0) == []
+    assert not session.outbox
+
+
+def test_what_is_compared_may_be_answered_late_and_only_what_has_grown_old_is_asked_again(
+    session: VenueSession,
+) -> None:
+    session.compare_again(1.0)
+    orders, executions, positions = numbers_asked(session)
+    for now_s in (1.3, 1.6, 1.9):
+        hear(session, now_s, VenueHeartbeat(7, 0))
+        session.look(now_s)
+    assert len(numbers_asked(session)) == 3, "asked again once, nothing having come"
+    hear(session, 2.0, VenueOpenOrders(orders, 0, ()), VenueExecutions(executions, 1, ((1, 8, update(1)),)))
+    hear(session, 2.6, VenueHeartbeat(7, 1))
+    session.look(2.6)
+    assert asked_kinds(session) == ["open_orders", "positions"]
+    hear(session, 2.7, VenuePositions(positions, 1, ()), VenueOpenOrders(positions + 9, 1, ()))
+    assert session.snapshot == Snapshot(1, (), ())
+
+
+def test_an_answer_from_before_the_comparison_does_not_count(session: VenueSession) -> None:
+    session.compare_again(1.0)
+    numbers = numbers_asked(session)
+    session.compare_again(1.1)  # it is under way
+    assert not session.outbox
+    hear(session, 1.2, VenueOpenOrders(numbers[0] - 1, 0, ()), VenueExecutions(numbers[1], 0, ()),
+         VenuePositions(numbers[2], 0, ()))  # fmt: skip
+    assert session.snapshot is None
+    hear(session, 1.2, VenueOpenOrders(numbers[0], 0, ()))
+    assert session.snapshot is not None
+
+
+def numbers_asked(session: VenueSession) -> list[int]:
+    found = [query.number for query in session.outbox if isinstance(query, VenueQuery)]
+    session.outbox.clear()
+    return found
+
+
+def asked_kinds(session: VenueSession) -> list[str]:
+    found = [str(query.what) for query in session.outbox if isinstance(query, VenueQuery)]
+    session.outbox.clear()
+    return found
+
+
 # What differs.
 
 
-def folded(*records: Record) -> Fold:
-    fold = Fold()
-    for record in (START, *records):
-        fold.apply(envelope(fold.lsn + 1, record), record)
-        while fold.owed:
-            owed = fold.owed[0]
-            fold.apply(envelope(fold.lsn + 1, owed), owed)
-    return fold
-
-
-def adopted(fold: Fold, snapshot: Snapshot) -> list[Record]:
-    records = [record for found in differences(fold, snapshot) for record in found.adopted_by]
+def put(fold: Fold, *records: Record) -> None:
     for record in records:
         fold.apply(envelope(fold.lsn + 1, record), record)
         while fold.owed:
             owed = fold.owed[0]
             fold.apply(envelope(fold.lsn + 1, owed), owed)
+
+
+def folded(*records: Record) -> Fold:
+    fold = Fold()
+    put(fold, START, *records)
+    return fold
+
+
+def adopted(fold: Fold, snapshot: Snapshot) -> list[Record]:
+    records = [record for found in differences(fold, snapshot) for record in found.adopted_by]
+    put(fold, *records)
     assert not list(differences(fold, snapshot)), "what was taken over differs no more"
     return records
 
@@ -439,9 +527,37 @@ def test_a_position_is_taken_over_without_a_profit(ours: int, theirs: int) -> No
     assert fold.account_of(FIRST_STRATEGY).position(0).quantity == ours, "what it has traded is still its own"
 
 
-def test_the_ids_of_what_is_taken_over_follow_from_the_venues_books() -> None:
-    lives: list[Iterable[Record]] = [
-        [record for found in differences(folded(), Snapshot(9, [], [(0, 5, 130)])) for record in found.adopted_by]
-        for _ in range(2)
-    ]
-    assert lives[0] == lives[1]
+def test_what_is_taken_over_twice_from_the_same_entry_has_two_ids() -> None:
+    """Two transfers, of which no entry tells."""
+    fold = folded()
+    first = adopted(fold, Snapshot(9, [], [(0, 5, 130)]))
+    second = adopted(fold, Snapshot(9, [], [(0, 7, 130)]))
+    assert order_ids(first).isdisjoint(order_ids(second))
+    assert fold.account.position(0).quantity == 7
+
+
+@pytest.mark.parametrize("ours", [0, -3])
+def test_a_life_that_dies_while_it_takes_a_position_over_leaves_the_rest_to_the_next(ours: int) -> None:
+    place = [OrderPlace(1, FIRST_STRATEGY, 1, 0, Side.SELL, OrderType.MARKET, -ours),
+             OrderUpdate(1, Report.FILL, "1-1", 100, -ours)] if ours else []  # fmt: skip
+    snapshot = Snapshot(9, [], [(0, 5, 130)])
+    whole = len([one for found in differences(folded(*place), snapshot) for one in found.adopted_by])
+    assert whole > 2
+    for written in range(1, whole + 1):
+        fold = folded(*place)
+        records = [one for found in differences(fold, snapshot) for one in found.adopted_by][:written]
+        put(fold, *records)
+        adopted(fold, snapshot)
+        assert fold.account.position(0).quantity == 5
+        assert not fold.tracker.open_orders
+
+
+def order_ids(records: Iterable[Record]) -> set[int]:
+    return {record.order_id for record in records if isinstance(record, OrderPlace)}
+
+
+def test_every_id_is_exact_as_a_double() -> None:
+    far = folded()
+    far.lsn = 10**9
+    records = adopted(far, Snapshot(9, [], [(0, 5, 130)]))
+    assert all(int(float(order_id)) == order_id for order_id in order_ids(records))
