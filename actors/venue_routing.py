@@ -114,11 +114,12 @@ class VenueRouting(Router):
         left = self._own_open() if self.waits_until_s else []
         if left and monotonic_s() < self.waits_until_s:
             return
-        if left:
-            hint = "they may still fill, and nobody looks: the next start asks the venue what has become of them"
-            self.log.error("orders_left_open", orders=left, phase=self.session.phase, hint=hint)
-            self.waits_until_s = 0.0
-        super()._stop_when_drained()
+        if not left:
+            super()._stop_when_drained()
+        elif not self.journal.pending_count:
+            ids = ", ".join(map(str, left[:10])) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
+            hint = "they may still fill, and nobody looks; the next start asks the venue what has become of them"
+            self.fail(ExitCode.FAILURE, f"left open at the venue, which does not answer: {ids}; {hint}", is_lasting=True)
 
     def peer(self, name: str) -> None:
         if name == "venue" and self.is_following:

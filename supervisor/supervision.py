@@ -455,8 +455,8 @@ class Supervisor:
     def _bury(self, child: Child, phase: ChildPhase) -> None:
         if child.life is not None and not child.is_alive:
             word = child.last_word()
-            if self._stopping and word is not None and word.exit_code == ExitCode.JOURNAL_FAILURE:
-                self._give_up(ExitCode.JOURNAL_FAILURE, f"{child.name}: {word.message}")
+            if self._stopping and word is not None and (word.is_lasting or word.exit_code == ExitCode.JOURNAL_FAILURE):
+                self._give_up(ExitCode(word.exit_code), f"{child.name}: {word.message}")
             if child.life.pidfd is not None:
                 self.loop.forget(child.life.pidfd)
             child.life.close()
