@@ -61,7 +61,7 @@ class VenueRouting(Router):
 
     def begin(self, run: EngineRun | None) -> None:
         self.latch.adopt_router(os.getpid())
-        self.line = self.connect(VENUE)
+        self.pipe = self.connect(VENUE)
         self.journal.start()
 
     def on_caught_up(self) -> None:
@@ -83,7 +83,7 @@ class VenueRouting(Router):
                 self.session.cancel(order.order_id, now_s)
         self.is_following = True
         self.market.start()
-        self.loop.on_readable(self.line, self._read)
+        self.loop.on_readable(self.pipe, self._read)
         self.loop.every(LOOK_S, self._look)
         self.loop.after(self.settings.reconcile_timeout_s, self._be_ready_without_it)
         self.loop.after_turn(self._turn)
@@ -118,8 +118,9 @@ class VenueRouting(Router):
             super()._stop_when_drained()
         elif not self.journal.pending_count:
             ids = ", ".join(map(str, left[:10])) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-            hint = "they may still fill, and nobody looks; the next start asks the venue what has become of them"
-            self.fail(ExitCode.FAILURE, f"left open at the venue, which does not answer: {ids}; {hint}", is_lasting=True)
+            hint = "they may fill, and nobody looks; the next start asks the venue what has become of them"
+            what = f"left open at the venue, which does not answer: {ids}; {hint}"
+            self.fail(ExitCode.FAILURE, what, is_lasting=True)
 
     def peer(self, name: str) -> None:
         if name == "venue" and self.is_following:
@@ -194,7 +195,7 @@ class VenueRouting(Router):
     # The venue.
 
     def _read(self) -> None:
-        for frames in receive_all(self.line):
+        for frames in receive_all(self.pipe):
             try:
                 message = decode_message(frames[-1])
             except WireError:
@@ -290,7 +291,7 @@ class VenueRouting(Router):
         outbox = self.session.outbox
         for message in outbox:
             try:
-                self.line.send(encode_message(message), zmq.NOBLOCK)
+                self.pipe.send(encode_message(message), zmq.NOBLOCK)
             except zmq.Again:
                 self.counters["venue_pipe_full"] += 1  # as if the line had lost it
         outbox.clear()

@@ -314,8 +314,6 @@ class VenueSession:
             is_change = record.report in (Report.REPLACE, Report.REPLACE_REJECT)
             signal = int(record.execution_id) if is_change and record.execution_id.isdecimal() else 0
             self._doubts.pop((record.order_id, signal), None)
-        elif isinstance(record, OrderPlace):
-            self._log.warning("external_order", order_id=record.order_id, hint="it came from elsewhere; it counts")
         return [record]
 
     def _take_known(self, message: VenueOrderKnown, now_s: float) -> list[Record]:

@@ -94,7 +94,8 @@ def _is_settled(engine: EngineUnderTest) -> bool:
     is_known = engine.ask("HEALTH")["lsn"] >= engine.journal[-1].lsn
     rows = [row for row in engine.ask("HEALTH")["children"] if row["name"] == "order_routing" and row["counters"]]
     is_up = bool(rows) and not rows[0]["counters"]["reconciling"]
-    is_over = not engine.ask("ORDERS")["orders"] and not any(held.net_quantity for held in engine.status_positions().values())
+    is_flat = not any(held.net_quantity for held in engine.status_positions().values())
+    is_over = is_flat and not engine.ask("ORDERS")["orders"]
     return is_known and is_up and is_over and _executed(engine) == set(books(engine).fills)
 
 

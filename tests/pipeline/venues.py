@@ -28,17 +28,24 @@ class Puppet(Strategy):
 '''
 
 
-def venue_engine(directory: Path, *, rate: float = 500.0, line: Tree | None = None, **sections: Any) -> EngineUnderTest:
-    """`line`: how bad it is; `sections` as of config_tree."""
+def venue_engine(
+    directory: Path,
+    *,
+    line: Tree | None = None,
+    strategy: tuple[str, dict[str, str]] = ("puppet:Puppet", {"puppet.py": PUPPET}),
+    **sections: Any,
+) -> EngineUnderTest:
+    """`line`: how bad it is; `strategy`: (class, files); `sections` as of config_tree."""
     routing = {"venue": "simulated", "in_doubt_grace_s": 0.3, "line": line or {}, **sections.pop("order_routing", {})}
-    tree = config_tree(
-        market_data={"source": "synthetic", "seed": 7, "rate": rate},
-        strategies=[{"name": "puppet", "class": "puppet:Puppet", "symbols": ["EURUSD"]}],
-        supervisor={"restarts": 1000, "window_s": 0.2},
-        order_routing=routing,
+    name, files = strategy
+    sections = {
+        "market_data": {"source": "synthetic", "seed": 7, "rate": 500.0},
+        "strategies": [{"name": "only", "class": name, "symbols": ["EURUSD"]}],
+        "supervisor": {"restarts": 1000, "window_s": 0.2},
+        "order_routing": routing,
         **sections,
-    )
-    return EngineUnderTest(directory, tree, files={"puppet.py": PUPPET})
+    }
+    return EngineUnderTest(directory, config_tree(**sections), files=files)
 
 
 def do(engine: EngineUnderTest, *lines: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,9 @@ class House:
     def say(self, message: Message) -> Message | None:
         return self.exchange.hear(self.client, message, 0)
 
-    def order(self, side: Side, quantity: int, *, strategy: int = FIRST_STRATEGY, symbol: int = 0, **fields: int) -> int:
+    def order(
+        self, side: Side, quantity: int, *, strategy: int = FIRST_STRATEGY, symbol: int = 0, **fields: Any
+    ) -> int:
         """A market order, or one with a limit_price; its id there."""
         self.order_id += 1
         kind = OrderType.LIMIT if "limit_price" in fields else OrderType.MARKET

@@ -201,7 +201,8 @@ class Both:
         raise AssertionError(f"not quiet: {self.session.phase}, {self.session.unanswered}, {self.session.missing}")
 
 
-MOVES = ["place", "tick"] * 8 + ["wait", "replace"] * 4 + ["cancel"] * 2 + ["router", "venue", "by hand", "transfer", "cut"]
+MOVES = ["place", "tick"] * 8 + ["wait", "replace"] * 4 + ["cancel"] * 2
+MOVES += ["router", "venue", "by hand", "transfer", "cut"]
 LINES = st.builds(
     LineSettings,
     seed=st.integers(0, 1000), drop=st.sampled_from([0.0, 0.3, 0.7]), duplicate=st.sampled_from([0.0, 0.3]),
