@@ -14,9 +14,11 @@ from protocol.limits import LOSS_LIMITS, LimitSettings
 from protocol.orders import Side
 from protocol.units import MICROS, PRODUCT
 
-_NOT_SHOWN = ("actions", "max_drawdown", "max_signal_age_ms", "on_halt", "repeat_window_ms")
+_NOT_SHOWN = ("actions", "max_signal_age_ms", "on_halt", "repeat_window_ms")
 """Keys beside limits, and those that are no limit of their own."""
-_WITHOUT_PRICES: Final = ("max_position_per_symbol", "max_open_orders", "max_daily_loss", "max_loss_from_peak")
+_WITHOUT_PRICES: Final = (
+    "max_position_per_symbol", "max_open_orders", "max_daily_loss", "max_loss_from_peak", "max_drawdown",
+)  # fmt: skip
 """What is used of these needs no money to be converted."""
 _ALL_MONEY: Final = Limits(max_gross_exposure=0)
 """Limits that ask for all that is held."""
@@ -46,5 +48,6 @@ def _used(scopes: Scopes, who: int, now_us: int) -> Iterator[tuple[str, float]]:
     yield "max_open_orders", scopes.open_orders(who)
     if who == ENGINE:
         yield "min_free_margin", (equity - held.gross / scopes.leverage) / PRODUCT
+        yield "max_drawdown", scopes.drawdown() / PRODUCT
     for key, loss in zip(LOSS_LIMITS, scopes.losses(who, now_us), strict=True):
         yield key, loss / PRODUCT

@@ -6,7 +6,7 @@ file is read from its first row and a live feed from its head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -96,6 +96,13 @@ class MarketClient:
     def resume(self, epoch: bytes, position: int) -> None:
         """`start` goes on after this position, whatever the page says."""
         self.former_epoch, self.former_position, self._from_first = epoch, position, False
+
+    def former_quotes(self, welcome: Welcome, symbol_ids: Collection[int]) -> dict[int, tuple[int, int, int]]:
+        """(timestamp, bid, ask) of these symbols, as far as a former life may have seen them."""
+        if not self.former_position:
+            return {}
+        ticks = TICK.iter_unpack(welcome.snapshot)
+        return {tick[1]: (tick[2], tick[3], tick[4]) for tick in ticks if tick[1] in symbol_ids}
 
     @property
     def epoch(self) -> bytes:

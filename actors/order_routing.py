@@ -35,7 +35,7 @@ class OrderRouting(Router):
         super().__init__(place)
         self.market = MarketClient(self, self, on_chunk=self._reached, on_welcome=self._on_market_welcome)
         self.venue: Venue
-        self.converting: set[int] = set()
+        self.converting: frozenset[int] = frozenset()
         """Symbols whose quotes convert money, until those known before this life are."""
         self.early: dict[int, OrderPlace] = {}
         """Orders whose tick this actor has not seen yet; they wait for it."""
@@ -51,7 +51,7 @@ class OrderRouting(Router):
         assert run is not None, "wal has said the id tables"
         policies = policies_of(self.config, {index: name for index, (name, _) in enumerate(run.symbols)})
         self.venue = PaperVenue(policies)
-        self.converting = {terms.route.symbol_id for terms in policies.terms.values() if terms.route is not None}
+        self.converting = policies.converting
         self.latch.adopt_router(os.getpid())
         self.journal.start()
         self.loop.after_turn(self._keep_page)
@@ -134,10 +134,8 @@ class OrderRouting(Router):
 
     def _on_market_welcome(self, welcome: Welcome) -> None:
         """A new life need not hold up stops until what converts their money is quoted again."""
-        wanted, self.converting = self.converting, set()  # once: what it has seen by the next one is no newer
-        if self.market.former_position:
-            ticks = TICK.iter_unpack(welcome.snapshot)
-            self.venue.know({tick[1]: (tick[2], tick[3], tick[4]) for tick in ticks if tick[1] in wanted})
+        wanted, self.converting = self.converting, frozenset()  # once: what it sees by the next one is no older
+        self.venue.know(self.market.former_quotes(welcome, wanted))
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         on_tick = self.venue.on_tick

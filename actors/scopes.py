@@ -213,6 +213,10 @@ class Scopes:
             if place is not None and (order is None or not order.parent_id):
                 yield place, max(0, replace.quantity - place.quantity)
 
+    def drawdown(self) -> int:
+        """The worst of any symbol, product; 0 or below."""
+        return min(map(self._fold.drawdown, self.instruments), default=0)
+
     def losses(self, who: int, now_us: int) -> Losses:
         return self._losses(who, self.equity(who), now_us)
 

@@ -27,7 +27,15 @@ from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
 from protocol.errors import NotRepresentableError, WireError
-from protocol.messages import VENUE_HEARTBEAT_S, Message, Statistics, VenueLogon, decode_message, encode_message
+from protocol.messages import (
+    VENUE_HEARTBEAT_S,
+    Message,
+    Statistics,
+    VenueLogon,
+    Welcome,
+    decode_message,
+    encode_message,
+)
 from protocol.pipeline import VENUE, VENUE_DESK
 from protocol.records import EngineRun
 from protocol.topics import TICK
@@ -42,7 +50,9 @@ ORDER_ROUTING: Final = "order_routing"
 class SimulatedVenue(Actor):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.market = MarketClient(self, self)
+        self.market = MarketClient(self, self, on_welcome=self._on_market_welcome)
+        self.converting: frozenset[int] = frozenset()
+        """Symbols whose quotes convert money, until those known before this life are."""
         self.books: Books | None = None
         self.exchange: Exchange
         self.line: Line[tuple[bytes, bytes]] = Line(self.config.order_routing.line, monotonic_s())
@@ -59,6 +69,7 @@ class SimulatedVenue(Actor):
         path, policies = self.run_dir / BOOKS_NAME, policies_of(self.config, dict(enumerate(self.symbols)))
         self.books = Books(path, self.spec.boot_id, self.symbols, multipliers, now_us())
         self.exchange = Exchange(lambda: PaperVenue(policies), self.books)
+        self.converting = policies.converting
         self.pipe = self.bind(VENUE)
         self.desk = self.socket(zmq.REP, VENUE_DESK.limit)
         self.desk.bind(self.spec.control_endpoint)
@@ -124,6 +135,10 @@ class SimulatedVenue(Actor):
                 self.counters["said"] += 1
 
     # The market.
+
+    def _on_market_welcome(self, welcome: Welcome) -> None:
+        wanted, self.converting = self.converting, frozenset()  # as order_routing, for its paper venue
+        self.exchange.know(self.market.former_quotes(welcome, wanted))
 
     def on_ticks(self, first_tick: int, payload: MarketPayload) -> None:
         on_tick = self.exchange.on_tick

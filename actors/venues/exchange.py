@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from actors.venues import Answer
+from actors.venues import Answer, Quotes
 from actors.venues.books import MANUAL, Books, Request
 from actors.venues.paper import PaperVenue
 from protocol.errors import WireError
@@ -179,6 +179,10 @@ class Exchange:
         return VenueHeartbeat(self._session, self.books.last_seq) if self._session else None
 
     # The market, and orders by hand.
+
+    def know(self, quotes: Quotes) -> None:
+        """Quotes that nothing acts on."""
+        self._model.know(quotes)
 
     def on_tick(self, symbol_id: int, timestamp: int, bid: int, ask: int, volume: int = 0) -> None:
         self._market_us = timestamp

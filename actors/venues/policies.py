@@ -64,6 +64,11 @@ class Policies:
         """Of a symbol that the config has, or had when its order was placed."""
         return self.terms.get(symbol_id, _UNKNOWN)
 
+    @property
+    def converting(self) -> frozenset[int]:
+        """Symbols whose quotes convert money."""
+        return frozenset(terms.route.symbol_id for terms in self.terms.values() if terms.route is not None)
+
 
 _UNKNOWN: Final = Terms(lot_size=1)
 
