@@ -10,6 +10,7 @@ import zmq
 from houses import House, house_config
 
 from actors.strategies import OrderInfo, Strategy, Tick
+from actors.venues.paper import PaperVenue
 from protocol.messages import SIGNAL_CLOSE, SIGNAL_ORDER, Intent
 from protocol.records import OrderPlace, SignalRefused
 
@@ -64,6 +65,27 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     with House(config, monkeypatch) as house:
         house.start(*EVERYONE)
         yield house
+
+
+def test_the_next_life_of_order_routing_is_told_the_quotes_that_convert_its_money(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[int, tuple[int, int, int]]] = []
+    know = PaperVenue.know
+    monkeypatch.setattr(PaperVenue, "know", lambda venue, quotes: (told.append(quotes), know(venue, quotes)))
+    yen = '[[instruments]]\nsymbol = "USDJPY"\ntick_size = 0.001\nlot_size = 1.0\n'
+    yen += 'base_currency = "USD"\nquote_currency = "JPY"\n'
+    config = house_config(tmp_path / "run", f"{__name__}:Quiet", f"[market_data]\nrate = 1000\n{yen}")
+    with House(config, monkeypatch) as house:
+        house.start(*EVERYONE)
+        house.until(lambda: house.actors["order_routing"].market.position > 30, "both to be quoted")
+        house.until(lambda: house.actors["order_routing"].page.market()[1] > 30, "the page to say so")
+        assert not any(told), "the first life has seen nothing before it"
+        house.kill("order_routing")
+        house.start("order_routing")
+        house.until(lambda: any(told), "the quotes")
+        [quotes] = filter(None, told)
+        assert list(quotes) == [1], "USDJPY alone converts"
 
 
 def test_a_close_that_was_sent_to_a_dead_risk_is_decided_by_the_next(quiet: House) -> None:

@@ -134,6 +134,17 @@ def test_what_a_venue_cannot_have_said_is_in_the_journal_alarms_and_moves_no_mon
     assert not [record for record in house.records() if isinstance(record, TradingState)]
 
 
+def test_a_fill_at_a_rate_that_means_nothing_moves_no_money_and_halts(house: House) -> None:
+    """It has happened at the venue, and cannot be booked: whoever goes on trading trades on a wrong position."""
+    resting(house)
+    balance = house.actors["risk"].fold.account.balance
+    fill = OrderUpdate(1, Report.FILL, "1-1", 1_100_000, 10**6, conversion_rate=3, conversion_base=2)
+    house.actors["order_routing"].journal.append(fill)
+    house.until(lambda: [record for record in house.records() if isinstance(record, TradingState)], "the halt")
+    assert house.actors["risk"].latch.is_halted()
+    assert house.actors["risk"].fold.account.balance == balance
+
+
 def moved(house: House) -> list[BalanceChange]:
     return [record for record in house.records() if isinstance(record, BalanceChange)]
 
