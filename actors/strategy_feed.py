@@ -25,6 +25,7 @@ from protocol.topics import BAR, TICK, TICK_DTYPE
 from protocol.units import MICROS
 
 NOTHING_SEEN: Final = FeedState(b"", 0, 0, 0)
+_HOOK: Final = Activity.HOOK
 
 
 class Timer:
@@ -170,6 +171,7 @@ class StrategyFeed:
 
     def _feed_ticks(self, first_tick: int, payload: MarketPayload) -> Iterator[None]:
         own, on_tick, position = self._own, self._strategy.on_tick, 3 * first_tick + 2
+        begin_hook = self._page.set_activity
         self.ticks += payload.items
         for _, symbol_id, time_us, bid, ask in TICK.iter_unpack(payload.records):
             self.position = position
@@ -184,6 +186,7 @@ class StrategyFeed:
             if symbol is None:
                 continue
             tick = Tick(symbol, bid / MICROS, ask / MICROS, time_us / MICROS)
+            begin_hook(_HOOK)
             try:
                 on_tick(tick)
             except Exception:
@@ -195,6 +198,7 @@ class StrategyFeed:
                 yield
 
         self._seen = self.position
+        self._page.set_activity(Activity.WORKING)
 
     def _run_timers(self, time_us: int) -> None:
         for timer in self._timers:

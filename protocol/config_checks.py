@@ -228,6 +228,7 @@ def _check_limits(config: Config) -> list[str]:
         ("supervisor.window_s", supervisor.window_s, 0.1),
         ("supervisor.ready_timeout_s", supervisor.ready_timeout_s, 0.1),
         ("supervisor.stop_timeout_s", supervisor.stop_timeout_s, 0.1),
+        *((f"supervisor.deadlines.{key}", value, 0) for key, value in supervisor.deadlines.as_dict().items()),
     ):
         if value < least:
             mistakes.append(f"{path} = {value}: at least {least}")

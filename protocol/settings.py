@@ -274,11 +274,30 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     """replay: the market waits for the subscribers of the broadcast, and none loses a message."""
 
 
+class DeadlineSettings(Section, frozen=True, kw_only=True):
+    """By activity: a child that gets nowhere for so many seconds hangs. 0: no deadline."""
+
+    idle: float = 5.0
+    """It waits for messages; its loop turns 20 times a second all the same."""
+    working: float = 10.0
+    """One turn of its loop."""
+    folding: float = 30.0
+    syncing: float = 5.0
+    """wal alone: trading is halted, and it is not killed."""
+    venue_call: float = 5.0
+    hook: float = 10.0
+    """One hook of a strategy."""
+
+    def as_dict(self) -> dict[str, float]:
+        return msgspec.structs.asdict(self)
+
+
 class SupervisorSettings(Section, frozen=True, kw_only=True):
     restarts: int = 10
     window_s: float = 60.0
     ready_timeout_s: float = 30.0
     stop_timeout_s: float = 10.0
+    deadlines: DeadlineSettings = DeadlineSettings()
 
 
 class LoggingSettings(Section, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import zmq
 
-from actors.base import ChildSpec
+from actors.base import ChildSpec, Loop
 from protocol.errors import ExitCode
 from protocol.messages import Detached, Failed, Message, Parked, Statistics, Stopped
 from supervisor.restart import RestartPolicy
@@ -141,6 +141,8 @@ class Child:
         self.stays_down = False
         """By its own word, of its present life."""
         self.stopped = False
+        self.condition = ""
+        """`slow` or `hung`, by its page; "" is neither."""
         self.is_overdue = False
         """Its present life has let the deadline of a step of the stop pass."""
         self.meter: Any = None
@@ -192,6 +194,15 @@ class Child:
         elif isinstance(message, Statistics):
             self.statistics, self.statistics_round = message, question
             self.lsn = max(self.lsn, message.lsn)
+
+    def bury(self, phase: ChildPhase, loop: Loop) -> None:
+        """Its life, if it is over, is forgotten; it is in `phase` from here on."""
+        if self.life is not None and not self.is_alive:
+            if self.life.pidfd is not None:
+                loop.forget(self.life.pidfd)
+            self.life.close()
+            self.life = None
+        self.phase, self.condition = phase, ""
 
     def kill(self) -> None:
         if self.life is not None and self.is_alive:

@@ -14,7 +14,7 @@ def observe(child: Child) -> ChildState:
     said = child.statistics
     return ChildState(
         name=child.name,
-        state=child.phase.value,
+        state=child.condition or child.phase.value,
         pid=child.pid if child.is_alive else 0,
         incarnation=child.incarnation,
         restarts=child.restarts,

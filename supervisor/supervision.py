@@ -38,6 +38,7 @@ from supervisor.boot import STOP_LIMITS, STOP_STEPS, OnLimit, StopAction, StopSt
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
 from supervisor.control import ControlPipe
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
+from supervisor.hangs import HangWatch
 from supervisor.health import quiet_state
 from supervisor.lock import RunDirLock
 from supervisor.restart import Progress, RestartPolicy
@@ -159,6 +160,9 @@ class Supervisor:
         self.loop.on_readable(self._control.socket, self._control.receive)
         self.loop.on_readable(self._wakeup_read, lambda: os.read(self._wakeup_read, 64))
         self.loop.every(HEALTH_EVERY_S, self._look_after)
+        settings, kills = config.supervisor.deadlines, not config.is_replay
+        hangs = HangWatch(run_dir, self.children.values(), settings, self.latch, self.log, kills=kills)
+        self.loop.every(hangs.look_s, lambda: self._stopping or hangs.look())
         for name in boot_order(config):
             self.children[name] = Child(name, RestartPolicy(config.supervisor.restarts, config.supervisor.window_s))
             self.children[name].incarnation = begin_page(run_dir, name) - 1
@@ -354,9 +358,8 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
-        here = (self.boot_id, self.ipc, self._lock_fd)
         spec = make_spec(
-            self.config, child.name, incarnation, *here,
+            self.config, child.name, incarnation, self.boot_id, self.ipc, self._lock_fd,
             inproc=self.inproc, is_restart=self.is_ready, forget_states=self._forget_states,
         )  # fmt: skip
         if self.inproc:
@@ -457,11 +460,7 @@ class Supervisor:
             word = child.last_word()
             if self._stopping and word is not None and (word.is_lasting or word.exit_code == ExitCode.JOURNAL_FAILURE):
                 self._give_up(ExitCode(word.exit_code), f"{child.name}: {word.message}")
-            if child.life.pidfd is not None:
-                self.loop.forget(child.life.pidfd)
-            child.life.close()
-            child.life = None
-        child.phase = phase
+        child.bury(phase, self.loop)
 
     # What the children say.
 

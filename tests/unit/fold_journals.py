@@ -80,6 +80,13 @@ def settle(fold: Fold) -> list[Record]:
     return written
 
 
+def put(fold: Fold, *records: Record) -> None:
+    """They are in the fold, each with what it owes."""
+    for record in records:
+        apply(fold, record)
+        settle(fold)
+
+
 def state(fold: Fold) -> dict[str, Any]:
     """Everything that a fold holds, as values that compare."""
     tracker, account = fold.tracker, fold.account
