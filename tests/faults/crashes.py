@@ -84,6 +84,7 @@ def trading_engine(directory: Path, **sections: Any) -> EngineUnderTest:
     child, so that no restart is put off: what is measured is the way back, not the pause before it."""
     sections = {
         "strategies": [often()],
+        "market_data": {"rate": 2000.0},
         "supervisor": {"restarts": 1000, "window_s": 0.2},
         "wal": {"checkpoint_records": CHECKPOINT_RECORDS},
         **sections,

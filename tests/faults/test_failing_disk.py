@@ -128,7 +128,8 @@ def _says(watermark: bytes, lsn: int) -> bool:
 def on_tiny_disk(tmp_path: Path) -> Iterator[tuple[EngineUnderTest, TinyDisk]]:
     """An engine that trades, its journal on a disk of 8 MiB of which 1 is the reserve."""
     careful = {"name": "often", "class": "careful:Careful", "symbols": ["EURUSD"]}
-    engine = EngineUnderTest(tmp_path, config_tree(strategies=[careful]), files={"careful.py": CAREFUL})
+    tree = config_tree(strategies=[careful], market_data={"rate": 2000.0})
+    engine = EngineUnderTest(tmp_path, tree, files={"careful.py": CAREFUL})
     with tiny_disk(engine.run_dir / "wal", 8 * 1024) as disk:
         try:
             yield engine, disk

@@ -46,7 +46,8 @@ class Tail:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[EngineUnderTest]:
-    with EngineUnderTest(tmp_path, config_tree(wal={"checkpoint_records": RECORDS_A_FILE})) as engine:
+    tree = config_tree(market_data={"rate": 1000.0}, wal={"checkpoint_records": RECORDS_A_FILE})
+    with EngineUnderTest(tmp_path, tree) as engine:
         wait_for(lambda: len(sealed(engine)) >= 2, "two rolls")
         yield engine
 
