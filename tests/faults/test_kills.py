@@ -47,11 +47,8 @@ def trading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineUnderTes
         yield engine
 
 
-@pytest.mark.parametrize("round_number", [1, 2])
 @pytest.mark.parametrize("name", CHILDREN)
-def test_a_killed_child_comes_back_and_the_engine_goes_on(
-    trading: EngineUnderTest, name: str, round_number: int
-) -> None:
+def test_a_killed_child_comes_back_and_the_engine_goes_on(trading: EngineUnderTest, name: str) -> None:
     tail = Tail(trading)
     lsn = tail.read().lsn
     kill(trading, name)
