@@ -30,6 +30,7 @@ from actors.market import MarketClient
 from actors.marks import Quote, newest_quotes
 from actors.operations_desk import Answer, OperationsDesk
 from actors.publisher import Publisher
+from actors.steering import STEER_VERBS, full_name, objection
 from protocol.codec import MarketPayload
 from protocol.commands import (
     REQUEST_BYTES_MAX,
@@ -39,12 +40,13 @@ from protocol.commands import (
     Command,
     HaltReply,
     Reply,
+    TextReply,
     encode_reply,
     error_reply,
     parse_command,
 )
 from protocol.errors import ConfigError, GatewayError
-from protocol.messages import Children, Message, Welcome
+from protocol.messages import Children, Message, Steer, SteerVerb, Welcome
 from protocol.orders import TradingMode
 from protocol.records import EngineRun, Operation, Producer, Record, TradingState
 from protocol.topics import TICK
@@ -80,6 +82,7 @@ class Gateway(FoldingActor):
         self.pace: Pace | None = None
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
         self.verbs: dict[str, Callable[[str], Reply]] = {"HALT": self._halt}
+        self.verbs |= {name: partial(self._steer, verb) for name, verb in STEER_VERBS.items()}
 
     # The life of the actor.
 
@@ -254,6 +257,14 @@ class Gateway(FoldingActor):
             self.operations.take(command, answer, is_operator=is_operator)
         else:
             answer(self.verbs[command.verb](command.argument))
+
+    def _steer(self, verb: SteerVerb, name: str) -> Reply:
+        children = self.children.children
+        name = full_name(name, children)
+        if why_not := objection(verb, name, children, self.config):
+            return error_reply(f"{verb.name}: {why_not}")
+        self.tell(Steer(verb, name))
+        return TextReply(response=f"{verb.name} {name}: asked for; HEALTH shows it")
 
     def _halt(self, reason: str) -> Reply:
         """H4, H5: the latch, then wait for a send under way and for the disk, then the reply, then the record."""

@@ -53,6 +53,12 @@ VERBS: Final = {
              help="cancels, and closes the position in the symbol, or every one"),
         Verb(name="DEPOSIT", arguments="amount [reason]", changes=True, is_operation=True, anywhere=False,
              help="adds to the balance, or takes from it; a correction"),
+        Verb(name="RESTART", arguments="child", changes=True, anywhere=False,
+             help="ends a process; its next life goes on where it stood"),
+        Verb(name="PARK", arguments="strategy", changes=True, anywhere=False,
+             help="a strategy stays down, and its orders are cancelled"),
+        Verb(name="UNPARK", arguments="strategy", changes=True, anywhere=False,
+             help="a parked strategy comes back"),
     )
 }  # fmt: skip
 AMOUNT_PATTERN: Final = r"-?[0-9]{1,12}(\.[0-9]{1,6})?"

@@ -297,6 +297,19 @@ class Parked(Message, frozen=True, tag=44):
     strategy: str
 
 
+class SteerVerb(StrEnum):
+    RESTART = "restart"
+    PARK = "park"
+    UNPARK = "unpark"
+
+
+class Steer(Message, frozen=True, tag=45):
+    """An operator's word, by the gateway, to the supervisor."""
+
+    verb: SteerVerb
+    child: str
+
+
 # order_routing and a venue outside it. The venue numbers every entry of its books; order ids are the journal's.
 
 
@@ -407,6 +420,7 @@ type_union = (
     Hello | Welcome | Data | Credit | Append | Reset | SayHello | Barrier | State | Grant | Done
     | SignalHello | SignalWelcome | Intent | Reached
     | Loaded | Failed | Go | Ready | Stop | Stopped | Detach | Detached | Ask | Statistics | Peer | Children | Parked
+    | Steer
     | VenueLogon | VenueLoggedOn | VenueHeartbeat | VenueOrder | VenueCancel | VenueReplace | VenueReport | VenueQuery
     | VenueOpenOrders | VenuePositions | VenueExecutions | VenueOrderKnown
 )  # fmt: skip

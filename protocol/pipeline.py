@@ -61,7 +61,7 @@ CONTROL: Final = Pipe(
     binds="supervisor",
     connects=("wal", "risk", "strategy", "venue", "order_routing", "gateway", "market_data"),
     messages=("LOADED", "FAILED", "GO", "READY", "STOP", "STOPPED", "DETACH", "DETACHED", "ASK", "STATISTICS",
-              "PEER", "CHILDREN", "PARKED"),
+              "PEER", "CHILDREN", "PARKED", "STEER"),
     limit=1_000,
     when_full="the message is dropped and counted; questions are asked again",
 )  # fmt: skip

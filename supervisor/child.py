@@ -17,7 +17,7 @@ import zmq
 
 from actors.base import ChildSpec, Loop
 from protocol.errors import ExitCode
-from protocol.messages import Detached, Failed, Message, Parked, Statistics, Stopped
+from protocol.messages import Detached, Failed, Message, Parked, Statistics, SteerVerb, Stopped
 from supervisor.restart import RestartPolicy
 
 
@@ -141,6 +141,8 @@ class Child:
         self.stays_down = False
         """By its own word, of its present life."""
         self.stopped = False
+        self.asked: SteerVerb | None = None
+        """What an operator has asked for, and what its death is then."""
         self.condition = ""
         """`slow` or `hung`, by its page; "" is neither."""
         self.is_overdue = False
@@ -166,6 +168,7 @@ class Child:
         self.statistics = None
         self.detached = set()
         self.stopped = self.stays_down = self.is_overdue = False
+        self.asked = None
         self.meter = None
 
     @property
@@ -203,6 +206,11 @@ class Child:
             self.life.close()
             self.life = None
         self.phase, self.condition = phase, ""
+
+    def unpark(self) -> None:
+        """It may live again, and its deaths count anew."""
+        self.policy.forget()
+        self.phase = ChildPhase.DEAD
 
     def kill(self) -> None:
         if self.life is not None and self.is_alive:

@@ -41,6 +41,10 @@ class RestartPolicy:
         share = random.random() if jitter is None else jitter
         return pause * (1 + JITTER * (2 * share - 1))
 
+    def forget(self) -> None:
+        """An operator has looked: deaths count anew."""
+        self._deaths.clear()
+
 
 class Progress:
     """Whether a replay that begins again and again comes any further."""

@@ -30,13 +30,14 @@ from protocol.errors import (
     StopRequestedError,
     SupervisionError,
 )
-from protocol.messages import Detach, Go, Loaded, Message, Ready, Stop
+from protocol.messages import Detach, Go, Loaded, Message, Ready, Steer, SteerVerb, Stop
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config
 from supervisor.boot import STOP_LIMITS, STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
 from supervisor.control import ControlPipe
+from supervisor.deaths import ASKED, FINAL_CODES, Death, Follows, Outcome, outcome_in_replay, outcome_of
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.hangs import HangWatch
 from supervisor.health import quiet_state
@@ -44,11 +45,10 @@ from supervisor.lock import RunDirLock
 from supervisor.restart import Progress, RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
 from supervisor.saved_config import save_config
+from supervisor.wakeup import Wakeup
 
 HEALTH_EVERY_S: Final = 1.0
 DRAIN_POLL_S: Final = 0.05
-FINAL_CODES: Final = {ExitCode.USAGE, ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT}
-"""Exit codes of a child after which restarting it would only repeat them."""
 
 
 class Supervisor:
@@ -81,16 +81,14 @@ class Supervisor:
         self._stopping = False
         self._released: set[str] = set()
         """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
-        self._wakeup_read, self._wakeup_write = os.pipe()
-        os.set_blocking(self._wakeup_write, False)
+        self._wakeup = Wakeup()
 
     # What others may ask, from any thread or signal handler.
 
     def request_stop(self, by: str = OPERATOR) -> None:
         """An ordered stop begins soon."""
         self.stop_by = self.stop_by or by
-        if self._wakeup_write >= 0:  # else it is over; a signal may still come
-            os.write(self._wakeup_write, b"s")
+        self._wakeup.wake()
 
     def interrupt(self) -> None:
         """SIGINT: the first asks for an ordered stop, the second kills."""
@@ -158,7 +156,7 @@ class Supervisor:
         endpoint = pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name)
         self._control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
         self.loop.on_readable(self._control.socket, self._control.receive)
-        self.loop.on_readable(self._wakeup_read, lambda: os.read(self._wakeup_read, 64))
+        self.loop.on_readable(self._wakeup.fd, self._wakeup.take)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
         settings, kills = config.supervisor.deadlines, not config.is_replay
         hangs = HangWatch(run_dir, self.children.values(), settings, self.latch, self.log, kills=kills)
@@ -299,10 +297,7 @@ class Supervisor:
             self.context.term()
         if hasattr(self, "ipc"):
             remove_ipc(self.run_dir)
-        ends = self._wakeup_read, self._wakeup_write
-        self._wakeup_write = -1
-        for end in ends:
-            os.close(end)
+        self._wakeup.close()
         lock.release()
 
     def _kill_all(self) -> None:
@@ -389,33 +384,34 @@ class Supervisor:
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))
         self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
-        if failure is not None and failure.exit_code in FINAL_CODES:
-            self._give_up(ExitCode(failure.exit_code), f"{child.name}: {failure.message}")
-            return
-        pause = child.policy.pause_after_death(monotonic_s())
-        words, child.last_words = child.last_words, failure.message if failure is not None else ""
+        pause_s = 0.0 if child.asked else child.policy.pause_after_death(monotonic_s())
+        death = Death(child.name, code, failure, child.last_words, pause_s, child.stays_down, child.asked)
+        child.last_words = failure.message if failure is not None else ""
         if self.config.is_replay:
-            self._replay_breaks(child, pause, words, f"{child.name} died: {child.last_words or f'exit code {code}'}")
-        elif failure is not None and failure.is_lasting:
-            self._past_limit(child, failure.message)
-        elif child.stays_down:
-            self._park(child, 'on_restart = "parked", and it has no saved state')
-        elif self.is_ready and self.config.market_data.is_file and words and words == child.last_words:
-            self._past_limit(child, f"{child.name} failed twice in the same way: {words}")
-        elif pause is None:
-            self._past_limit(child)
-        elif not self.stop_by:
             child.restarts += 1
-            self.loop.after(pause, lambda: self._restart(child))
+            is_stuck = self._progress.is_stuck(max(child.lsn for child in self.children.values()))
+            may_go_on = not (is_stuck or self.inproc or self.latch.is_halted())
+            self._follow(child, outcome_in_replay(death, may_go_on=may_go_on))
+        else:
+            is_file, settings = self.config.market_data.is_file, self.config.supervisor
+            self._follow(child, outcome_of(death, settings, is_ready=self.is_ready, is_file=is_file))
 
-    def _replay_breaks(self, child: Child, pause: float | None, former_words: str, reason: str) -> None:
-        """Raises: ReplayBrokenError, if there is a point in going on (P13: not when the same happens again)."""
-        child.restarts += 1
-        is_stuck = self._progress.is_stuck(max(child.lsn for child in self.children.values()))
-        is_repeated = bool(former_words) and former_words == child.last_words
-        if pause is not None and not (is_stuck or is_repeated or self.inproc or self.latch.is_halted()):
-            raise ReplayBrokenError(reason, pause)
-        self._give_up(ExitCode.FAILURE, f"{reason}; `run --resume` goes on once the cause is mended")
+    def _follow(self, child: Child, outcome: Outcome) -> None:
+        """Raises: ReplayBrokenError, ConfigError."""
+        match outcome.what:
+            case Follows.RESTART:
+                if not self.stop_by:
+                    child.restarts += 1
+                    self.loop.after(outcome.pause_s, lambda: self._restart(child))
+            case Follows.PARK:
+                self._park(child, outcome.reason)
+            case Follows.GIVE_UP:
+                self._give_up(outcome.code, outcome.reason)
+            case Follows.ESCALATE:
+                self.latch.halt("supervisor", outcome.reason)
+                self._give_up(ExitCode.ESCALATED, str(RestartLimitError(outcome.reason)), by=ESCALATION)
+            case Follows.BEGIN_AGAIN:
+                raise ReplayBrokenError(outcome.reason, outcome.pause_s)
 
     def _restart(self, child: Child) -> None:
         if self._stopping or self.stop_by or child.phase is not ChildPhase.DEAD:
@@ -428,17 +424,6 @@ class Supervisor:
         if child.life is life and child.phase is not ChildPhase.READY and child.is_alive and not self._stopping:
             self.log.error("ready_timeout", name=child.name)
             child.kill()
-
-    def _past_limit(self, child: Child, message: str = "") -> None:
-        settings, said = self.config.supervisor, message
-        message = message or f"{child.name} died more than {settings.restarts} times within {settings.window_s} s"
-        if boot_row(child.name).on_limit is OnLimit.PARK:
-            self._park(child, message)
-        elif said and not self.is_ready:  # for good: nothing was traded that a HALT would have to end
-            self._give_up(ExitCode.FAILURE, message)
-        else:
-            self.latch.halt("supervisor", message)
-            self._give_up(ExitCode.ESCALATED, str(RestartLimitError(message)), by=ESCALATION)
 
     def _park(self, child: Child, reason: str) -> None:
         """It stays down, and the others go on. Raises: ConfigError if no strategy is left while the engine starts: to
@@ -473,8 +458,23 @@ class Supervisor:
                 self._go(child)
         elif isinstance(message, Ready):
             self._on_child_ready(child, message)
+        elif isinstance(message, Steer):
+            self._steer(message.verb, self.children[message.child])
         else:
             child.take(message, self._control.question)
+
+    def _steer(self, verb: SteerVerb, child: Child) -> None:
+        """The gateway has looked whether it can be; meanwhile the child may have died, and then that goes on."""
+        self.log.warning("operator_asked", verb=verb, name=child.name)
+        if verb is SteerVerb.UNPARK and child.phase is ChildPhase.PARKED:
+            del self.parked[child.name]
+            child.unpark()
+            self._restart(child)
+        elif verb is not SteerVerb.UNPARK and child.is_alive:
+            child.asked = verb
+            child.kill()
+        elif verb is SteerVerb.PARK and child.phase is ChildPhase.DEAD:
+            self._follow(child, ASKED[verb])
 
     def _on_child_ready(self, child: Child, message: Ready) -> None:
         child.phase = ChildPhase.READY

@@ -20,7 +20,9 @@ from supervisor.cli.output import Failure
 
 OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "stop")
 OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
+CHILD_VERBS: Final = ("restart", "park", "unpark")
 VERBS: Final = {
+    **dict.fromkeys(CHILD_VERBS, "supervisor.cli.child_verbs"),
     **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",

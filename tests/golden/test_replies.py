@@ -96,6 +96,13 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         (verb, commands.OperationReply(response="Taken", lsn=133), b'{"status":"ok","response":"Taken","lsn":133}')
         for verb in ("REDUCE", "RESUME", "CANCEL", "FLATTEN", "DEPOSIT")
     ),
+    *(
+        (
+            verb, commands.TextReply(response=f"{verb} risk: asked for; HEALTH shows it"),
+            f'{{"status":"ok","response":"{verb} risk: asked for; HEALTH shows it"}}'.encode(),
+        )
+        for verb in ("RESTART", "PARK", "UNPARK")
+    ),
     (
         "REDUCE on its way",
         commands.OperationReply(response="Taken", pending=1),

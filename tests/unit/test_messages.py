@@ -57,6 +57,7 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Peer("wal", 2), [42, "wal", 2]),
     (messages.Children((CHILD,)), [43, [["risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3}]]]),
     (messages.Parked("sma"), [44, "sma"]),
+    (messages.Steer(messages.SteerVerb.PARK, "strategy.sma"), [45, "park", "strategy.sma"]),
     (messages.VenueLogon(b"j"), [50, b"j"]),
     (messages.VenueLoggedOn(7, 3, 2), [51, 7, 3, 2]),
     (messages.VenueHeartbeat(7, 3), [52, 7, 3]),

@@ -29,6 +29,7 @@ REPLIES = {
     "SYMBOLS": commands.SymbolsReply,
     "ACCOUNT": commands.AccountReply,
     "LIMITS": commands.LimitsReply,
+    **dict.fromkeys(("RESTART", "PARK", "UNPARK"), commands.TextReply),
     **{verb.name: commands.OperationReply for verb in commands.VERBS.values() if verb.is_operation},
 }
 

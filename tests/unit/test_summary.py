@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,8 +54,7 @@ def make_supervisor(tmp_path: Path, *, enabled: bool) -> Iterator[Supervisor]:
     made.children["market_data"] = child = Child("market_data", RestartPolicy(1, 1.0))
     child.statistics = Statistics(0, 3 * 481 + 2, True, 0, {"rows": 480, "rows_bad": 2, "rows_unknown": 0})
     yield made
-    os.close(made._wakeup_read)
-    os.close(made._wakeup_write)
+    made._wakeup.close()
 
 
 def fill(order_id: int, price: float, quantity: int) -> OrderUpdate:

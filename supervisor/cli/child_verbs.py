@@ -1,0 +1,72 @@
+"""The verbs that say which processes run: asked of the gateway, carried out by the supervisor, seen in HEALTH."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from protocol.errors import ExitCode
+from supervisor.cli.asking import POLL_S, Target, ask
+from supervisor.cli.operator_verbs import engine_options, words_behind_config
+from supervisor.cli.output import Failure, note, print_json
+
+_TIMEOUT_S: Final = 15.0
+Row = dict[str, Any]
+
+
+def _steer(
+    target: Target, timeout_s: float, as_json: bool, verb: str, words: tuple[str, ...],
+    is_done: Callable[[Row, Row], bool],
+) -> None:  # fmt: skip
+    """Until it is seen. `is_done` gets the child's row before and now. Raises: Failure."""
+    named = words_behind_config(words)
+    if len(named) != 1:
+        raise click.UsageError("which one? See `seawall health`")
+    before = {row["name"]: row for row in _rows(target, timeout_s)}
+    reply = ask(target, timeout_s, f"{verb} {named[0]}")
+    name = reply["response"].split()[1].rstrip(":")
+    print_json(reply) if as_json else click.echo(reply["response"])
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        row = next((row for row in _rows(target, timeout_s, deadline) if row["name"] == name), None)
+        if row is not None and is_done(before[name], row):
+            note(f"{name} is {row['state']} (process {row['pid']}, life {row['incarnation']}).")
+            return
+        time.sleep(POLL_S)
+    raise Failure(ExitCode.NO_ANSWER, f"not seen within {timeout_s:g} s; `seawall health` shows how {name} is")
+
+
+def _rows(target: Target, timeout_s: float, deadline: float = 0.0) -> list[Row]:
+    """Of all children; until `deadline` the gateway may be the one that comes back."""
+    while True:
+        try:
+            return ask(target, timeout_s, "HEALTH")["children"]
+        except Failure:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def restart(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """Ends a process of the engine; its next life goes on where it stood."""
+    _steer(target, timeout_s, as_json, "RESTART", words,
+           lambda before, now: now["incarnation"] > before["incarnation"] and now["state"] == "ready")  # fmt: skip
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def park(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """A strategy stays down, and its orders are cancelled; the others trade on."""
+    _steer(target, timeout_s, as_json, "PARK", words, lambda _, now: now["state"] == "parked")
+
+
+@click.command()
+@engine_options(_TIMEOUT_S, config=False)
+def unpark(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
+    """A parked strategy comes back, with what it had saved; its deaths count anew."""
+    _steer(target, timeout_s, as_json, "UNPARK", words, lambda _, now: now["state"] == "ready")
