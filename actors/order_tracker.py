@@ -320,12 +320,14 @@ class OrderTracker:
         self._open(exit_order)
         return exit_order
 
-    def give(self, order: Order, strategy_id: int) -> None:
-        """The open order is another strategy's from here on."""
-        if order.strategy_id != strategy_id:
+    def give(self, order: Order, strategy_id: int, protects: int) -> None:
+        """The open order is another strategy's from here on, and protects another position or none."""
+        if (order.strategy_id, order.place.protects) != (strategy_id, protects):
             self._close(order)
+            if not order.is_the_venues:
+                order.parent_id = protects
             order.strategy_id = strategy_id
-            order.place = msgspec.structs.replace(order.place, strategy_id=strategy_id)
+            order.place = msgspec.structs.replace(order.place, strategy_id=strategy_id, protects=protects)
             self._open(order)
 
     def restore(self, order: Order, execution_ids: Iterable[str]) -> None:

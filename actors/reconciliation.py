@@ -15,8 +15,10 @@ from typing import Final, NamedTuple, cast
 import msgspec
 
 from actors.fold import Fold
+from actors.order_tracker import Order
 from actors.venues.session import Snapshot
 from protocol.conversion import PARITY, Rate
+from protocol.errors import SeawallError
 from protocol.orders import OrderStatus, OrderType, Report, Side
 from protocol.records import (
     FIRST_EXTERNAL,
@@ -39,6 +41,11 @@ _SYMBOLS_MAX: Final = 1 << 16
 _ANSWERED: Final = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 
 
+class ContradictionError(SeawallError):
+    """The venue's books and the journal cannot both be what they were: one is an older copy. Nothing is to be taken
+    over."""
+
+
 class Difference(NamedTuple):
     text: str
     symbol_id: int
@@ -55,7 +62,7 @@ class Difference(NamedTuple):
 
 
 def differences(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:
-    """The fold has everything that the venue reported up to the snapshot. Raises: WireError."""
+    """The fold has everything that the venue reported up to the snapshot. Raises: WireError, ContradictionError."""
     yield from _of_orders(fold, snapshot)
     yield from _of_positions(fold, snapshot)
 
@@ -82,10 +89,26 @@ def _of_orders(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:
             found = external(msgspec.structs.replace(place, quantity=left))
             accepted = OrderUpdate(order_id, Report.ACCEPT, reason="adopted")
             yield found._replace(adopted_by=(*found.adopted_by, accepted))
-        elif not order.is_open:
+        elif order.status is OrderStatus.REJECTED:
             text = f"order {order_id} is open at the venue and {order.status.label} here"
             revived = OrderUpdate(order_id, Report.ACCEPT, reason="adopted")
             yield Difference(text, place.symbol_id, place.side.sign * left, 0, (revived,))
+        else:
+            _check_same(order, place, left)
+
+
+def _check_same(order: Order, theirs: OrderPlace, left: int) -> None:
+    """Whatever was said of it has been taken. Raises: ContradictionError."""
+    ours = order.remaining if order.is_open else 0
+    if (ours, order.limit_price) != (left, theirs.limit_price):
+        found, known = (
+            f"{quantity / MICROS:g} @ {price / MICROS:g}"
+            for quantity, price in ((left, theirs.limit_price), (ours, order.limit_price))
+        )
+        raise ContradictionError(
+            f"order {order.order_id} is open at the venue for {found}; here it is {order.status.label}, with {known} "
+            "left: the journal, or the venue's books, are an older copy. Put the newer one back"
+        )
 
 
 def _of_positions(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:

@@ -57,6 +57,8 @@ LATCH_LOOK_S: Final = 0.05
 """risk looks at the latch page for every signal and at least this often (design section 8)."""
 LOSSES_LOOK_S: Final = 0.05
 INT64: Final = 2**63
+NOT_SENT: Final = "not_sent"
+"""The reason of an order that never arrived at a venue outside: what it should have closed is still open."""
 EARLY_MAX: Final = 1_000
 """Signals that wait for this fold to know what their senders knew; more stay in the pipe."""
 
@@ -128,7 +130,7 @@ class Risk(FoldingActor):
             self._check_drawdown(change.order.symbol_id)
             self._look_at_losses()
             if self.is_halted():
-                self.book.act_on_halt(pending=True)
+                self._act_on_halt()
         elif type(change) is CommandGiven and self.journal.caught_up:
             self.book.carry_out(change.lsn, change.command)
         elif type(change) is TradingStateChanged and self.journal.caught_up:
@@ -136,8 +138,11 @@ class Risk(FoldingActor):
         elif type(change) is OrderChanged and self.journal.caught_up:
             if change.previous_status is OrderStatus.REJECTED:  # be it that it has filled at once
                 self._reduce_revived(change.order)
-            if self.is_halted() and (change.order.is_open or self.book.may_close_again(change.order)):
-                self.book.act_on_halt(pending=True)
+            if self.is_halted():
+                if change.order.is_open or self.book.may_close_again(change.order):
+                    self._act_on_halt()
+            elif change.order.reason == NOT_SENT and self.book.may_close_again(change.order):
+                self.book.close_positions([change.order.symbol_id])
         elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1
             self.log.error("impossible_report", order_id=change.order_id, reason=change.reason, lsn=self.fold.lsn)
@@ -159,7 +164,7 @@ class Risk(FoldingActor):
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
         if self.is_halted():
-            self.book.act_on_halt(pending=True)
+            self._act_on_halt()
         for lsn, command in list(self.fold.commands.items()):
             words = f"{command.verb} {command.argument}".strip()
             self.log.warning("command_carried_out_late", command=words, lsn=lsn, hint="it was given before this start")
@@ -307,6 +312,11 @@ class Risk(FoldingActor):
     def is_halted(self) -> bool:
         return self.fold.halted(self.latch.halt_token)
 
+    def _act_on_halt(self) -> None:
+        """Not during a stop: what it placed then would be left behind."""
+        if self.risk_engine:
+            self.book.act_on_halt(pending=True)
+
     def _check_drawdown(self, symbol_id: int, *, at_start: bool = False) -> None:
         reason = self.book.check_drawdown(symbol_id, at_start=at_start)
         if reason is not None:
@@ -337,7 +347,7 @@ class Risk(FoldingActor):
             self.log.warning(
                 "trading_halted", by=change.state.by, reason=change.state.reason, hint="an ordered stop clears it"
             )
-            self.book.act_on_halt(pending=True)
+            self._act_on_halt()
         else:
             self.log.warning(
                 "trading_state", state=change.state.mode.name, by=change.state.by, reason=change.state.reason

@@ -366,7 +366,7 @@ class RiskBook:
         if pending:
             self._cancel_pending("halt")
         if on_halt == "flatten":
-            self._close_positions(self.fold.account.positions)
+            self.close_positions(self.fold.account.positions)
 
     def may_close_again(self, order: Order) -> bool:
         """It was to close a position and has ended without: the router saw another under way, say. Not for ever."""
@@ -395,7 +395,7 @@ class RiskBook:
             self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, by))
         return len(places)
 
-    def _close_positions(self, symbol_ids: Iterable[int]) -> int:
+    def close_positions(self, symbol_ids: Iterable[int]) -> int:
         """How many orders it took."""
         count = 0
         for symbol_id in sorted(self.scopes.instruments.keys() & set(symbol_ids)):
@@ -433,7 +433,7 @@ class RiskBook:
                 self._cancel_unprotected(command.by, symbol_id) + self._cancel_pending(command.by, symbol_id)
                 for symbol_id in symbol_ids
             )
-            outcome = f"{cancels} cancels requested, {self._close_positions(symbol_ids)} closing orders placed"
+            outcome = f"{cancels} cancels requested, {self.close_positions(symbol_ids)} closing orders placed"
             if left := self._held_without_config(symbol_ids):
                 outcome += f"; not configured, and left: {left}"
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import zmq
@@ -26,11 +26,12 @@ from actors.venues.line import Line
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import policies_of
 from protocol.codec import VOLUME, MarketPayload
-from protocol.errors import NotRepresentableError, WireError
+from protocol.errors import ExitCode, NotRepresentableError, WalError, WireError
 from protocol.messages import (
     VENUE_HEARTBEAT_S,
     Message,
     Statistics,
+    VenueHeartbeat,
     VenueLogon,
     Welcome,
     decode_message,
@@ -47,6 +48,15 @@ ORDER_ROUTING: Final = "order_routing"
 """Who trades here."""
 
 
+class Sent(NamedTuple):
+    """What is on its way to a client."""
+
+    client: bytes
+    frame: bytes
+    is_beat: bool
+    """There is always one on a slow line."""
+
+
 class SimulatedVenue(Actor):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -55,8 +65,7 @@ class SimulatedVenue(Actor):
         """Symbols whose quotes convert money, until those known before this life are."""
         self.books: Books | None = None
         self.exchange: Exchange
-        self.line: Line[tuple[bytes, bytes]] = Line(self.config.order_routing.line, monotonic_s())
-        """Of (whom it is for, message)."""
+        self.line: Line[Sent] = Line(self.config.order_routing.line, monotonic_s())
         self.peers = Peers(self.run_dir, self.config)
         self.counters = {"said": 0, "unheard": 0, "bad_messages": 0, "by_hand": 0}
 
@@ -67,7 +76,11 @@ class SimulatedVenue(Actor):
         self.symbols = [name for name, _ in run.symbols]
         multipliers = {symbol_id: multiplier for symbol_id, (_, multiplier) in enumerate(run.symbols)}
         path, policies = self.run_dir / BOOKS_NAME, policies_of(self.config, dict(enumerate(self.symbols)))
-        self.books = Books(path, self.spec.boot_id, self.symbols, multipliers, now_us())
+        try:
+            self.books = Books(path, self.spec.boot_id, self.symbols, multipliers, now_us())
+        except WalError as error:  # another life would find the same
+            self.fail(ExitCode.FAILURE, str(error), is_lasting=True)
+            return
         self.exchange = Exchange(lambda: PaperVenue(policies), self.books)
         self.converting = policies.converting
         self.pipe = self.bind(VENUE)
@@ -90,8 +103,9 @@ class SimulatedVenue(Actor):
             self.market.stream.say_hello()
 
     def statistics(self) -> Statistics:
+        outstanding = sum(not sent.is_beat for sent in self.line.on_its_way)
         counters = {**self.counters, **self.exchange.counters, "lost": self.line.lost}
-        return Statistics(0, self.market.position, self.market.at_end, self.line.on_its_way, counters)
+        return Statistics(0, self.market.position, self.market.at_end, outstanding, counters)
 
     # The line.
 
@@ -126,12 +140,13 @@ class SimulatedVenue(Actor):
             self._say(beat)
 
     def _say(self, message: Message) -> None:
-        self.line.put((self.exchange.client, encode_message(message)), monotonic_s())
+        is_beat = isinstance(message, VenueHeartbeat)
+        self.line.put(Sent(self.exchange.client, encode_message(message), is_beat), monotonic_s())
 
     def _send_due(self) -> None:
-        for frames in self.line.take(monotonic_s()):
+        for sent in self.line.take(monotonic_s()):
             with suppress(zmq.ZMQError):  # it has gone, or reads too slowly: it asks again
-                self.pipe.send_multipart(frames, zmq.NOBLOCK)
+                self.pipe.send_multipart([sent.client, sent.frame], zmq.NOBLOCK)
                 self.counters["said"] += 1
 
     # The market.

@@ -11,7 +11,7 @@ Talks to: wal (tail and appends), the venue, market_data (only where the feed is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import zmq
@@ -20,8 +20,8 @@ from actors.base import Place, receive_all
 from actors.clock import monotonic_s
 from actors.fold import CancelRequested, ImpossibleReport, OrderChanged, ReplaceRequested
 from actors.market import MarketClient
-from actors.reconciliation import Difference, differences, external
-from actors.routing import Router, refused
+from actors.reconciliation import ContradictionError, Difference, differences, external
+from actors.routing import Router, only_reduces, refused
 from actors.venues import Answer
 from actors.venues.session import Phase, VenueSession
 from protocol.errors import ExitCode, WireError
@@ -35,7 +35,10 @@ LOOK_S: Final = 0.02
 WAITING_MAX: Final = 1_000
 """Orders that wait for the venue; further ones end as `venue_lost` or `reconciling`."""
 STOP_WAIT_SHARE: Final = 0.8
-"""Of `supervisor.stop_timeout_s`, for the answers to the cancels of a stop."""
+"""Of `supervisor.stop_timeout_s`, for the answers to the cancels of a stop, and for what waits to leave."""
+IMPOSSIBLE_MAX: Final = 100
+"""Reports that cannot be, in one life; with more the venue's books and the journal do not belong together."""
+NAMED_MAX: Final = 10
 _NEW: Final = OrderStatus.NEW
 _UNANSWERED: Final = (OrderStatus.NEW, OrderStatus.PENDING_NEW)
 
@@ -50,7 +53,10 @@ class VenueRouting(Router):
         """The fold is complete: what comes on the tail is new."""
         self.is_ready = False
         self.waiting: dict[int, OrderPlace] = {}
-        """Orders that may only reduce, until the venue can be reached."""
+        """Orders that may only reduce, until the venue can be reached …"""
+        self.settled_seq = 0
+        """… and this append is back: the fold has what was learned meanwhile."""
+        self.impossible = 0
         self.refusal: list[str] = []
         """Why nobody may trade with this venue; nothing more is taken then."""
         self.waits_until_s = 0.0
@@ -100,27 +106,26 @@ class VenueRouting(Router):
         self.ready(self.journal.lsn)
 
     def stop(self, run: EngineRun | None) -> None:
-        if self.settings.on_stop == "cancel" and self.is_following:
+        if self.is_following:
             self.waits_until_s = monotonic_s() + STOP_WAIT_SHARE * self.config.supervisor.stop_timeout_s
-            self.session.is_stopping = True
-            for order_id in self._own_open():
-                self._cancel(order_id)
+            if self.settings.on_stop == "cancel":
+                self.session.is_stopping = True
+                for order_id in self._own_open() - self.waiting.keys():
+                    self._cancel(order_id)
         super().stop(run)
 
-    def _own_open(self) -> list[int]:
-        return [order.order_id for order in self.fold.tracker.open_orders.values() if not order.is_external]
+    def _own_open(self) -> set[int]:
+        return {order.order_id for order in self.fold.tracker.open_orders.values() if not order.is_external}
 
     def _stop_when_drained(self) -> None:
-        left = self._own_open() if self.waits_until_s else []
+        """Not before what must not be left behind has left, or ended; but not for ever, and not in silence."""
+        left = self._own_open() if self.is_following and self.settings.on_stop == "cancel" else set(self.waiting)
         if left and monotonic_s() < self.waits_until_s:
             return
         if not left:
             super()._stop_when_drained()
         elif not self.journal.pending_count:
-            ids = ", ".join(map(str, left[:10])) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-            hint = "they may fill, and nobody looks; the next start asks the venue what has become of them"
-            what = f"left open at the venue, which does not answer: {ids}; {hint}"
-            self.fail(ExitCode.FAILURE, what, is_lasting=True)
+            self.fail(ExitCode.FAILURE, _left_behind(left, self.waiting), is_lasting=True)
 
     def peer(self, name: str) -> None:
         if name == "venue" and self.is_following:
@@ -148,7 +153,15 @@ class VenueRouting(Router):
                 if order is not None and order.is_open:
                     self.replace(change.request)
             elif type(change) is ImpossibleReport and self.is_following:
-                self.session.compare_again(monotonic_s())
+                self._doubt_the_books(change)
+
+    def _doubt_the_books(self, change: ImpossibleReport) -> None:
+        """What the venue says does not follow from what it said before."""
+        self.impossible += 1
+        self.session.compare_again(monotonic_s())
+        if self.impossible > IMPOSSIBLE_MAX:
+            what = f"the last is of order {change.order_id}, {change.reason}"
+            self.refusal.append(f"the venue has said what cannot be more than {IMPOSSIBLE_MAX} times; {what}")
 
     def _take_order(self, change: OrderChanged) -> None:
         order = change.order
@@ -228,6 +241,9 @@ class VenueRouting(Router):
             self._reconcile()
         if self.refusal and not self.journal.pending_count:
             self._refuse()
+        is_settled = self.session.phase is Phase.UP and self.settled_seq < self.journal.oldest_pending_seq
+        if self.waiting and is_settled and not self.refusal:
+            self._send_waiting()
         self._flush()
         self.counters.update(self.session.counters, reconciling=int(self.session.phase is not Phase.UP))
 
@@ -255,16 +271,26 @@ class VenueRouting(Router):
         except WireError as error:
             self.refusal.append(f"the venue's open orders cannot be read: {error}")
             return
+        except ContradictionError as error:
+            self.refusal.append(str(error))
+            return
         for difference in found:
             self._take_over(difference)
         if self.refusal:
             return
         self._take(self.session.settle())
+        self.settled_seq = self.journal.last_seq
         if not self.is_ready:
             self._be_ready()
+
+    def _send_waiting(self) -> None:
+        """Each as far as it still reduces: the position may have been closed by others, or by the one before."""
         waiting, self.waiting = self.waiting, {}
         for place in waiting.values():
-            self.send(place)
+            if only_reduces(self.fold, place):
+                self.send(place)
+            elif self.is_approved(place):
+                self.reject(place.order_id, "nothing_to_reduce")
 
     def _take_over(self, difference: Difference) -> None:
         self.counters["differences"] += 1
@@ -295,3 +321,17 @@ class VenueRouting(Router):
             except zmq.Again:
                 self.counters["venue_pipe_full"] += 1  # as if the line had lost it
         outbox.clear()
+
+
+def _left_behind(left: Collection[int], waiting: Collection[int]) -> str:
+    """What the operator must know of the orders that a stop leaves."""
+    hint = "the venue does not answer, and the next start asks it what has become of them"
+    unsent, unknown = sorted(set(left) & set(waiting)), sorted(set(left) - set(waiting))
+    parts = [f"never left, so that positions stay open: {_named(unsent)}"] if unsent else []
+    parts += [f"left open at the venue, where they may fill: {_named(unknown)}"] if unknown else []
+    return f"orders {'; '.join(parts)} ({hint})"
+
+
+def _named(order_ids: Sequence[int]) -> str:
+    more = len(order_ids) - NAMED_MAX
+    return ", ".join(map(str, order_ids[:NAMED_MAX])) + (f" and {more} more" if more > 0 else "")

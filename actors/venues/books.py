@@ -59,6 +59,8 @@ class _Origin(NamedTuple):
 
     journal_id: bytes
     place: OrderPlace
+    group: int = 0
+    """Of a position's exit: the number of those that protect it."""
 
 
 class Books:
@@ -210,18 +212,22 @@ class Books:
             self._boot_id, self.run_venue_us = boot_id, 0
         self.client = client
         for order in list(self.tracker.open_orders.values()):
-            self.tracker.give(order, self._owner(order.order_id))
+            self.tracker.give(order, *self._owner(order.order_id))
 
-    def _owner(self, number: int) -> int:
-        """The strategy whose order it is, as the present client sees it."""
+    def _owner(self, number: int) -> tuple[int, int]:
+        """(strategy, the group of its position's exits) as the present client sees it: what is another's is nobody's,
+        and only reduces."""
         origin = self._origins[number]
-        return origin.place.strategy_id if origin.journal_id == self.client else NOBODY
+        if origin.journal_id != self.client:
+            return NOBODY, 0
+        return origin.place.strategy_id, origin.group
 
     def _apply_place(self, data: bytes) -> None:
         journal_id, encoded = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
         place = cast(OrderPlace, decode_record(EntryType.ORDER_PLACE, encoded))
         number = self.tracker.next_order_id
-        self._origins[number] = _Origin(journal_id, place)
+        oco, group = self._groups_of(journal_id, number, place)
+        self._origins[number] = _Origin(journal_id, place, group)
         self._numbers[journal_id, place.order_id] = number
         own_exits: list[int] = []
         for order_id in (place.stop_loss_order_id, place.take_profit_order_id):
@@ -230,26 +236,23 @@ class Books:
                 made = msgspec.structs.replace(place, order_id=order_id, oco=0, protects=0)
                 self._origins[own_exits[-1]] = _Origin(journal_id, made)
                 self._numbers[journal_id, order_id] = own_exits[-1]
+        strategy_id, protects = self._owner(number)
         numbered = msgspec.structs.replace(
-            place, order_id=number, strategy_id=self._owner(number),
+            place, order_id=number, strategy_id=strategy_id, signal=number, oco=oco, protects=protects,
             stop_loss_order_id=own_exits[0], take_profit_order_id=own_exits[1],
-            **self._grouped(journal_id, number, place),
         )  # fmt: skip
         self.tracker.add(numbered)
         self._entries.append((EntryType.ORDER_PLACE, numbered))
 
-    def _grouped(self, journal_id: bytes, number: int, place: OrderPlace) -> dict[str, int]:
-        """Its groups by numbers of the venue's: signals of two strategies, or of two clients, are no one group."""
+    def _groups_of(self, journal_id: bytes, number: int, place: OrderPlace) -> tuple[int, int]:
+        """Its OCO group and that of its position's exits, by numbers of the venue's: signals of two strategies, or of
+        two clients, are no one group. 0: none."""
         who, groups = (journal_id, place.strategy_id), self._groups
         if place.signal:
             groups[*who, place.signal] = number
         exits = FIRST_EXTERNAL + place.protects  # where no signal has its number; nor has an order that of the group
-        first = groups.setdefault((*who, exits), number) if place.protects else 0
-        return {
-            "signal": number,
-            "oco": groups.get((*who, place.oco), number) if place.oco else 0,
-            "protects": FIRST_EXTERNAL + first if first else 0,
-        }
+        group = FIRST_EXTERNAL + groups.setdefault((*who, exits), number) if place.protects else 0
+        return groups.get((*who, place.oco), number) if place.oco else 0, group
 
     def _apply_report(self, entry_type: EntryType, record: Record) -> None:
         self._entries.append((entry_type, record))
@@ -264,8 +267,9 @@ class Books:
         order = verdict.order
         self.tracker.commit(verdict, record)
         if record.report is Report.FILL:
-            journal_id, place = self._origins[order.order_id]
-            self._move(journal_id, place.strategy_id, order.symbol_id, order.side, record.price, record.quantity)
+            origin = self._origins[order.order_id]
+            who = origin.journal_id, origin.place.strategy_id
+            self._move(*who, order.symbol_id, order.side, record.price, record.quantity)
         owned = order.strategy_id, order.symbol_id
         self.tracker.fit_exits(*owned, self.owned_positions().get(owned, 0))
 
@@ -322,7 +326,7 @@ class Books:
         }
         origin = self._origins[place.order_id]
         if origin.journal_id != journal_id:
-            return msgspec.structs.replace(place, strategy_id=NOBODY, signal=0, oco=0, **ids)
+            return msgspec.structs.replace(place, strategy_id=NOBODY, signal=0, oco=0, protects=0, **ids)
         came = origin.place
         return msgspec.structs.replace(
             place, strategy_id=came.strategy_id, signal=came.signal, oco=came.oco, protects=came.protects, **ids

@@ -6,6 +6,7 @@ Draws from its own seed, so a bad day can be had again as far as its messages co
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from random import Random
 from typing import Final, Generic, TypeVar
 
@@ -49,8 +50,8 @@ class Line(Generic[Frame]):
         return frames
 
     @property
-    def on_its_way(self) -> int:
-        return len(self._way)
+    def on_its_way(self) -> Iterable[Frame]:
+        return (frame for _, _, frame in self._way)
 
     def cut(self, now_s: float, seconds: float, *, is_deaf: bool = True) -> None:
         """Nothing comes out for so long from now, and what is under way is lost; deaf: nothing comes in either."""

@@ -57,9 +57,7 @@ BAD_MAX: Final = 20
 """So often a report that cannot be read is asked for."""
 _Q: Final = VenueQuestion
 _Answer = VenueOpenOrders | VenuePositions | VenueExecutions
-_ROUND: Final[dict[VenueQuestion, type[_Answer]]] = {
-    _Q.OPEN_ORDERS: VenueOpenOrders, _Q.EXECUTIONS: VenueExecutions, _Q.POSITIONS: VenuePositions,
-}  # fmt: skip
+_ROUND: Final = (_Q.OPEN_ORDERS, _Q.EXECUTIONS, _Q.POSITIONS)
 """What a comparison asks, in this order: orders, then fills, then positions."""
 
 
@@ -229,18 +227,17 @@ class VenueSession:
             self.cancel(order_id, now_s)
 
     def _begin_round(self, now_s: float) -> None:
-        """Orders, then fills, then positions; what has grown old in between is asked again."""
+        """Orders, then fills, then positions."""
         self._snapshot = None
         self._round.clear()
         self._round_number = self._number + 1
         self._go_on_with_round(now_s)
 
     def _go_on_with_round(self, now_s: float) -> None:
+        """All three, though some are answered: where the books move, only what was asked for together agrees."""
         self._round_s = now_s
-        newest = max((answer.as_of for answer in self._round.values()), default=0)
-        for question, kind in _ROUND.items():
-            if (answer := self._round.get(kind)) is None or answer.as_of < newest:
-                self._ask(question, self.applied)
+        for question in _ROUND:
+            self._ask(question, self.applied)
 
     def _ask(self, what: VenueQuestion, argument: int = 0, signal: int = 0) -> None:
         self._number += 1

@@ -11,6 +11,8 @@ from harness import DEADLINE_S, EngineUnderTest, wait_for
 from venue_books import FIRST_EXTERNAL, books
 from venues import desk, desk_endpoint, do, net_position, orders_of, statuses, venue_engine, wait_until_agreed
 
+from protocol.errors import ExitCode
+
 PENDING, ACCEPT, FILL, CANCEL, REJECT = range(5)
 EAGER = '''
 """Cancels what protects its position as soon as it hears of it."""
@@ -71,6 +73,43 @@ def test_what_flattens_while_the_venue_is_lost_waits_for_it(tmp_path: Path, comm
         assert engine.stop() == 0
 
 
+@pytest.mark.parametrize("command", ["HALT", "FLATTEN"])
+def test_a_close_that_waited_is_looked_at_again_before_it_leaves(tmp_path: Path, command: str) -> None:
+    """Somebody closes the position by hand meanwhile: to close it as well would open another (H6)."""
+    with venue_engine(tmp_path, risk={"on_halt": "flatten"}) as engine:
+        buy_and_lose_the_venue(engine)
+        assert engine.client.request(command)["status"] == "ok"
+        wait_for(lambda: orders_of(engine), "the closing order")
+        desk(engine, "SELL EURUSD 10")
+        desk(engine, "CUT 0")
+        wait_for(lambda: is_flat(engine), "to be flat, here and there")
+        own = [there for _, there, _ in books(engine).orders.values() if there]
+        assert own == [1], "the close never left"
+        assert engine.stop() == 0
+
+
+def test_what_flattens_is_asked_for_again_when_order_routing_dies_while_it_waits(tmp_path: Path) -> None:
+    with venue_engine(tmp_path) as engine:
+        buy_and_lose_the_venue(engine)
+        assert engine.client.request("FLATTEN")["status"] == "ok"
+        [close] = wait_for(lambda: orders_of(engine), "the closing order")
+        engine.kill_and_wait_ready("order_routing")
+        desk(engine, "CUT 0")
+        wait_for(lambda: is_flat(engine), "the position to be closed, here and there")
+        assert engine.records("ORDER_UPDATE", order_id=close["order_id"])[-1].fields["reason"] == "not_sent"
+        assert engine.stop() == 0
+
+
+def test_a_stop_names_the_closes_that_never_left(tmp_path: Path) -> None:
+    with venue_engine(tmp_path, risk={"on_halt": "flatten"}) as engine:
+        buy_and_lose_the_venue(engine)
+        assert engine.ask("HALT")["status"] == "ok"
+        [close] = wait_for(lambda: orders_of(engine), "the closing order")
+        assert engine.stop() != 0
+        assert f"never left, so that positions stay open: {close['order_id']}" in engine.log_text()
+        assert len(engine.records("ORDER_PLACE")) == 2
+
+
 def test_a_close_that_waits_can_be_canceled_and_ends_here(tmp_path: Path) -> None:
     with venue_engine(tmp_path, order_routing={"on_stop": "cancel"}) as engine:
         buy_and_lose_the_venue(engine)
@@ -86,7 +125,17 @@ def test_a_close_that_waits_can_be_canceled_and_ends_here(tmp_path: Path) -> Non
         [resting] = wait_for(lambda: [row for row in orders_of(engine) if row["status"] == "Accepted"], "it to rest")
         desk(engine, "CUT 600")
         assert engine.stop() != 0
-        assert f"left open at the venue, which does not answer: {resting['order_id']}" in engine.log_text()
+        assert f"left open at the venue, where they may fill: {resting['order_id']}" in engine.log_text()
+
+
+def test_books_that_are_none_halt_and_end_the_engine(tmp_path: Path) -> None:
+    with venue_engine(tmp_path) as engine:
+        do(engine, "self.buy('EURUSD', 10)")
+        wait_for(lambda: net_position(engine) == 10_000_000, "the position")
+        (engine.run_dir / "venue.log").write_bytes(b"something else")
+        engine.kill("venue")
+        assert engine.wait() == ExitCode.ESCALATED
+        assert "venue.log" in engine.log_events("engine_gives_up")[0]["reason"]
 
 
 def test_an_order_with_latency_is_canceled_at_a_stop_all_the_same(tmp_path: Path) -> None:
@@ -175,7 +224,7 @@ def test_a_file_that_ends_while_the_venue_is_lost_waits_for_what_has_happened_th
     )
     (tmp_path / "ticks.csv").write_text("timestamp,bid,ask\n" + rows)
     source = {"source": "csv", "path": "ticks.csv", "symbol": "EURUSD", "speed": 10.0}
-    with venue_engine(tmp_path, market_data=source) as engine:
+    with venue_engine(tmp_path, market_data=source, line={"delay_ms": 300.0}) as engine:
         do(engine, "self.sell('EURUSD', 10, limit=1.1015)")
         wait_for(lambda: orders_of(engine), "it to rest")
         desk(engine, "MUTE 600")

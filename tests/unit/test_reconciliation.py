@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from fold_journals import START, put
 
 from actors.fold import Fold
-from actors.reconciliation import FIRST_ADOPTED, differences
+from actors.reconciliation import FIRST_ADOPTED, ContradictionError, differences
 from actors.venues.session import Snapshot
 from protocol.orders import OrderStatus, OrderType, Report, Side
 from protocol.records import FIRST_EXTERNAL, FIRST_STRATEGY, OrderPlace, OrderUpdate, Record, encode_record
@@ -108,3 +109,25 @@ def test_every_id_is_exact_as_a_double() -> None:
     far.lsn = 10**9
     records = adopted(far, Snapshot(9, [], [(0, 5, 130)]))
     assert all(int(float(order_id)) == order_id for order_id in order_ids(records))
+
+
+@pytest.mark.parametrize(
+    ("journal", "theirs", "words"),
+    [
+        ([OrderUpdate(1, Report.ACCEPT)], (1, 9), "for 9e-06 @ 0; here it is Accepted, with 1e-05 @ 0"),
+        ([OrderUpdate(1, Report.ACCEPT)], (77, 10), "for 1e-05 @ 7.7e-05; here"),
+        ([OrderUpdate(1, Report.CANCEL)], (0, 10), "here it is Canceled"),
+        ([OrderUpdate(1, Report.FILL, "1-1", 100, 10)], (0, 10), "here it is Filled"),
+    ],
+)
+def test_books_that_cannot_be_those_of_this_journal_are_not_taken_over(
+    journal: list[Record], theirs: tuple[int, int], words: str
+) -> None:
+    """The venue, or the journal, was put back from a copy: it lacks a cancel, a fill, or a change of an order."""
+    place = OrderPlace(1, FIRST_STRATEGY, 1, 0, Side.BUY, OrderType.LIMIT, 10)
+    limit, left = theirs
+    fold = folded(place, *journal)
+    there = msgspec.structs.replace(place, limit_price=limit if limit != 1 else 0)
+    with pytest.raises(ContradictionError, match="older copy") as raised:
+        list(differences(fold, Snapshot(9, [(encode_record(there), 10 - left)], [])))
+    assert words in str(raised.value)

@@ -138,6 +138,22 @@ def test_when_what_it_protects_is_closed_anothers_exit_ends(house: House) -> Non
     assert house.open_orders() == []
 
 
+def test_the_exits_of_anothers_positions_keep_their_sizes_and_only_reduce(house: House) -> None:
+    for strategy, quantity in ((FIRST_STRATEGY, 10), (FIRST_STRATEGY + 1, 5)):
+        house.order(Side.BUY, quantity, strategy=strategy)
+        house.order(Side.SELL, quantity, strategy=strategy, limit_price=110 + quantity, reduce_only=True, protects=900)
+    house.log_on(THEIRS)
+    found = {(place.limit_price, place.quantity, place.protects) for place in house.open_orders()}
+    assert found == {(120, 10, 0), (115, 5, 0)}
+    house.tick(116, 117)
+    assert house.positions() == {0: 10}
+    house.order(Side.SELL, 6, strategy=NOBODY, reduce_only=True)
+    house.tick(130, 131)
+    assert house.positions() == {}, "for ten, and only four were left"
+    house.log_on(OURS)
+    assert house.open_orders() == []
+
+
 def test_who_comes_back_finds_his_own_as_it_was(house: House) -> None:
     bought = house.order(Side.BUY, 30, stop_loss=90, stop_loss_order_id=2, signal=7)
     house.log_on(THEIRS)
