@@ -32,6 +32,7 @@ import zmq
 from actors.clock import monotonic_s
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
+from actors.process_limits import keep_within
 from protocol.errors import (
     ConfigError,
     DataError,
@@ -326,6 +327,8 @@ class Actor:
         """Runs from LOADED to the end; returns the exit code."""
         try:
             self.page.set_activity(Activity.STARTING)
+            if self.is_process:
+                keep_within(self.name, self.config.supervisor.limits_of(self.name))
             self.load()
             self.tell(Loaded(self.name, self.spec.incarnation, os.getpid()))
             self.loop.run()

@@ -24,6 +24,9 @@ BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 QUANTUM_MAX: Final = 262_144
 """Ticks: so many, and more, every consumer of the market holds (P12), a strategy in plain Python at 150 bytes each."""
+MEMORY_MIN_MB: Final = 64
+FILES_MIN: Final = 64
+"""With less no process of an engine begins."""
 COUNT_MAX: Final = 10**9
 """Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
 
@@ -36,6 +39,7 @@ def check_config(config: Config) -> list[str]:
         *_check_market_data(config),
         *_check_strategies(config),
         *_check_limits(config),
+        *_check_process_limits(config),
         *_check_paper_venue(config),
         *_check_external_venue(config),
         *_check_endpoints(config),
@@ -236,6 +240,22 @@ def _check_limits(config: Config) -> list[str]:
         config.wal.keep_rule  # noqa: B018
     except ValueError:
         mistakes.append(f'wal.keep = {config.wal.keep!r}: "all", a number of files, or an age in d, h or m: "30d"')
+    return mistakes
+
+
+def _check_process_limits(config: Config) -> list[str]:
+    roles = ("wal", "risk", "strategy", "venue", "order_routing", "gateway", "market_data")
+    known = {*roles, *(f"strategy.{strategy.name}" for strategy in config.strategies)}
+    mistakes = []
+    for name, limits in config.supervisor.limits.items():
+        path = f"supervisor.limits.{name}"
+        if name not in known:
+            mistakes.append(f"{path}: no process of this engine; there are {', '.join(sorted(known))}")
+        for key, value, least in (("memory_mb", limits.memory_mb, MEMORY_MIN_MB), ("files", limits.files, FILES_MIN)):
+            if value and value < least:
+                mistakes.append(f"{path}.{key} = {value}: at least {least}, or 0 for no limit")
+        if any(cpu < 0 for cpu in limits.cpus):
+            mistakes.append(f"{path}.cpus = {limits.cpus}: numbers of processors, from 0")
     return mistakes
 
 

@@ -292,12 +292,28 @@ class DeadlineSettings(Section, frozen=True, kw_only=True):
         return msgspec.structs.asdict(self)
 
 
+class ProcessLimits(Section, frozen=True, kw_only=True):
+    """What a child may take. 0, or an empty list: as much as there is."""
+
+    memory_mb: int = 0
+    """Of memory of its own (RLIMIT_DATA, mapped or not yet touched); what is beyond is refused to it, and it fails."""
+    files: int = 0
+    """Open descriptors."""
+    cpus: list[int] = []
+    """It runs on these alone."""
+
+
 class SupervisorSettings(Section, frozen=True, kw_only=True):
     restarts: int = 10
     window_s: float = 60.0
     ready_timeout_s: float = 30.0
     stop_timeout_s: float = 10.0
     deadlines: DeadlineSettings = DeadlineSettings()
+    limits: dict[str, ProcessLimits] = {}
+    """By child (`risk`, `strategy.sma`); `strategy` is every strategy that has none of its own."""
+
+    def limits_of(self, name: str) -> ProcessLimits:
+        return self.limits.get(name) or self.limits.get(name.partition(".")[0], ProcessLimits())
 
 
 class LoggingSettings(Section, frozen=True, kw_only=True):

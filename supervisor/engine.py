@@ -8,6 +8,7 @@ The supervisor runs in a thread of its own, which also spawns the children.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from protocol.records import decode_record
 from protocol.settings import Config, encode_config
 from protocol.wal.journal import read_journal
 from protocol.wal.names import JOURNAL_NAME
+from supervisor.notify import Notifier
 from supervisor.progress import LOOK_EVERY_S, ProgressTeller, make_teller
 from supervisor.run_dir import check_run_dir
 from supervisor.supervision import Supervisor
@@ -223,6 +225,7 @@ def run_engine(
         structlog.get_logger().warning("replay_hashes_at_random", child="supervisor", hint=hint)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
     supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
+    supervisor.notifier = Notifier.of(os.environ)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = _run_with_progress(supervisor) if progress and config.market_data.is_file else supervisor.run()

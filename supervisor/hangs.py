@@ -12,14 +12,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 from actors.base import page_path
 from actors.clock import monotonic_s
 from actors.latch import Latch
 from actors.page import Activity, Health, read_health
-from protocol.settings import DeadlineSettings
+from protocol.settings import Config
 from supervisor.child import Child, ChildPhase, ProcessLife
 
 LOOKS_IN_DEADLINE: Final = 20
@@ -69,18 +68,16 @@ def condition_of(activity: Activity, stalled_s: float, deadlines: Mapping[Activi
 
 
 class HangWatch:
-    """`look` is to be called every `look_s`. kills: else a child that hangs is only told of."""
+    """`look` is to be called every `look_s`."""
 
-    def __init__(
-        self, run_dir: Path, children: Iterable[Child], settings: DeadlineSettings, latch: Latch, log: Any,
-        *, kills: bool,
-    ) -> None:  # fmt: skip
-        self._run_dir = run_dir
+    def __init__(self, config: Config, children: Iterable[Child], latch: Latch, log: Any) -> None:
+        self._run_dir = config.run_dir.absolute()
         self._children = children
         self._latch = latch
         self._log = log
-        self._kills = kills
-        self._deadlines: Final = {Activity[name.upper()]: value for name, value in settings.as_dict().items()}
+        self._kills = not config.is_replay
+        deadlines = config.supervisor.deadlines.as_dict()
+        self._deadlines: Final = {Activity[name.upper()]: value for name, value in deadlines.items()}
         shortest = min(filter(None, self._deadlines.values()), default=0.0)
         self.look_s: Final = min(shortest / LOOKS_IN_DEADLINE, LOOK_MAX_S) if shortest else LOOK_MAX_S
         self._stalls: dict[str, Stall] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from actors.latch import Latch
 from protocol.messages import ChildState
 from supervisor.child import Child, ChildPhase
 
@@ -41,6 +42,14 @@ def quiet_state(children: Iterable[Child], question: int) -> tuple[int, ...] | N
         if child.name not in ("market_data", "venue"):  # they do not follow the journal
             state.append(said.lsn)
     return tuple(state) if len(set(state)) == 1 else None
+
+
+def status_line(children: Iterable[Child], latch: Latch) -> str:
+    """How the engine is, in a line: `trading; 6 processes, all ready`."""
+    trading = f"HALTED by {latch.who()}: {latch.reason()}" if latch.is_halted() else "trading"
+    states = [(child.name, child.condition or child.phase.value) for child in children]
+    odd = ", ".join(f"{name} {state}" for name, state in states if state != ChildPhase.READY)
+    return f"{trading}; {len(states)} processes, {odd or 'all ready'}"
 
 
 def _measure(child: Child) -> tuple[float, int]:

@@ -40,8 +40,9 @@ from supervisor.control import ControlPipe
 from supervisor.deaths import ASKED, FINAL_CODES, Death, Follows, Outcome, outcome_in_replay, outcome_of
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.hangs import HangWatch
-from supervisor.health import quiet_state
+from supervisor.health import quiet_state, status_line
 from supervisor.lock import RunDirLock
+from supervisor.notify import Notifier
 from supervisor.restart import Progress, RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
 from supervisor.saved_config import save_config
@@ -65,11 +66,9 @@ class Supervisor:
         self.boot_id = bytes(16) if config.is_replay else secrets.token_bytes(16)
         self.children: dict[str, Child] = {}
         self.run_record: EngineRun | None = None
-        self.stop_by = ""
-        self.exit_code = ExitCode.OK
+        self.stop_by = self.failure = ""
+        self.exit_code, self.is_ready = ExitCode.OK, False
         self.start_lsn = 0  # of this run's ENGINE_RUN, once wal is READY
-        self.failure = ""
-        self.is_ready = False
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
@@ -77,11 +76,11 @@ class Supervisor:
         self._resume_tick = 0
         """By wal's word: where a replay goes on."""
         self.on_ready = on_ready
-        self._interrupts = 0
-        self._stopping = False
+        self._interrupts, self._stopping = 0, False
         self._released: set[str] = set()
         """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
         self._wakeup = Wakeup()
+        self.notifier = Notifier()
 
     # What others may ask, from any thread or signal handler.
 
@@ -158,8 +157,8 @@ class Supervisor:
         self.loop.on_readable(self._control.socket, self._control.receive)
         self.loop.on_readable(self._wakeup.fd, self._wakeup.take)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
-        settings, kills = config.supervisor.deadlines, not config.is_replay
-        hangs = HangWatch(run_dir, self.children.values(), settings, self.latch, self.log, kills=kills)
+        self.notifier.follow(self.loop)
+        hangs = HangWatch(config, self.children.values(), self.latch, self.log)
         self.loop.every(hangs.look_s, lambda: self._stopping or hangs.look())
         for name in boot_order(config):
             self.children[name] = Child(name, RestartPolicy(config.supervisor.restarts, config.supervisor.window_s))
@@ -180,8 +179,9 @@ class Supervisor:
                 self._go(child)
                 self._await_phase(child, ChildPhase.READY)
         self.is_ready = True
-        engine = self.config.engine
-        self.log.info("engine_ready", engine=engine.name, run_dir=engine.run_dir, boot_id=self.boot_id.hex())
+        name, run_dir = self.config.engine.name, self.config.engine.run_dir
+        self.log.info("engine_ready", engine=name, run_dir=run_dir, boot_id=self.boot_id.hex())
+        self.notifier.ready()
         self._look_after()
         self.on_ready()
 
@@ -204,6 +204,7 @@ class Supervisor:
     def _stop(self) -> None:
         """The ten documented steps; who is gone has done his, and who hangs is waited for (STOP_LIMITS)."""
         self._stopping = True
+        self.notifier.stopping()
         if not self.children or not any(child.is_alive for child in self.children.values()):
             return
         self.log.info("engine_stopping", by=self.stop_by or FAILURE)
@@ -495,3 +496,4 @@ class Supervisor:
             if not self.config.market_data.is_file:
                 self._control.ask_all()
             self._control.tell_children()
+            self.notifier.status(status_line(self.children.values(), self.latch))

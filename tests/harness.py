@@ -126,7 +126,7 @@ def to_toml(tree: Tree) -> str:
 
 
 def _pairs(table: Tree) -> Iterator[str]:
-    return (f"{key} = {_value(value)}" for key, value in table.items())
+    return (f"{json.dumps(key)} = {_value(value)}" for key, value in table.items())
 
 
 def _value(value: Any) -> str:

@@ -330,6 +330,7 @@ class VenueSession:
         self._log.warning("not_sent", order_id=order_id, change=signal, reason="the venue does not know it, twice")
         if signal:
             return [OrderUpdate(order_id, Report.REPLACE_REJECT, str(signal), reason="not_sent")]
+        self.is_over(order_id)  # and whatever was to be changed of it
         return [OrderUpdate(order_id, Report.REJECT, reason="not_sent")]
 
     # What time brings.

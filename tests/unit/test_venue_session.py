@@ -385,6 +385,15 @@ def test_an_order_is_unknown_after_a_while_and_not_sent_only_after_a_second_no_a
     assert not session.unanswered
 
 
+def test_with_an_order_that_never_arrived_its_change_is_over_too() -> None:
+    doubts = [(1, 0, True), (1, 77, True)]
+    session = VenueSession(JOURNAL, 0, doubts, grace_s=0.0, now_s=0.0, log=structlog.get_logger())
+    hear(session, 0.1, VenueLoggedOn(7, 0, 0))
+    assert hear(session, 0.2, VenueOrderKnown(1, 1, False, True)) == [OrderUpdate(1, Report.REJECT, reason="not_sent")]
+    assert hear(session, 0.2, VenueOrderKnown(2, 1, False, True, 77)) == []
+    assert not session.unanswered
+
+
 def test_an_order_that_the_venue_knows_is_never_given_up(session: VenueSession) -> None:
     session.send(a_place(1), 1.0)
     for number in range(100):
