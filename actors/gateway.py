@@ -261,9 +261,9 @@ class Gateway(FoldingActor):
     def _steer(self, verb: SteerVerb, name: str) -> Reply:
         children = self.children.children
         name = full_name(name, children)
-        if why_not := objection(verb, name, children, self.config):
+        if why_not := objection(verb, name, children, self.config, is_process=self.is_process):
             return error_reply(f"{verb.name}: {why_not}")
-        self.tell(Steer(verb, name))
+        self.loop.after(0, lambda: self.tell(Steer(verb, name)))  # behind the reply: it may be this one that dies
         return TextReply(response=f"{verb.name} {name}: asked for; HEALTH shows it")
 
     def _halt(self, reason: str) -> Reply:

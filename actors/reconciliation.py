@@ -86,14 +86,16 @@ def _of_orders(fold: Fold, snapshot: Snapshot) -> Iterator[Difference]:
     for order_id, (place, filled) in theirs.items():
         order, left = fold.tracker.orders.get(order_id), place.quantity - filled
         if order is None:
-            found = external(msgspec.structs.replace(place, quantity=left))
+            # The exits of what has filled stand by themselves.
+            exits = {"stop_loss_order_id": 0, "take_profit_order_id": 0} if filled else {}
+            found = external(msgspec.structs.replace(place, quantity=left, **exits))
             accepted = OrderUpdate(order_id, Report.ACCEPT, reason="adopted")
             yield found._replace(adopted_by=(*found.adopted_by, accepted))
         elif order.status is OrderStatus.REJECTED:
             text = f"order {order_id} is open at the venue and {order.status.label} here"
             revived = OrderUpdate(order_id, Report.ACCEPT, reason="adopted")
             yield Difference(text, place.symbol_id, place.side.sign * left, 0, (revived,))
-        else:
+        elif not order.is_external:
             _check_same(order, place, left)
 
 

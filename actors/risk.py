@@ -57,8 +57,8 @@ LATCH_LOOK_S: Final = 0.05
 """risk looks at the latch page for every signal and at least this often (design section 8)."""
 LOSSES_LOOK_S: Final = 0.05
 INT64: Final = 2**63
-NOT_SENT: Final = "not_sent"
-"""The reason of an order that never arrived at a venue outside: what it should have closed is still open."""
+CLOSES_AGAIN: Final = ("not_sent", "nothing_to_reduce")
+"""Reasons of closing orders that a venue outside never had, or had for more than was left: the rest is still open."""
 EARLY_MAX: Final = 1_000
 """Signals that wait for this fold to know what their senders knew; more stay in the pipe."""
 
@@ -111,7 +111,14 @@ class Risk(FoldingActor):
 
     def control(self, message: Message) -> None:
         if isinstance(message, Parked) and self.is_ready:  # said again at READY
-            self.book.cancel_orders_of(message.strategy)
+            self._take_parked(message)
+
+    def _take_parked(self, parked: Parked) -> None:
+        """What its dead life had still to say counts no more; what it has asked for is cancelled."""
+        name = f"strategy.{parked.strategy}"
+        self.lives[name] = max(self.lives.get(name, 0), parked.incarnation + 1)
+        self.early.pop(self.fold.strategy_id(parked.strategy), None)
+        self.book.cancel_orders_of(parked.strategy)
 
     def outstanding(self) -> int:
         return self.journal.pending_count + len(self.fold.owed) + self._early_count()
@@ -127,6 +134,7 @@ class Risk(FoldingActor):
 
     def _take_change(self, change: Change) -> None:
         if type(change) is FillBooked and self.journal.caught_up:
+            self.book.note_fill(change.order)
             self._check_drawdown(change.order.symbol_id)
             self._look_at_losses()
             if self.is_halted():
@@ -141,7 +149,7 @@ class Risk(FoldingActor):
             if self.is_halted():
                 if change.order.is_open or self.book.may_close_again(change.order):
                     self._act_on_halt()
-            elif change.order.reason == NOT_SENT and self.book.may_close_again(change.order):
+            elif change.order.reason in CLOSES_AGAIN and self.risk_engine and self.book.may_close_again(change.order):
                 self.book.close_positions([change.order.symbol_id])
         elif type(change) is ImpossibleReport:
             self.counters["impossible_reports"] += 1

@@ -50,7 +50,7 @@ from protocol.units import bytes_to_product, decimal_to_micros, product_to_bytes
 from protocol.wal.format import Envelope
 
 CLOSED_AGAIN_MAX: Final = 20
-"""In one life of risk."""
+"""In a row, of which none has filled."""
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 _RUN_TYPES: Final = (EngineRun, Checkpoint)
 """What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to
@@ -369,10 +369,16 @@ class RiskBook:
             self.close_positions(self.fold.account.positions)
 
     def may_close_again(self, order: Order) -> bool:
-        """It was to close a position and has ended without: the router saw another under way, say. Not for ever."""
+        """It was to close a position and has ended without: the router saw another under way, say. It is counted, and
+        not for ever."""
         was_closing = order.reduce_only and not order.signal and not order.parent_id and order.remaining > 0
         self._closed_again += was_closing
         return was_closing and self._closed_again <= CLOSED_AGAIN_MAX
+
+    def note_fill(self, order: Order) -> None:
+        """What closes positions gets through."""
+        if order.reduce_only and not order.signal:
+            self._closed_again = 0
 
     def _cancel_unprotected(self, by: str, symbol_id: int | None = None) -> int:
         """How many."""
@@ -450,9 +456,13 @@ class RiskBook:
         return self._cancel(order_id, command.by) if order_id in tracker.open_orders else 0
 
     def cancel_orders_of(self, strategy: str, by: str = "parked") -> None:
-        """The open orders of a strategy that is parked, or is not configured any more."""
-        for order in list(self.fold.tracker.open_of_strategy(self.fold.strategy_id(strategy))):
+        """The orders of a strategy that is parked, or is not configured any more; those that have not come back too."""
+        strategy_id = self.fold.strategy_id(strategy)
+        for order in list(self.fold.tracker.open_of_strategy(strategy_id)):
             self._cancel(order.order_id, by)
+        for place in list(self.pending_orders.values()):
+            if place.strategy_id == strategy_id and place.order_id not in self.pending_cancels:
+                self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, by))
 
     def _cancel(self, order_id: int, by: str) -> bool:
         """Whether it had to be asked for."""

@@ -22,14 +22,20 @@ def full_name(name: str, children: Sequence[ChildState]) -> str:
     return f"{_STRATEGY}{name}" if name not in names and f"{_STRATEGY}{name}" in names else name
 
 
-def objection(verb: SteerVerb, name: str, children: Sequence[ChildState], config: Config) -> str:
+def objection(
+    verb: SteerVerb, name: str, children: Sequence[ChildState], config: Config, *, is_process: bool = True
+) -> str:
     """Why not; "" if it may be. `name` is a full one."""
+    if not children:
+        return "the engine is starting"
+    if not is_process:
+        return "of threads none can be ended alone"
     states = {child.name: child.state for child in children}
     is_parked = states.get(name) == "parked"
     if name not in states:
         return f"{name!r} is no child; there are {', '.join(states)}"
     if config.is_replay:
-        return "of a replay nobody goes on alone"
+        return "in a replay no process is restarted or parked alone"
     if verb is SteerVerb.RESTART:
         return f"{name} is parked: UNPARK starts it" if is_parked else ""
     if not name.startswith(_STRATEGY):

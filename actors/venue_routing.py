@@ -37,7 +37,8 @@ WAITING_MAX: Final = 1_000
 STOP_WAIT_SHARE: Final = 0.8
 """Of `supervisor.stop_timeout_s`, for the answers to the cancels of a stop, and for what waits to leave."""
 IMPOSSIBLE_MAX: Final = 100
-"""Reports that cannot be, in one life; with more the venue's books and the journal do not belong together."""
+"""Reports that cannot be; with more the venue's books and the journal do not belong together."""
+NOTHING_TO_REDUCE: Final = "nothing_to_reduce"
 NAMED_MAX: Final = 10
 _NEW: Final = OrderStatus.NEW
 _UNANSWERED: Final = (OrderStatus.NEW, OrderStatus.PENDING_NEW)
@@ -53,14 +54,18 @@ class VenueRouting(Router):
         """The fold is complete: what comes on the tail is new."""
         self.is_ready = False
         self.waiting: dict[int, OrderPlace] = {}
-        """Orders that may only reduce, until the venue can be reached …"""
-        self.settled_seq = 0
-        """… and this append is back: the fold has what was learned meanwhile."""
+        """Orders that may only reduce, until the venue can be reached."""
+        self.taken_seq = 0
+        """Of the newest append of what the venue said: once it is back the fold knows all of it."""
         self.impossible = 0
+        """Reports that cannot be, since the books were found the same."""
         self.refusal: list[str] = []
-        """Why nobody may trade with this venue; nothing more is taken then."""
+        """Why nobody may trade with this venue: a start is refused, a run halts and ends. Nothing more is taken."""
         self.waits_until_s = 0.0
         """At a stop."""
+        self.cancels_at_stop = False
+        self.canceled: set[int] = set()
+        """At a stop, each once; the session says it again."""
         self.counters.update(differences=0, external_orders=0, venue_pipe_full=0)
 
     # The life of the actor.
@@ -108,10 +113,10 @@ class VenueRouting(Router):
     def stop(self, run: EngineRun | None) -> None:
         if self.is_following:
             self.waits_until_s = monotonic_s() + STOP_WAIT_SHARE * self.config.supervisor.stop_timeout_s
-            if self.settings.on_stop == "cancel":
-                self.session.is_stopping = True
-                for order_id in self._own_open() - self.waiting.keys():
-                    self._cancel(order_id)
+            self.cancels_at_stop = self.settings.on_stop == "cancel"
+            for place in list(self.waiting.values()):
+                if place.protects:  # it would rest where nobody looks
+                    self._cancel(place.order_id)
         super().stop(run)
 
     def _own_open(self) -> set[int]:
@@ -119,7 +124,12 @@ class VenueRouting(Router):
 
     def _stop_when_drained(self) -> None:
         """Not before what must not be left behind has left, or ended; but not for ever, and not in silence."""
-        left = self._own_open() if self.is_following and self.settings.on_stop == "cancel" else set(self.waiting)
+        left = self._own_open() if self.cancels_at_stop else set(self.waiting)
+        if self.cancels_at_stop:
+            self.session.is_stopping = not self.waiting
+            for order_id in left - self.waiting.keys() - self.canceled:
+                self.canceled.add(order_id)
+                self._cancel(order_id)
         if left and monotonic_s() < self.waits_until_s:
             return
         if not left:
@@ -237,12 +247,13 @@ class VenueRouting(Router):
 
     def _turn(self) -> None:
         """Behind everything else that this turn brings."""
-        if self.session.snapshot is not None and not self.journal.pending_count and not self.refusal:
+        is_folded = self.taken_seq < self.journal.oldest_pending_seq
+        if self.refusal:
+            if is_folded:
+                self.fail(ExitCode.FAILURE, "; ".join(self.refusal), is_lasting=True)
+        elif self.session.snapshot is not None and is_folded:
             self._reconcile()
-        if self.refusal and not self.journal.pending_count:
-            self._refuse()
-        is_settled = self.session.phase is Phase.UP and self.settled_seq < self.journal.oldest_pending_seq
-        if self.waiting and is_settled and not self.refusal:
+        elif self.waiting and self.session.phase is Phase.UP and is_folded:
             self._send_waiting()
         self._flush()
         self.counters.update(self.session.counters, reconciling=int(self.session.phase is not Phase.UP))
@@ -255,6 +266,7 @@ class VenueRouting(Router):
                 self._take_external(record)
             elif isinstance(record, OrderUpdate | Adjust):
                 self.append([record])
+            self.taken_seq = self.journal.last_seq
 
     def _take_external(self, place: OrderPlace) -> None:
         """By hand, say, or by another engine on the same account; one that is known was said before."""
@@ -278,40 +290,45 @@ class VenueRouting(Router):
             self._take_over(difference)
         if self.refusal:
             return
+        if not found:
+            self.impossible = 0
         self._take(self.session.settle())
-        self.settled_seq = self.journal.last_seq
         if not self.is_ready:
             self._be_ready()
 
     def _send_waiting(self) -> None:
-        """Each as far as it still reduces: the position may have been closed by others, or by the one before."""
+        """Each is looked at again: the position may have been closed by others. What is rejected of risk's own orders
+        it places anew, for as much as is left."""
         waiting, self.waiting = self.waiting, {}
         for place in waiting.values():
-            if only_reduces(self.fold, place):
+            if self._still_reduces(place):
                 self.send(place)
             elif self.is_approved(place):
-                self.reject(place.order_id, "nothing_to_reduce")
+                self.reject(place.order_id, NOTHING_TO_REDUCE)
+
+    def _still_reduces(self, place: OrderPlace) -> bool:
+        """A strategy's own its own position; risk's the net one, by which it was placed."""
+        if not place.signal:
+            return only_reduces(self.fold, place)
+        held = self.fold.account_of(place.strategy_id).position(place.symbol_id).quantity
+        return held * place.side.sign < 0
 
     def _take_over(self, difference: Difference) -> None:
         self.counters["differences"] += 1
         refuses = self.settings.reconcile == "halt"
         self.log.error("reconciliation_difference", what=difference.text, action=self.settings.reconcile)
-        self.journal.append(difference.violation)
-        if refuses and not self.is_ready:
+        self.taken_seq = self.journal.append(difference.violation)
+        if refuses and not (self.is_ready or self.spec.is_restart):
             hint = 'order_routing.reconcile = "halt"; "adopt" takes over what the venue says'
             self.refusal.append(f"{difference.text} ({hint})")
             return
         for record in difference.adopted_by:
             if isinstance(record, OrderPlace):
                 self.sent.add(record.order_id)  # it is there, and must not be sent, whosever it is
-            self.journal.append(record)
+            self.taken_seq = self.journal.append(record)
         if refuses:  # what has happened while we trade cannot be refused
             self.latch.halt("order_routing", f"reconciliation: {difference.text}")
             self.latch.start_sync()
-
-    def _refuse(self) -> None:
-        """At a start it is refused; in a run trading is halted, and the engine stops."""
-        self.fail(ExitCode.FAILURE, "; ".join(self.refusal), is_lasting=True)
 
     def _flush(self) -> None:
         outbox = self.session.outbox

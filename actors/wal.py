@@ -355,6 +355,7 @@ class Wal(Actor):
 
     def write(self) -> None:
         batch, self.batch = self.batch, []
+        self.page.set_activity(Activity.SYNCING)  # a write can hang with the disk, too
         try:
             self.journal.append_batch(batch)
         except WalError as error:
@@ -362,6 +363,7 @@ class Wal(Actor):
         self.counters["appended"] += len(batch)
         if self.always or self.sync_is_due():
             self.sync()
+        self.page.set_activity(Activity.WORKING)
         self.backlog.released = self.journal.tail_lsn
 
     def sync_is_due(self) -> bool:

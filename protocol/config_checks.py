@@ -24,6 +24,8 @@ BARS_MAX_MINUTES: Final = 1440
 PORT_MAX: Final = 65_535
 QUANTUM_MAX: Final = 262_144
 """Ticks: so many, and more, every consumer of the market holds (P12), a strategy in plain Python at 150 bytes each."""
+DEADLINE_MIN_S: Final = 0.1
+DEADLINE_MAX_S: Final = 86_400
 MEMORY_MIN_MB: Final = 64
 FILES_MIN: Final = 64
 """With less no process of an engine begins."""
@@ -232,10 +234,13 @@ def _check_limits(config: Config) -> list[str]:
         ("supervisor.window_s", supervisor.window_s, 0.1),
         ("supervisor.ready_timeout_s", supervisor.ready_timeout_s, 0.1),
         ("supervisor.stop_timeout_s", supervisor.stop_timeout_s, 0.1),
-        *((f"supervisor.deadlines.{key}", value, 0) for key, value in supervisor.deadlines.as_dict().items()),
     ):
-        if value < least:
+        if not least <= value < COUNT_MAX:
             mistakes.append(f"{path} = {value}: at least {least}")
+    for key, value in supervisor.deadlines.as_dict().items():
+        if value and not DEADLINE_MIN_S <= value <= DEADLINE_MAX_S:
+            allowed = f"{DEADLINE_MIN_S} to {DEADLINE_MAX_S} seconds, or 0 for none"
+            mistakes.append(f"supervisor.deadlines.{key} = {value}: {allowed}")
     try:
         config.wal.keep_rule  # noqa: B018
     except ValueError:

@@ -295,6 +295,8 @@ class Parked(Message, frozen=True, tag=44):
     cancels its orders, market_data waits for it no longer."""
 
     strategy: str
+    incarnation: int = 0
+    """Of its life that is over; what that one says counts no more."""
 
 
 class SteerVerb(StrEnum):
@@ -347,7 +349,7 @@ class VenueOrder(Message, frozen=True, tag=53):
 class VenueCancel(Message, frozen=True, tag=54):
     session: int
     order_id: int
-    is_last: bool = False
+    is_stopping: bool = False
     """The engine stops: no tick comes any more with which it, or what is still on its way, could arrive."""
 
 

@@ -281,9 +281,8 @@ class DeadlineSettings(Section, frozen=True, kw_only=True):
     """It waits for messages; its loop turns 20 times a second all the same."""
     working: float = 10.0
     """One turn of its loop."""
-    folding: float = 30.0
     syncing: float = 5.0
-    """wal alone: trading is halted, and it is not killed."""
+    """wal alone, a write or a sync: trading is halted, and it is not killed."""
     venue_call: float = 5.0
     hook: float = 10.0
     """One hook of a strategy."""

@@ -143,6 +143,8 @@ class Child:
         self.stopped = False
         self.asked: SteerVerb | None = None
         """What an operator has asked for, and what its death is then."""
+        self.is_wanted = False
+        """Its next life is an operator's wish: as at a start, whatever it had saved."""
         self.condition = ""
         """`slow` or `hung`, by its page; "" is neither."""
         self.is_overdue = False
@@ -167,7 +169,7 @@ class Child:
         self.failure = None
         self.statistics = None
         self.detached = set()
-        self.stopped = self.stays_down = self.is_overdue = False
+        self.stopped = self.stays_down = self.is_overdue = self.is_wanted = False
         self.asked = None
         self.meter = None
 
@@ -210,7 +212,13 @@ class Child:
     def unpark(self) -> None:
         """It may live again, and its deaths count anew."""
         self.policy.forget()
-        self.phase = ChildPhase.DEAD
+        self.phase, self.is_wanted = ChildPhase.DEAD, True
+
+    def ask(self, verb: SteerVerb) -> None:
+        """It dies of an operator's word; one to stay down is not taken back by one to come back."""
+        if self.asked is not SteerVerb.PARK:
+            self.asked, self.is_wanted = verb, verb is SteerVerb.RESTART
+        self.kill()
 
     def kill(self) -> None:
         if self.life is not None and self.is_alive:

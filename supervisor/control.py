@@ -98,4 +98,4 @@ class ControlPipe:
 
 
 def _parked(child: Child) -> Parked:
-    return Parked(child.name.partition(".")[2])
+    return Parked(child.name.partition(".")[2], child.incarnation)

@@ -90,3 +90,11 @@ def _past_limit(name: str, reason: str, is_ready: bool) -> Outcome:
     if boot_row(name).on_limit is OnLimit.PARK:
         return Outcome(Follows.PARK, reason)
     return Outcome(Follows.ESCALATE if is_ready else Follows.GIVE_UP, reason)
+
+
+def changes_exit(former: ExitCode, name: str, word: Failed) -> bool:
+    """Whether what a child says as it ends in an ordered stop becomes the engine's exit code. A journal that fails
+    always does; else the first reason counts, and a strategy's is its own."""
+    if word.exit_code == ExitCode.JOURNAL_FAILURE:
+        return True
+    return word.is_lasting and former is ExitCode.OK and boot_row(name).on_limit is not OnLimit.PARK

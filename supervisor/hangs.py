@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final
 
 from actors.base import page_path
 from actors.clock import monotonic_s
 from actors.latch import Latch
-from actors.page import Activity, Health, read_health
+from actors.page import Activity, Health, HealthPage
 from protocol.settings import Config
 from supervisor.child import Child, ChildPhase, ProcessLife
 
@@ -81,16 +82,31 @@ class HangWatch:
         shortest = min(filter(None, self._deadlines.values()), default=0.0)
         self.look_s: Final = min(shortest / LOOKS_IN_DEADLINE, LOOK_MAX_S) if shortest else LOOK_MAX_S
         self._stalls: dict[str, Stall] = {}
+        self._pages: dict[str, HealthPage] = {}
 
     def look(self) -> None:
         now_s = monotonic_s()
         for child in self._children:
             if child.phase is ChildPhase.READY and child.is_alive and isinstance(child.life, ProcessLife):
-                health = read_health(page_path(self._run_dir, child.name))
+                health = self._read_page(child)
                 stall = self._stalls.setdefault(child.name, Stall(self.look_s))
                 self._judge(child, health.activity, stall.look(health, now_s))
             else:
                 child.condition = ""
+
+    def _read_page(self, child: Child) -> Health:
+        """Mapped for as long as it is its own: who looks must not wait for a disk that hangs."""
+        page = self._pages.get(child.name)
+        health = page.read() if page is not None else Health()
+        if health.incarnation == child.incarnation:
+            return health
+        if page is not None:
+            del self._pages[child.name]
+            page.close()
+        with suppress(OSError, ValueError):
+            page = self._pages[child.name] = HealthPage.open(page_path(self._run_dir, child.name), writable=False)
+            return page.read()
+        return Health()
 
     def _judge(self, child: Child, activity: Activity, stalled_s: float) -> None:
         was, deadline_s = child.condition, self._deadlines.get(activity, 0.0)

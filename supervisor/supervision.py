@@ -37,7 +37,7 @@ from protocol.settings import Config
 from supervisor.boot import STOP_LIMITS, STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
 from supervisor.control import ControlPipe
-from supervisor.deaths import ASKED, FINAL_CODES, Death, Follows, Outcome, outcome_in_replay, outcome_of
+from supervisor.deaths import ASKED, FINAL_CODES, Death, Follows, Outcome, changes_exit, outcome_in_replay, outcome_of
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.hangs import HangWatch
 from supervisor.health import quiet_state, status_line
@@ -356,7 +356,7 @@ class Supervisor:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         spec = make_spec(
             self.config, child.name, incarnation, self.boot_id, self.ipc, self._lock_fd,
-            inproc=self.inproc, is_restart=self.is_ready, forget_states=self._forget_states,
+            inproc=self.inproc, is_restart=self.is_ready and not child.is_wanted, forget_states=self._forget_states,
         )  # fmt: skip
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
@@ -435,6 +435,7 @@ class Supervisor:
             raise ConfigError([f"no strategy could be started: {reason}" for reason in self.parked.values()])
         self.log.error("child_parked", name=child.name, reason=reason)
         self._control.tell_of_parked(child)
+        self._control.tell_children()
 
     def _give_up(self, code: ExitCode, message: str, by: str = FAILURE) -> None:
         self.log.error("engine_gives_up", reason=message, exit_code=int(code))
@@ -444,7 +445,7 @@ class Supervisor:
     def _bury(self, child: Child, phase: ChildPhase) -> None:
         if child.life is not None and not child.is_alive:
             word = child.last_word()
-            if self._stopping and word is not None and (word.is_lasting or word.exit_code == ExitCode.JOURNAL_FAILURE):
+            if self._stopping and word is not None and changes_exit(self.exit_code, child.name, word):
                 self._give_up(ExitCode(word.exit_code), f"{child.name}: {word.message}")
         child.bury(phase, self.loop)
 
@@ -459,7 +460,7 @@ class Supervisor:
                 self._go(child)
         elif isinstance(message, Ready):
             self._on_child_ready(child, message)
-        elif isinstance(message, Steer):
+        elif isinstance(message, Steer) and not (self._stopping or self.stop_by):
             self._steer(message.verb, self.children[message.child])
         else:
             child.take(message, self._control.question)
@@ -472,8 +473,7 @@ class Supervisor:
             child.unpark()
             self._restart(child)
         elif verb is not SteerVerb.UNPARK and child.is_alive:
-            child.asked = verb
-            child.kill()
+            child.ask(verb)
         elif verb is SteerVerb.PARK and child.phase is ChildPhase.DEAD:
             self._follow(child, ASKED[verb])
 

@@ -163,7 +163,7 @@ class Books:
         self._write(EntryType.ORDER_REPLACE, encode_record(request))
 
     def book(self, answers: Sequence[Answer]) -> None:
-        """Raises: NotRepresentableError for a fill that no record could hold; nothing is written."""
+        """Raises: NotRepresentableError for a fill that no record could hold; it is not written."""
         for answer in answers:
             if isinstance(answer, OrderUpdate) and answer.report is Report.FILL:
                 order = self.tracker.orders[answer.order_id]
@@ -213,6 +213,8 @@ class Books:
         self.client = client
         for order in list(self.tracker.open_orders.values()):
             self.tracker.give(order, *self._owner(order.order_id))
+        for owned, quantity in self.owned_positions().items():
+            self.tracker.fit_exits(*owned, quantity)
 
     def _owner(self, number: int) -> tuple[int, int]:
         """(strategy, the group of its position's exits) as the present client sees it: what is another's is nobody's,

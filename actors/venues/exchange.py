@@ -92,7 +92,7 @@ class Exchange:
             return self._answer(message)
         if isinstance(message, VenueCancel):
             self.cancel(self.books.number_of(self._journal_id, message.order_id))
-            if message.is_last:
+            if message.is_stopping:
                 self.end()
         elif isinstance(message, VenueOrder):
             self._take_order(message)

@@ -14,6 +14,8 @@ from supervisor.cli.operator_verbs import engine_options, words_behind_config
 from supervisor.cli.output import Failure, note, print_json
 
 _TIMEOUT_S: Final = 15.0
+ASK_S: Final = 1.0
+"""For one answer: who is asked may be the one that dies."""
 Row = dict[str, Any]
 
 
@@ -25,13 +27,13 @@ def _steer(
     named = words_behind_config(words)
     if len(named) != 1:
         raise click.UsageError("which one? See `seawall health`")
-    before = {row["name"]: row for row in _rows(target, timeout_s)}
+    before = {row["name"]: row for row in _rows(target, time.monotonic() + timeout_s)}
     reply = ask(target, timeout_s, f"{verb} {named[0]}")
-    name = reply["response"].split()[1].rstrip(":")
+    name = named[0] if named[0] in before else f"strategy.{named[0]}"
     print_json(reply) if as_json else click.echo(reply["response"])
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        row = next((row for row in _rows(target, timeout_s, deadline) if row["name"] == name), None)
+        row = next((row for row in _rows(target, deadline) if row["name"] == name), None)
         if row is not None and is_done(before[name], row):
             note(f"{name} is {row['state']} (process {row['pid']}, life {row['incarnation']}).")
             return
@@ -39,15 +41,19 @@ def _steer(
     raise Failure(ExitCode.NO_ANSWER, f"not seen within {timeout_s:g} s; `seawall health` shows how {name} is")
 
 
-def _rows(target: Target, timeout_s: float, deadline: float = 0.0) -> list[Row]:
-    """Of all children; until `deadline` the gateway may be the one that comes back."""
+def _rows(target: Target, deadline: float) -> list[Row]:
+    """Of all children; until `deadline` the gateway may be the one that comes back, or may not know them yet."""
     while True:
+        left_s = deadline - time.monotonic()
         try:
-            return ask(target, timeout_s, "HEALTH")["children"]
+            rows = ask(target, min(ASK_S, max(left_s, POLL_S)), "HEALTH")["children"]
         except Failure:
-            if time.monotonic() > deadline:
+            if left_s < 0:
                 raise
-            time.sleep(POLL_S)
+        else:
+            if rows or left_s < 0:
+                return rows
+        time.sleep(POLL_S)
 
 
 @click.command()

@@ -86,11 +86,11 @@ def run(directory: Path, kills: int) -> tuple[int, int]:
             kill(engine, *victims)
             tail.wait_for_fills(f"the death of {', '.join(victims)}")
         assert engine.ask("HALT the end")["status"] == "ok"
-        wait_for(lambda: _is_settled(engine), "every order to have ended, and the position with them, here and there")
+        wait_for(lambda: is_settled(engine), "every order to have ended, and the position with them, here and there")
         return compare(engine)
 
 
-def _is_settled(engine: EngineUnderTest) -> bool:
+def is_settled(engine: EngineUnderTest) -> bool:
     is_known = engine.ask("HEALTH")["lsn"] >= engine.journal[-1].lsn
     rows = [row for row in engine.ask("HEALTH")["children"] if row["name"] == "order_routing" and row["counters"]]
     is_up = bool(rows) and not rows[0]["counters"]["reconciling"]

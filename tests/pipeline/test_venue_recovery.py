@@ -74,17 +74,18 @@ def test_what_flattens_while_the_venue_is_lost_waits_for_it(tmp_path: Path, comm
 
 
 @pytest.mark.parametrize("command", ["HALT", "FLATTEN"])
-def test_a_close_that_waited_is_looked_at_again_before_it_leaves(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize("by_hand", [10, 4])
+def test_a_close_that_waited_is_looked_at_again_before_it_leaves(tmp_path: Path, command: str, by_hand: int) -> None:
     """Somebody closes the position by hand meanwhile: to close it as well would open another (H6)."""
     with venue_engine(tmp_path, risk={"on_halt": "flatten"}) as engine:
         buy_and_lose_the_venue(engine)
         assert engine.client.request(command)["status"] == "ok"
         wait_for(lambda: orders_of(engine), "the closing order")
-        desk(engine, "SELL EURUSD 10")
+        desk(engine, f"SELL EURUSD {by_hand}")
         desk(engine, "CUT 0")
         wait_for(lambda: is_flat(engine), "to be flat, here and there")
-        own = [there for _, there, _ in books(engine).orders.values() if there]
-        assert own == [1], "the close never left"
+        own = [(there, place[6]) for _, there, place in books(engine).orders.values() if there]
+        assert own == [(1, 10_000_000)] + [(3, 6_000_000)] * (by_hand == 4), "what was left of it, and no more"
         assert engine.stop() == 0
 
 

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from actors.page import Activity, Health
+from actors.latch import Latch
+from actors.page import Activity, Health, HealthPage
+from protocol.settings import parse_config
+from supervisor import hangs
+from supervisor.child import Child, ChildPhase, ProcessLife
 from supervisor.hangs import Condition, Stall, condition_of
+from supervisor.restart import RestartPolicy
 
+CONFIG = """
+[engine]
+run_dir = "{run_dir}"
+mode = "{mode}"
+[[instruments]]
+symbol = "EURUSD"
+tick_size = 0.00001
+lot_size = 1.0
+[market_data]
+source = "csv"
+path = "a.csv"
+symbol = "EURUSD"
+[[strategies]]
+name = "sma"
+class = "a:B"
+symbols = ["EURUSD"]
+"""
 LOOK_S = 0.1
 DEADLINES = {Activity.IDLE: 2.0, Activity.HOOK: 4.0, Activity.FOLDING: 0.0}
 
@@ -36,3 +64,60 @@ def test_a_pause_of_who_looks_is_nobodys_hang() -> None:
 ])  # fmt: skip
 def test_each_activity_has_its_own_deadline(activity: Activity, stalled_s: float, condition: Condition) -> None:
     assert condition_of(activity, stalled_s, DEADLINES) is condition
+
+
+class Life(ProcessLife):
+    """A process that is there, and notes the signals that it gets."""
+
+    def __init__(self) -> None:
+        self.pid, self.pidfd = os.getpid(), None
+        self.signals: list[int] = []
+
+    def exit_code(self) -> int | None:
+        return None
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+
+class Said:
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def error(self, event: str, **facts: Any) -> None:
+        self.events.append(facts)
+
+
+@pytest.mark.parametrize(("activity", "mode", "signals", "halts"), [
+    (Activity.WORKING, "paper", [signal.SIGABRT, signal.SIGKILL], False), (Activity.SYNCING, "paper", [], True),
+    (Activity.HOOK, "replay", [], False),
+])  # fmt: skip
+def test_what_hangs_is_ended_but_not_with_its_disk_nor_in_a_replay(
+    activity: Activity, mode: str, signals: list[int], halts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(hangs, "monotonic_s", lambda: clock.now_s)
+    text = CONFIG.format(mode=mode, run_dir=tmp_path)
+    config, latch, said = parse_config(text), Latch.create_or_open(tmp_path / "latch"), Said()
+    (tmp_path / "pages").mkdir()
+    page = HealthPage.open(tmp_path / "pages" / "risk.page", writable=True)
+    page.begin_life(1, os.getpid())
+    child, life = Child("risk", RestartPolicy(1, 1.0)), Life()
+    child.begin(life, 1)
+    child.phase = ChildPhase.READY
+    watch = hangs.HangWatch(config, [child], latch, said)
+    page.set_activity(activity)
+    conditions: list[str] = []
+    while clock.now_s < 14:
+        watch.look()
+        conditions.append(child.condition)
+        clock.now_s += watch.look_s
+    assert list(dict.fromkeys(conditions)) == ["", "slow", "hung"]
+    assert list(dict.fromkeys(life.signals)) == signals
+    assert len(said.events) == 1
+    assert latch.is_halted() is halts
+    page.loop()
+    watch.look()
+    assert child.condition == ""
+    page.close()
+    latch.close()

@@ -56,7 +56,7 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Statistics(9, 5, True, 0, {"a": 1}), [41, 9, 5, True, 0, {"a": 1}]),
     (messages.Peer("wal", 2), [42, "wal", 2]),
     (messages.Children((CHILD,)), [43, [["risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3}]]]),
-    (messages.Parked("sma"), [44, "sma"]),
+    (messages.Parked("sma", 3), [44, "sma", 3]),
     (messages.Steer(messages.SteerVerb.PARK, "strategy.sma"), [45, "park", "strategy.sma"]),
     (messages.VenueLogon(b"j"), [50, b"j"]),
     (messages.VenueLoggedOn(7, 3, 2), [51, 7, 3, 2]),

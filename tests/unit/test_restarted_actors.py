@@ -11,7 +11,7 @@ from houses import House, house_config
 
 from actors.strategies import OrderInfo, Strategy, Tick
 from actors.venues.paper import PaperVenue
-from protocol.messages import SIGNAL_CLOSE, SIGNAL_ORDER, Intent
+from protocol.messages import SIGNAL_CLOSE, SIGNAL_ORDER, Intent, Parked
 from protocol.records import OrderPlace, SignalRefused
 
 EVERYONE = ("wal", "risk", "strategy.one", "order_routing", "gateway", "market_data")
@@ -108,6 +108,21 @@ def test_an_order_that_was_sent_to_a_dead_risk_is_refused_and_never_placed(quiet
     quiet.until(lambda: strategy.heard, "the answer")
     assert [(order.signal, order.status) for order in strategy.heard] == [(signal.number, "Rejected")]
     assert placed(quiet) == []
+
+
+def test_what_a_parked_strategy_has_asked_for_is_cancelled_and_what_it_says_late_counts_no_more(quiet: House) -> None:
+    strategy, risk = strategy_of(quiet), quiet.actors["risk"]
+    strategy.buy("EURUSD", 100, limit=0.5)
+    quiet.until(lambda: risk.book.pending_orders, "the order to be approved, and not on disk yet")
+    risk.control(Parked("one", quiet.lives["strategy.one"]))
+    strategy.buy("EURUSD", 100, limit=0.4)
+    quiet.until(lambda: risk.counters["bad_messages"], "what it says late to be dropped")
+    quiet.until(lambda: not risk.journal.pending_count and not risk.fold.tracker.open_orders, "its order to be cancelled")
+    assert len(placed(quiet)) == 1
+    quiet.kill("strategy.one")
+    quiet.start("strategy.one")
+    strategy_of(quiet).buy("EURUSD", 100)
+    quiet.until(lambda: strategy_of(quiet).position("EURUSD").quantity == 100, "its next life to be heard")
 
 
 def test_a_signal_that_comes_after_risk_has_detached_is_answered(quiet: House) -> None:

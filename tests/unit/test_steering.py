@@ -10,7 +10,7 @@ from actors.steering import full_name, objection
 from protocol.errors import ExitCode
 from protocol.messages import ChildState, Failed, SteerVerb
 from protocol.settings import SupervisorSettings, parse_config
-from supervisor.deaths import Death, Follows, outcome_in_replay, outcome_of
+from supervisor.deaths import Death, Follows, changes_exit, outcome_in_replay, outcome_of
 
 CONFIG = """
 [engine]
@@ -97,3 +97,19 @@ def test_what_follows_from_a_death(death: Death, changes: dict[str, bool], follo
 ])  # fmt: skip
 def test_what_follows_from_a_death_in_a_replay(death: Death, may_go_on: bool, follows: Follows) -> None:
     assert outcome_in_replay(death, may_go_on=may_go_on).what is follows
+
+
+@pytest.mark.parametrize(("former", "name", "word", "changes"), [
+    (ExitCode.OK, "order_routing", LASTING, True), (ExitCode.OK, "order_routing", FAILED, False),
+    (ExitCode.ESCALATED, "order_routing", LASTING, False), (ExitCode.OK, "strategy.x", LASTING, False),
+    (ExitCode.ESCALATED, "wal", Failed(ExitCode.JOURNAL_FAILURE, "oh"), True),
+])  # fmt: skip
+def test_what_is_said_in_a_stop_hides_no_reason_for_it(
+    former: ExitCode, name: str, word: Failed, changes: bool
+) -> None:
+    assert changes_exit(former, name, word) is changes
+
+
+def test_threads_and_an_engine_that_starts_are_left_alone() -> None:
+    assert "threads" in objection(RESTART, "risk", children("ready"), LIVE, is_process=False)
+    assert "starting" in objection(RESTART, "risk", [], LIVE)

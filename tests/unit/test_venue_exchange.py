@@ -246,8 +246,8 @@ def test_the_last_cancel_brings_what_latency_holds_up(tmp_path: Path) -> None:
     house.said()
     house.say(VenueCancel(house.session, resting))
     assert house.said() == []
-    house.say(VenueCancel(house.session, resting, is_last=True))
-    house.say(VenueCancel(house.session, resting, is_last=True))
+    house.say(VenueCancel(house.session, resting, is_stopping=True))
+    house.say(VenueCancel(house.session, resting, is_stopping=True))
     ends = {said.order_id: said.report for said in house.said()}
     assert ends == {resting: Report.CANCEL, under_way: Report.REJECT}
 
