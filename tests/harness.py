@@ -112,6 +112,10 @@ def sma_cross(name: str, symbols: list[str], *, fast: int = 5, slow: int = 10, q
     }
 
 
+NO_DEADLINES: Final[Tree] = dict.fromkeys(("idle", "working", "hook", "venue_call", "syncing"), 0.0)
+"""For `supervisor.deadlines`, where a test stops a process for as long as it likes."""
+
+
 def to_toml(tree: Tree) -> str:
     lines: list[str] = []
     for key, value in tree.items():

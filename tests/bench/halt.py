@@ -37,7 +37,7 @@ import zmq
 
 sys.path[:0] = [str(Path(__file__).parents[1])]  # as pytest does for its tests
 
-from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, sma_cross, wait_for  # noqa: E402
+from harness import DEADLINE_S, NO_DEADLINES, EngineUnderTest, Tree, config_tree, sma_cross, wait_for  # noqa: E402
 from journal_reader import JournalEntry  # noqa: E402
 
 from actors.latch import LATCH_NAME, Latch  # noqa: E402
@@ -177,7 +177,7 @@ def measure_engine(case: Case, directory: Path, trials: int, measured: Measured)
         strategies=list(case.strategies),
         market_data={"rate": TICKS_S},
         risk={"max_position_per_symbol": 1_000_000.0},
-        supervisor={"stop_timeout_s": 1.0 if case.loops else DEADLINE_S},
+        supervisor={"stop_timeout_s": 1.0 if case.loops else DEADLINE_S, "deadlines": NO_DEADLINES},
     )
     engine = EngineUnderTest(directory, tree)
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgpack
-from harness import EngineUnderTest, Tree, config_tree, wait_for
+from harness import NO_DEADLINES, EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import FILL
 
 CHECKPOINT_RECORDS: Final = 300
@@ -85,7 +85,7 @@ def trading_engine(directory: Path, **sections: Any) -> EngineUnderTest:
     sections = {
         "strategies": [often()],
         "market_data": {"rate": 2000.0},
-        "supervisor": {"restarts": 1000, "window_s": 0.2},
+        "supervisor": {"restarts": 1000, "window_s": 0.2, "deadlines": NO_DEADLINES},
         "wal": {"checkpoint_records": CHECKPOINT_RECORDS},
         **sections,
     }

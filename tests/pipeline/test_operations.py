@@ -7,17 +7,19 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from harness import EngineUnderTest, Tree, config_tree, wait_for
+from harness import NO_DEADLINES, EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import Holding
 from own_files import OWN_FILES, own
 
 FLAT = Holding(0, 0, 0)
+PATIENT: Tree = {"deadlines": NO_DEADLINES}
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineUnderTest]:
     limits = {"max_order_value": 1e6, "max_daily_loss": 1e6}  # risk asks the market, over its lives too
-    with EngineUnderTest(tmp_path_factory.mktemp("operations"), config_tree(risk=limits)) as engine:
+    tree = config_tree(risk=limits, supervisor=PATIENT)
+    with EngineUnderTest(tmp_path_factory.mktemp("operations"), tree) as engine:
         yield engine
 
 
@@ -98,7 +100,7 @@ def test_a_token_is_known_to_the_next_life_of_the_gateway(engine: EngineUnderTes
 
 def test_what_became_of_cancels_is_told_as_it_was_seen(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Kill switch: "a cancel routine that says True though cancels failed"."""
-    tree = config_tree(strategies=[own("Resting")])
+    tree = config_tree(strategies=[own("Resting")], supervisor=PATIENT)
     with EngineUnderTest(tmp_path_factory.mktemp("cancels"), tree, files=OWN_FILES) as engine:
         first, _ = wait_for(lambda: found if len(found := resting(engine)) == 2 else None, "two resting orders")
         done = engine.cli("cancel", "seawall.toml", str(first["order_id"]))
