@@ -66,6 +66,14 @@ def disk_warnings(rows: Sequence[ChildRow]) -> list[str]:
     ]
 
 
+def venue_warnings(rows: Sequence[ChildRow]) -> list[str]:
+    """That no order can leave, as order_routing last said of itself."""
+    counters = next((row.counters for row in rows if row.name == "order_routing"), {})
+    if not counters.get("reconciling"):
+        return []
+    return ["the venue cannot be reached, or its books are being compared: new orders are refused, what closes waits"]
+
+
 class Answers:
     def __init__(self, gateway: Sources) -> None:
         self._gateway = gateway
@@ -169,7 +177,7 @@ class Answers:
             market_position=max((row.market_position for row in rows), default=0),
             children=rows,
             disk_low=gateway.journal.disk_low,
-            warnings=disk_warnings(rows) if gateway.journal.disk_low else [],
+            warnings=[*(disk_warnings(rows) if gateway.journal.disk_low else []), *venue_warnings(rows)],
         )
 
     def _trading_state(self) -> TradingStateRow:

@@ -59,8 +59,9 @@ class OrderRouting(Router):
     def stop(self, run: EngineRun | None) -> None:
         if self.config.order_routing.on_stop == "cancel" and self.is_ready:
             self.append(self.venue.end())  # no tick comes any more at which what is on its way could arrive
-            for order_id in list(self.fold.tracker.open_orders):
-                self._cancel(order_id)
+            for order in list(self.fold.tracker.open_orders.values()):
+                if not order.parent_id:  # what protects a position stays, as under HALT
+                    self._cancel(order.order_id)
         super().stop(run)
 
     def outstanding(self) -> int:

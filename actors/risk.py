@@ -172,6 +172,8 @@ class Risk(FoldingActor):
         if self.fold.trading.mode is TradingMode.HALTED and not self.latch.is_halted():
             self.latch.halt("risk", self.fold.trading.reason or "the journal says HALTED")
         if self.is_halted():
+            hint = "no order that opens leaves; an ordered stop and a new start end it"
+            self.log.warning("still_halted", by=self.latch.who(), reason=self.latch.reason(), hint=hint)
             self._act_on_halt()
         for lsn, command in list(self.fold.commands.items()):
             words = f"{command.verb} {command.argument}".strip()

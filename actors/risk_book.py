@@ -453,15 +453,18 @@ class RiskBook:
             cancels = sum(self._cancel(order_id, command.by) for order_id in ours)
             return cancels + self._cancel_pending(command.by)
         order_id = int(command.argument) if command.argument.isdecimal() else 0
-        return self._cancel(order_id, command.by) if order_id in tracker.open_orders else 0
+        return int(order_id in tracker.open_orders and self._cancel(order_id, command.by))
 
     def cancel_orders_of(self, strategy: str, by: str = "parked") -> None:
-        """The orders of a strategy that is parked, or is not configured any more; those that have not come back too."""
+        """The orders of a strategy that is parked, or is not configured any more, those that have not come back too;
+        but not what protects its position, or closes it: nobody else does."""
         strategy_id = self.fold.strategy_id(strategy)
         for order in list(self.fold.tracker.open_of_strategy(strategy_id)):
-            self._cancel(order.order_id, by)
+            if not order.reduce_only:
+                self._cancel(order.order_id, by)
         for place in list(self.pending_orders.values()):
-            if place.strategy_id == strategy_id and place.order_id not in self.pending_cancels:
+            is_its = place.strategy_id == strategy_id and not place.reduce_only
+            if is_its and place.order_id not in self.pending_cancels:
                 self._append_cancel(OrderCancel(place.order_id, Producer.RISK, 0, by))
 
     def _cancel(self, order_id: int, by: str) -> bool:

@@ -126,12 +126,16 @@ def refused(request: OrderReplace, reason: str) -> OrderUpdate:
 
 
 def only_reduces(fold: Fold, place: OrderPlace) -> bool:
-    """H6: by this fold, and whatever else of its side is open fills too, it takes the net position toward 0."""
+    """H6: by this fold, and whatever else of its side is open of ours fills too, it takes the net position toward 0.
+
+    What others have at the venue raises exposure by itself, if it does, and must not keep the kill switch from closing.
+    """
     if not place.reduce_only or not fold.may_reduce(place.symbol_id, place.side):
         return False
     same_side = (
         order.reserved
         for order in fold.tracker.open_in_symbol(place.symbol_id)
-        if order.side is place.side and not order.parent_id and not order.cancel_requested
+        if order.side is place.side
+        and not (order.parent_id or order.cancel_requested or order.is_external)
     )
     return sum(same_side) <= abs(fold.account.position(place.symbol_id).quantity)

@@ -37,7 +37,8 @@ def objection(
     if config.is_replay:
         return "in a replay no process is restarted or parked alone"
     if verb is SteerVerb.RESTART:
-        return f"{name} is parked: UNPARK starts it" if is_parked else ""
+        comes_back = "a new start brings it back" if config.market_data.is_file else "UNPARK starts it"
+        return f"{name} is parked: {comes_back}" if is_parked else ""
     if not name.startswith(_STRATEGY):
         return f"a strategy can be parked, and {name} is none: without it there is no engine"
     if verb is SteerVerb.PARK:

@@ -120,7 +120,9 @@ class VenueRouting(Router):
         super().stop(run)
 
     def _own_open(self) -> set[int]:
-        return {order.order_id for order in self.fold.tracker.open_orders.values() if not order.is_external}
+        """What protects a position stays, as under HALT."""
+        orders = self.fold.tracker.open_orders.values()
+        return {order.order_id for order in orders if not (order.is_external or order.parent_id)}
 
     def _stop_when_drained(self) -> None:
         """Not before what must not be left behind has left, or ended; but not for ever, and not in silence."""

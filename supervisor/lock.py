@@ -6,6 +6,7 @@ what an old one's wal still writes. The file holds the supervisor's pid, for `se
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -15,6 +16,7 @@ from typing import Final
 from protocol.client import process_is_alive
 from protocol.errors import ConfigError
 
+ENDING_NAME: Final = "ended"
 LEFTOVER_WAIT_S: Final = 10.0
 """How long a start waits for the children of a supervisor that has died."""
 _POLL_S: Final = 0.02
@@ -34,6 +36,8 @@ class RunDirLock:
         except ConfigError:
             os.close(self.fd)
             raise
+        self._ending = run_dir / ENDING_NAME
+        self._ending.unlink(missing_ok=True)
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
 
@@ -59,5 +63,17 @@ class RunDirLock:
                 )
             time.sleep(_POLL_S)
 
-    def release(self) -> None:
+    def release(self, exit_code: int = 0, reason: str = "") -> None:
+        """How the engine has ended stands in RUN_DIR/ended, for who has asked it to."""
+        with contextlib.suppress(OSError):
+            self._ending.write_text(f"{exit_code} {reason}\n", encoding="utf-8")
         os.close(self.fd)
+
+
+def read_ending(run_dir: Path) -> tuple[int, str]:
+    """(exit code, reason) of the engine that ended last in this run_dir; (0, "") if it left no word."""
+    try:
+        code, _, reason = (run_dir / ENDING_NAME).read_text(encoding="utf-8").strip().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return 0, ""
+    return (int(code) if code.isdecimal() else 0), reason

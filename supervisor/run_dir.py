@@ -5,6 +5,7 @@
     RUN_DIR/pages/    a health page per child
     RUN_DIR/latch     the kill switch (actors/latch.py)
     RUN_DIR/wal/      the journal
+    RUN_DIR/ended     the exit code of the last engine, and why (lock.py)
     RUN_DIR/config.json   the config of the last start (saved_config.py)
 """
 

@@ -299,7 +299,7 @@ class Supervisor:
         if hasattr(self, "ipc"):
             remove_ipc(self.run_dir)
         self._wakeup.close()
-        lock.release()
+        lock.release(self.exit_code, self.failure)
 
     def _kill_all(self) -> None:
         """All at once, and no restarts; threads cannot be killed and are asked."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from protocol.client import CommandClient
 from protocol.errors import ExitCode, GatewayError, NoAnswerError, NotRunningError
+from protocol.records import FIRST_EXTERNAL
 from supervisor.cli.output import Failure, note
 
 POLL_S: Final = 0.05
@@ -46,7 +47,9 @@ def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Exi
 
 
 def open_orders(target: Target, timeout_s: float) -> dict[int, dict[str, Any]]:
-    return {row["order_id"]: row for row in ask(target, timeout_s, "ORDERS")["orders"]}
+    """Those of this engine: what came to the venue from elsewhere is cancelled by its id alone."""
+    rows = ask(target, timeout_s, "ORDERS")["orders"]
+    return {row["order_id"]: row for row in rows if row["order_id"] < FIRST_EXTERNAL}
 
 
 def cancels_of(target: Target, timeout_s: float, before: Iterable[int], *, all_asked: bool) -> list[int]:

@@ -22,6 +22,7 @@ from protocol.client import LOCK_NAME, engine_pid
 from protocol.errors import ExitCode, NotRunningError, SeawallError
 from supervisor.cli.asking import Target, ask, cancels_of, open_orders
 from supervisor.cli.output import Failure, note, print_json, print_table, show_state
+from supervisor.lock import read_ending
 
 RUN_DIR_VARIABLE: Final = "SEAWALL_RUN_DIR"
 HALT_TIMEOUT_S: Final = 0.5
@@ -263,6 +264,9 @@ def stop(target: Target, as_json: bool, timeout_s: float) -> None:
         raise Failure(ExitCode.FAILURE, f"{target.run_dir}: {error}") from error
     if not stopped:
         raise Failure(ExitCode.NO_ANSWER, f"the engine in {target.run_dir} has not stopped within {timeout_s:g} s")
+    code, reason = read_ending(target.run_dir)
+    if code:
+        raise Failure(ExitCode.FAILURE, f"stopped, with exit code {code}: {reason}")
     print_json({"status": "ok", "response": "Stopped"}) if as_json else note("Stopped.")
 
 

@@ -151,7 +151,8 @@ def test_on_stop_cancel_ends_open_orders_at_the_stop(tmp_path: Path) -> None:
         assert {entry.fields["order_id"] for entry in engine.records("ORDER_UPDATE", report=3)} >= limits
         assert seen(engine, "on_stop"), "strategies are told at step 6"
         engine.restart()
-        assert engine.ask("ORDERS")["orders"] == []
+        open_now = {row["order_id"] for row in engine.ask("ORDERS")["orders"]}  # the new run's may be among them
+        assert not open_now & limits
 
 
 def test_sigint_to_the_whole_group_is_one_ordered_stop(tmp_path: Path) -> None:

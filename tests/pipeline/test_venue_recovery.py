@@ -125,7 +125,11 @@ def test_a_close_that_waits_can_be_canceled_and_ends_here(tmp_path: Path) -> Non
         do(engine, "self.buy('EURUSD', 10, limit=0.5)")
         [resting] = wait_for(lambda: [row for row in orders_of(engine) if row["status"] == "Accepted"], "it to rest")
         desk(engine, "CUT 600")
-        assert engine.stop() != 0
+        wait_for(lambda: "venue cannot be reached" in str(engine.ask("HEALTH")["warnings"]), "HEALTH to say so")
+        told = engine.cli("stop", "--run-dir", str(engine.run_dir), "--timeout", "60")
+        assert told.returncode == ExitCode.FAILURE
+        assert "stopped, with exit code 1: order_routing: orders left open" in told.stderr
+        assert engine.wait() != 0
         assert f"left open at the venue, where they may fill: {resting['order_id']}" in engine.log_text()
 
 
@@ -167,6 +171,8 @@ def test_transfers_orders_by_hand_and_a_new_journal_over_old_books(tmp_path: Pat
         engine.start()
         engine.wait_ready()
         wait_for(lambda: net_position(engine) == 88_000_000, "all of it to be taken over")
+        by_hand.add(FIRST_EXTERNAL + int(desk(engine, "SELL EURUSD 900 1.5").split()[-1]))  # on the side that closes
+        wait_for(lambda: {row["order_id"] for row in orders_of(engine)} == by_hand, "it to be seen")
         assert engine.ask("HALT")["status"] == "ok"
         wait_for(lambda: books(engine).position == 0 == net_position(engine), "nobody's position to be closed")
         assert {row["order_id"] for row in orders_of(engine)} == by_hand, "these are nobody's to cancel"

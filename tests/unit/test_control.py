@@ -76,8 +76,8 @@ def test_the_others_learn_of_a_new_life_and_it_learns_who_stays_down(scene: Scen
     scene.pipe.tell_of_life(children["risk"])
     scene.pipe.tell_of_all_parked(children["risk"])
     scene.pipe.tell_of_all_parked(children["gateway"])
-    assert scene.told("risk") == [Parked("one"), Parked("one")]
-    assert scene.told("market_data") == [Parked("one"), Peer("risk", 2)]
+    assert scene.told("risk") == [Parked("one", 2), Parked("one", 2)]
+    assert scene.told("market_data") == [Parked("one", 2), Peer("risk", 2)]
     assert scene.told("gateway") == [Peer("risk", 2)]
     assert scene.told("strategy.one") == []
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from books import Desk, started
-from fold_journals import BUY, fill, place
+from fold_journals import BUY, SELL, fill, place
 
 from actors.risk_book import CLOSED_AGAIN_MAX
 from protocol.orders import TradingMode
-from protocol.records import Operation, OrderPlace, OrderUpdate, Report, TradingState
+from protocol.records import Operation, OrderCancel, OrderPlace, OrderUpdate, Report, TradingState
 from protocol.units import MICROS
 
 
@@ -48,6 +49,17 @@ def test_a_closing_order_that_has_closed_is_not_placed_again() -> None:
     assert not desk.book.may_close_again(desk.fold.tracker.orders[close.order_id])
     desk.book.act_on_halt(pending=True)
     assert closes(desk) == []
+
+
+def test_of_a_parked_strategy_what_protects_its_position_or_closes_it_stays() -> None:
+    desk = started()
+    exits = {"stop_loss": 90 * MICROS, "stop_loss_order_id": 2}
+    desk.take(msgspec.structs.replace(place(1, BUY, 10 * MICROS), **exits), fill(1, 100 * MICROS, 10 * MICROS))
+    desk.settle()
+    desk.take(place(3, BUY, MICROS), msgspec.structs.replace(place(4, SELL, MICROS), reduce_only=True))
+    desk.book.cancel_orders_of("sma")
+    assert [record.order_id for record in desk.settle() if isinstance(record, OrderCancel)] == [3]
+    assert set(desk.fold.tracker.open_orders) == {2, 3, 4}
 
 
 @pytest.mark.parametrize(("verbs", "mode"), [
