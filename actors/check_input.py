@@ -7,7 +7,6 @@ products in the account's currency, times are microseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 from actors.limits import NO_LIMITS, Limits
@@ -17,7 +16,7 @@ from protocol.conversion import PARITY, Rate
 from protocol.messages import SIGNAL_CLOSE, SIGNAL_MODIFY, Intent
 from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.records import OrderPlace
-from protocol.units import MICROS
+from protocol.units import MICROS, divide_half_even
 
 _BUY: Final = Side.BUY
 _SELL: Final = Side.SELL
@@ -206,10 +205,11 @@ class Wish(NamedTuple):
 
 def shown(micros: int) -> str:
     """For people: exact, without trailing zeros."""
-    text = f"{Decimal(micros) / MICROS:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    whole, rest = divmod(abs(micros), MICROS)
+    text = f"{whole}.{rest:06}".rstrip("0") if rest else f"{whole}"
+    return f"-{text}" if micros < 0 else text
 
 
 def shown_money(product: int) -> str:
     """A product for people: to the nearest millionth."""
-    return shown(round(Decimal(product) / MICROS))
+    return shown(divide_half_even(product, MICROS))
