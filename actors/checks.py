@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from actors.check_input import CheckInput, Target, Terms, Wish, shown
-from actors.limit_checks import LIMIT_CHECKS, bound, is_asked, worded
+from actors.limit_checks import LIMIT_CHECKS, asked_of, bound, worded
 from actors.protection import BY_STRATEGY
 from actors.replacing import replaced
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
@@ -91,11 +91,9 @@ def check_signal(given: CheckInput, order_id: int) -> Verdict:
             if objection is not None:
                 return Refused(reason, objection)
         scopes = bound(given, wish)
-        for limit in LIMIT_CHECKS:
-            reason = limit.reason
-            for scope, spared in scopes if is_asked(limit, given, wish) else ():
-                objection = None if limit.spares in spared else limit.objects(given, wish, scope)
-                if objection is not None:
+        for reason, limit_objects, _, spares, _, _ in asked_of(given, wish, LIMIT_CHECKS):
+            for scope, spared in scopes:
+                if spares not in spared and (objection := limit_objects(given, wish, scope)) is not None:
                     return Refused(reason, worded(scope, objection))
         return ApprovedReplace(_replace(intent)) if given.changed else Approved(_place(intent, wish, order_id))
     except Exception as error:  # a check that cannot be computed has not been passed
@@ -241,7 +239,6 @@ def _bad_quantity(given: CheckInput, wish: Wish) -> str | None:
 def _bad_price(given: CheckInput, wish: Wish) -> str | None:
     """Each price is there if and only if the order's type has it, above 0, and a multiple of the tick."""
     kind, terms, tick = wish.order_type, wish.terms, given.known_instrument.tick_size
-    named = kind.name.lower().replace("_", " ")
     trails = kind is OrderType.STOP and terms.trail
     for name, price, is_needed, is_allowed in (
         ("limit price", terms.limit_price, kind in _WITH_LIMIT, kind in _WITH_LIMIT),
@@ -251,6 +248,7 @@ def _bad_price(given: CheckInput, wish: Wish) -> str | None:
         ("take profit", terms.take_profit, False, True),
     ):
         if price and not is_allowed:
+            named = kind.name.lower().replace("_", " ")
             return f"a {named} order with a {name} of {shown(price)}"
         if (price or is_needed) and not 0 < price <= MICROS_MAX:
             return f"{name} {shown(price)}: above 0, and at most 64 bits of millionths"

@@ -7,7 +7,7 @@ it stands in the table and not in the functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -54,11 +54,12 @@ def worded(scope: Scope, objection: str) -> str:
     return f"strategy {scope.strategy}: {objection}" if scope.strategy else objection
 
 
-def is_asked(check: LimitCheck, given: CheckInput, wish: Wish) -> bool:
-    """Of new orders every limit is."""
-    if given.changed is None or check.of_change is OfChange.ALL:
-        return True
-    return check.of_change is OfChange.GROWTH and wish.quantity > 0
+def asked_of(given: CheckInput, wish: Wish, table: Sequence[LimitCheck]) -> Sequence[LimitCheck]:
+    """Of a new order every limit is asked, of a change those that it can meet."""
+    if given.changed is None:
+        return table
+    met = (OfChange.ALL, OfChange.GROWTH) if wish.quantity > 0 else (OfChange.ALL,)
+    return [check for check in table if check.of_change in met]
 
 
 def bound(given: CheckInput, wish: Wish) -> list[tuple[Scope, tuple[Spares, ...]]]:
