@@ -31,6 +31,15 @@ class ChildPhase(StrEnum):
     STOPPED = "stopped"
 
 
+class Condition(StrEnum):
+    """Of one that is READY, by its health page."""
+
+    WELL = "well"
+    SLOW = "slow"
+    """Half of an activity's deadline has passed without progress."""
+    HUNG = "hung"
+
+
 ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
@@ -145,11 +154,15 @@ class Child:
         """What an operator has asked for, and what its death is then."""
         self.is_wanted = False
         """Its next life is an operator's wish: as at a start, whatever it had saved."""
-        self.condition = ""
-        """`slow` or `hung`, by its page; "" is neither."""
+        self.condition = Condition.WELL
         self.is_overdue = False
         """Its present life has let the deadline of a step of the stop pass."""
         self.meter: Any = None
+
+    @property
+    def state(self) -> str:
+        """As HEALTH shows it."""
+        return self.phase.value if self.condition is Condition.WELL else self.condition.value
 
     @property
     def pid(self) -> int:
@@ -207,7 +220,7 @@ class Child:
                 loop.forget(self.life.pidfd)
             self.life.close()
             self.life = None
-        self.phase, self.condition = phase, ""
+        self.phase, self.condition = phase, Condition.WELL
 
     def unpark(self) -> None:
         """It may live again, and its deaths count anew."""

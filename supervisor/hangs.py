@@ -12,7 +12,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from enum import StrEnum
 from typing import Any, Final
 
 from actors.base import page_path
@@ -20,7 +19,7 @@ from actors.clock import monotonic_s
 from actors.latch import Latch
 from actors.page import Activity, Health, HealthPage
 from protocol.settings import Config
-from supervisor.child import Child, ChildPhase, ProcessLife
+from supervisor.child import Child, ChildPhase, Condition, ProcessLife
 
 LOOKS_IN_DEADLINE: Final = 20
 LOOK_MAX_S: Final = 0.5
@@ -28,12 +27,6 @@ ABORT_WAIT_S: Final = 1.0
 """For the stacks to be written; who is stopped cannot, and gets SIGKILL."""
 SLOW_SHARE: Final = 0.5
 """Of its deadline."""
-
-
-class Condition(StrEnum):
-    WELL = "well"
-    SLOW = "slow"
-    HUNG = "hung"
 
 
 class Stall:
@@ -92,7 +85,7 @@ class HangWatch:
                 stall = self._stalls.setdefault(child.name, Stall(self.look_s))
                 self._judge(child, health.activity, stall.look(health, now_s))
             else:
-                child.condition = ""
+                child.condition = Condition.WELL
 
     def _read_page(self, child: Child) -> Health:
         """Mapped for as long as it is its own: who looks must not wait for a disk that hangs."""
@@ -111,16 +104,16 @@ class HangWatch:
     def _judge(self, child: Child, activity: Activity, stalled_s: float) -> None:
         was, deadline_s = child.condition, self._deadlines.get(activity, 0.0)
         now = condition_of(activity, stalled_s, self._deadlines)
-        child.condition = "" if now is Condition.WELL else now.value
+        child.condition = now
         if now is not Condition.HUNG:
             return
         is_of_disk = activity is Activity.SYNCING and not _is_stopped(child.pid)
-        if was != Condition.HUNG:
+        if was is not Condition.HUNG:
             self._say(child, activity, stalled_s, deadline_s, is_of_disk)
         if is_of_disk or not self._kills:
             return
         assert child.life is not None, "it is alive"
-        if was != Condition.HUNG:
+        if was is not Condition.HUNG:
             child.life.send_signal(signal.SIGABRT)
         elif stalled_s > deadline_s + ABORT_WAIT_S:
             child.life.send_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ def observe(child: Child) -> ChildState:
     said = child.statistics
     return ChildState(
         name=child.name,
-        state=child.condition or child.phase.value,
+        state=child.state,
         pid=child.pid if child.is_alive else 0,
         incarnation=child.incarnation,
         restarts=child.restarts,
@@ -47,7 +47,7 @@ def quiet_state(children: Iterable[Child], question: int) -> tuple[int, ...] | N
 def status_line(children: Iterable[Child], latch: Latch) -> str:
     """How the engine is, in a line: `trading; 6 processes, all ready`."""
     trading = f"HALTED by {latch.who()}: {latch.reason()}" if latch.is_halted() else "trading"
-    states = [(child.name, child.condition or child.phase.value) for child in children]
+    states = [(child.name, child.state) for child in children]
     odd = ", ".join(f"{name} {state}" for name, state in states if state != ChildPhase.READY)
     return f"{trading}; {len(states)} processes, {odd or 'all ready'}"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -13,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import checks
-from actors.check_input import CheckInput, Exposure, Held, InstrumentLimits, Losses, Scope, Target, shown, shown_money
+from actors.check_input import CheckInput, Exposure, Held, InstrumentLimits, Losses, Scope, Target
 from actors.checks import CHECKS, Approved, ApprovedCancel, Refused, check_signal
 from actors.limit_checks import LIMIT_CHECKS
 from actors.limits import NO_LIMITS, Limits
@@ -23,7 +21,7 @@ from protocol.limits import LOSS_LIMITS, parse_hours
 from protocol.messages import SIGNAL_CANCEL, SIGNAL_CLOSE, SIGNAL_MODIFY, SIGNAL_ORDER, Intent
 from protocol.orders import OrderType, Side, TimeInForce, TradingMode
 from protocol.records import OrderCancel, OrderPlace
-from protocol.units import MICROS, MICROS_MAX
+from protocol.units import MICROS_MAX
 
 LOT, TICK, LIMIT, AGE = 10, 5, 1000, 1_000_000
 BUY, SELL = Side.BUY, Side.SELL
@@ -498,10 +496,3 @@ def test_no_approved_order_can_break_its_promise_however_the_open_orders_fill(
         assert after * position >= 0
     else:
         assert after * place.side.sign <= LIMIT
-
-
-@given(st.integers(-(2**63), 2**63 - 1))
-def test_a_number_for_people_is_exact_and_without_trailing_zeros(micros: int) -> None:
-    assert Decimal(shown(micros)) * MICROS == micros
-    assert not re.search(r"\.0*$|\.\d*0$", shown(micros))
-    assert Decimal(shown_money(micros * MICROS + 1)) * MICROS == micros

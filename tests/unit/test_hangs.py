@@ -14,8 +14,8 @@ from actors.latch import Latch
 from actors.page import Activity, Health, HealthPage
 from protocol.settings import parse_config
 from supervisor import hangs
-from supervisor.child import Child, ChildPhase, ProcessLife
-from supervisor.hangs import Condition, Stall, condition_of
+from supervisor.child import Child, ChildPhase, Condition, ProcessLife
+from supervisor.hangs import Stall, condition_of
 from supervisor.restart import RestartPolicy
 
 CONFIG = """
@@ -112,12 +112,12 @@ def test_what_hangs_is_ended_but_not_with_its_disk_nor_in_a_replay(
         watch.look()
         conditions.append(child.condition)
         clock.now_s += watch.look_s
-    assert list(dict.fromkeys(conditions)) == ["", "slow", "hung"]
+    assert list(dict.fromkeys(conditions)) == ["well", "slow", "hung"]
     assert list(dict.fromkeys(life.signals)) == signals
     assert len(said.events) == 1
     assert latch.is_halted() is halts
     page.loop()
     watch.look()
-    assert child.condition == ""
+    assert child.condition is Condition.WELL
     page.close()
     latch.close()
