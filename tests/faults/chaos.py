@@ -49,7 +49,7 @@ class Trapped(Everything):
             raise RuntimeError("as asked")
         super().on_tick(tick)
 '''
-DEADLINES: Final = {"idle": 0.6, "working": 0.6, "hook": 0.6, "venue_call": 0.6, "syncing": 20.0}
+DEADLINES: Final = {"idle": 1.0, "working": 3.0, "hook": 1.0, "venue_call": 3.0, "syncing": 20.0}
 
 
 def chaos_engine(directory: Path) -> EngineUnderTest:
