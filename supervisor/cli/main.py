@@ -18,7 +18,7 @@ from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
 from supervisor.cli.output import Failure
 
-OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "stop")
+OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "account", "stop")
 OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
 CHILD_VERBS: Final = ("restart", "park", "unpark")
 VERBS: Final = {

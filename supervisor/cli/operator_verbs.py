@@ -171,6 +171,20 @@ def limits(target: Target, as_json: bool, timeout_s: float) -> None:
 
 @click.command()
 @engine_options()
+def account(target: Target, as_json: bool, timeout_s: float) -> None:
+    """Balance, equity and margin, and what each strategy has brought from 0."""
+    reply = ask(target, timeout_s, "ACCOUNT")
+    if as_json:
+        print_json(reply)
+        return
+    columns = ("strategy", "balance", "equity", "profit", "margin", "margin_free", "margin_level")
+    nothing = dict.fromkeys(columns, "")
+    whole = {**reply, "strategy": "the account"}
+    _print_rows(reply["currency"], [whole, *({**nothing, **row} for row in reply["strategies"])], columns)
+
+
+@click.command()
+@engine_options()
 def health(target: Target, as_json: bool, timeout_s: float) -> None:
     """Every process, the trading state, and how far each has come."""
     reply = ask(target, timeout_s, "HEALTH")

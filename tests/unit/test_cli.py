@@ -74,7 +74,7 @@ def seawall(*words: str | Path, env: dict[str, str | None] | None = None) -> Res
     return CliRunner(env={"SEAWALL_RUN_DIR": None, **(env or {})}).invoke(main, [str(word) for word in words])
 
 
-VERBS = ("status", "positions", "orders", "health", "ping", "halt")
+VERBS = ("status", "positions", "orders", "account", "health", "ping", "halt")
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "stop"])
@@ -121,10 +121,25 @@ def test_the_engine_is_found_by_config_run_dir_and_variable(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "halt"])
 def test_a_gateway_that_is_silent_is_exit_code_4(verb: str, tmp_path: Path) -> None:
-    with engine(tmp_path / "run", STATUS=None, PING=None, HEALTH=None, ORDERS=None):
+    with engine(tmp_path / "run", STATUS=None, PING=None, HEALTH=None, ORDERS=None, ACCOUNT=None):
         result = seawall(verb, "--run-dir", tmp_path / "run", "--timeout", "0.1")
     assert (result.exit_code, result.stdout) == (4, "")
     assert "did not answer within 0.1 s" in result.stderr
+
+
+def test_the_account_is_shown_with_what_each_strategy_has_brought(tmp_path: Path) -> None:
+    money = {"balance": 9_990.5, "equity": 9_981.0, "profit": -9.5, "margin": 12.0}
+    strategies = [{"strategy": "sma", "balance": -9.5, "equity": -19.0, "profit": -9.5, "margin": 12.0}]
+    reply = {"status": "ok", "currency": "USD", **money, "margin_free": 9_969.0, "margin_level": 83_175.0,
+             "strategies": strategies}  # fmt: skip
+    with engine(tmp_path / "run", ACCOUNT=reply):
+        table = seawall("account", "--run-dir", tmp_path / "run")
+        as_json = seawall("account", "--run-dir", tmp_path / "run", "-o", "json")
+    assert (table.exit_code, json.loads(as_json.stdout)) == (0, reply)
+    [whole] = [line for line in table.stdout.splitlines() if "the account" in line]
+    [own] = [line for line in table.stdout.splitlines() if "sma" in line]
+    assert "9990.5" in whole
+    assert "-19 " in own
 
 
 def test_an_error_reply_is_exit_code_1_with_its_words(tmp_path: Path) -> None:
