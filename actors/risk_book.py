@@ -34,6 +34,7 @@ from protocol.records import (
     OrderCancel,
     OrderPlace,
     OrderReplace,
+    OrderUpdate,
     PositionClose,
     PositionModify,
     PositionOpen,
@@ -51,6 +52,7 @@ from protocol.wal.format import Envelope
 
 CLOSED_AGAIN_MAX: Final = 20
 """In a row, of which none has filled."""
+END_OF_DATA: Final = "end_of_data"
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 _RUN_TYPES: Final = (EngineRun, Checkpoint)
 """What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to
@@ -90,6 +92,8 @@ class RiskBook:
         self.pending_modes: deque[TradingMode] = deque()
         """Of TRADING_STATEs that have not come back; a HALT is `is_halted`'s to say."""
         self._closed_again = 0
+        self.is_over = False
+        """The venue has said that the data have ended: what closes can arrive no more, however often it is placed."""
         self._counted_cancels: Counter[int] = Counter()
         """By order id: cancels that this life has decided, and counted, and that have not come back."""
         self.counters = {"signals": 0, "refused": 0, "repeated": 0}
@@ -114,6 +118,8 @@ class RiskBook:
         elif type(record) is OrderReplace:
             if self.pending_replaces.pop(record.order_id, None) is None:
                 self.scopes.sent_message(record.strategy_id, envelope.time_us)
+        elif type(record) is OrderUpdate:
+            self.is_over |= record.reason == END_OF_DATA
         elif type(record) is RiskViolation:
             self.pending_violations.discard(_said(record))
         elif type(record) is TradingState and self.pending_modes and record.state is self.pending_modes[0]:
@@ -124,6 +130,7 @@ class RiskBook:
         if len(self.fold.owed) < owed:
             self.owed_appended = max(0, self.owed_appended - 1)
         if type(record) in _RUN_TYPES:
+            self.is_over = False  # behind a CHECKPOINT too: who goes on from there knows no better
             self.scopes.take_run()
             if starts_here and type(record) is Checkpoint:
                 self.scopes.begin_behind(envelope.time_us)
@@ -365,7 +372,7 @@ class RiskBook:
         self._cancel_unprotected("halt")
         if pending:
             self._cancel_pending("halt")
-        if on_halt == "flatten":
+        if on_halt == "flatten" and not self.is_over:
             self.close_positions(self.fold.account.positions)
 
     def may_close_again(self, order: Order) -> bool:

@@ -149,5 +149,6 @@ def test_the_crashes_come_behind_checkpoints() -> None:
 @settings(max_examples=60)
 @given(st.integers(0, 2**32))
 @example(56730)  # whose doing an exit's end was, was not known any more
+@example(5028207)  # HALT's closing orders were placed and rejected for ever, behind the end of the data
 def test_any_case_goes_on_from_any_checkpoint(seed: int) -> None:
     check_resumes(seed, 2)
