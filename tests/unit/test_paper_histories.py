@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper_histories import IDS, KINDS, LOT, Engine, PlainVenue, Tick, order_terms, steps, tick_array, ticks
 
+from actors.protection import requests_of
 from actors.venues.paper import PaperVenue
 from actors.venues.policies import Policies
 from protocol.orders import Report, Side
-from protocol.records import OrderPlace, OrderUpdate
+from protocol.records import OrderPlace, OrderUpdate, PositionModify
 
 History = list[tuple[str, Any]]
 
@@ -43,9 +44,11 @@ def test_orders_fill_on_their_side_within_their_limit_and_reduce_only_ones_only_
     quoted = {tick[1]: tick for tick in engine.ticks}
     limits: dict[int, int] = {}
     for record in engine.log:
-        if isinstance(record, OrderPlace):
-            limits[record.order_id] = record.limit_price
-        elif isinstance(record, OrderUpdate) and record.report is Report.REPLACE and limits.get(record.order_id):
+        for place in (record, *(requests_of(record) if isinstance(record, PositionModify) else ())):
+            if isinstance(place, OrderPlace):
+                limits[place.order_id] = place.limit_price
+                limits[place.take_profit_order_id] = place.take_profit  # 0 if there is none, as no order's id is
+        if isinstance(record, OrderUpdate) and record.report is Report.REPLACE and limits.get(record.order_id):
             limits[record.order_id] = record.price
         if not isinstance(record, OrderUpdate) or record.report is not Report.FILL:
             continue
