@@ -54,9 +54,14 @@ class Sources(Protocol):
     market_time_us: int
 
 
+def _counters_of(name: str, rows: Sequence[ChildRow]) -> dict[str, int]:
+    """As the child last said; nothing if it has not."""
+    return next((row.counters for row in rows if row.name == name), {})
+
+
 def disk_warnings(rows: Sequence[ChildRow]) -> list[str]:
     """That the disk is nearly full, with what wal and the strategies last said of it."""
-    counters = next((row.counters for row in rows if row.name == "wal"), {})
+    counters = _counters_of("wal", rows)
     refused = sum(row.counters.get("refused_disk_low", 0) for row in rows)
     free_mb, wanted_mb = counters.get("disk_free_mb"), counters.get("disk_wanted_mb")
     room = "" if wanted_mb is None else f" ({free_mb} MB free, {wanted_mb} MB wanted)"
@@ -68,8 +73,7 @@ def disk_warnings(rows: Sequence[ChildRow]) -> list[str]:
 
 def venue_warnings(rows: Sequence[ChildRow]) -> list[str]:
     """That no order can leave, as order_routing last said of itself."""
-    counters = next((row.counters for row in rows if row.name == "order_routing"), {})
-    if not counters.get("reconciling"):
+    if not _counters_of("order_routing", rows).get("reconciling"):
         return []
     return ["the venue cannot be reached, or its books are being compared: new orders are refused, what closes waits"]
 

@@ -6,6 +6,7 @@ Talks to: strategies (signals, REACHED), wal (tail, appends, tokens), market_dat
 from __future__ import annotations
 
 from actors.base import Place, receive_all
+from actors.peers import speaker_of
 from actors.replay import ReplayActor
 from actors.ring.risk import RiskCore
 from actors.risk_book import RiskBook
@@ -81,7 +82,7 @@ class ReplayRisk(ReplayActor):
 
     def _read_signals(self) -> None:
         for frames in receive_all(self.signals):
-            name = frames[0].decode("utf-8", "replace").rpartition("#")[0]
+            name, _ = speaker_of(frames[0])
             strategy_id = self.strategy_ids.get(name)
             for frame in frames[1:]:
                 self._take_signal(strategy_id, frame)

@@ -23,7 +23,7 @@ from actors.protection_checks import Exit, check_protection, highest_id
 from actors.scopes import ENGINE, BrokenLimit, Scopes
 from protocol.limits import LOSS_LIMITS
 from protocol.messages import SIGNAL_MODIFY, Intent
-from protocol.orders import TradingMode
+from protocol.orders import END_OF_DATA, TradingMode
 from protocol.records import (
     FIRST_STRATEGY,
     BalanceChange,
@@ -52,7 +52,6 @@ from protocol.wal.format import Envelope
 
 CLOSED_AGAIN_MAX: Final = 20
 """In a row, of which none has filled."""
-END_OF_DATA: Final = "end_of_data"
 DRAWDOWN_REASON: Final = "Max Drawdown Exceeded"
 _RUN_TYPES: Final = (EngineRun, Checkpoint)
 """What brings id tables. Records and changes are told apart by `type(x) is`: to ask a struct isinstance takes 0.1 to

@@ -25,6 +25,7 @@ import zmq
 
 from actors.base import RECEIVE_MAX, Loop, receive_all, send_frames
 from actors.clock import monotonic_s
+from actors.peers import speaker_of
 from protocol.errors import WireError
 from protocol.messages import (
     Append,
@@ -206,8 +207,8 @@ class StreamServer:
             consumer.acknowledged = consumer.sent.popleft()
 
     def _is_replaced(self, identity: bytes) -> bool:
-        name, _, incarnation = identity.decode("utf-8", "replace").rpartition("#")
-        return incarnation.isdecimal() and int(incarnation) < self._newest.get(name, 0)
+        name, incarnation = speaker_of(identity)
+        return 0 <= incarnation < self._newest.get(name, 0)
 
     def welcome(self, consumer: Consumer, welcome: Welcome) -> None:
         """From here on the consumer is fed from `welcome.first_position`."""

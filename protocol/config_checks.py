@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.conversion import find_converter, quote_currency
 from protocol.limits import check_all_limits, check_exact
+from protocol.pipeline import CONTROL
 from protocol.section import TIME_PATTERN
 from protocol.units import MICROS, iso_to_us
 
@@ -249,8 +250,7 @@ def _check_limits(config: Config) -> list[str]:
 
 
 def _check_process_limits(config: Config) -> list[str]:
-    roles = ("wal", "risk", "strategy", "venue", "order_routing", "gateway", "market_data")
-    known = {*roles, *(f"strategy.{strategy.name}" for strategy in config.strategies)}
+    known = {*CONTROL.connects, *(f"strategy.{strategy.name}" for strategy in config.strategies)}
     mistakes = []
     for name, limits in config.supervisor.limits.items():
         path = f"supervisor.limits.{name}"

@@ -32,6 +32,10 @@ class OrderType(IntEnum):
     STOP_LIMIT = 3
 
 
+END_OF_DATA: Final = "end_of_data"
+"""The reason of what was on its way when the data ended, or was asked for behind that (P10)."""
+
+
 class OrderStatus(IntEnum):
     NEW = 0
     PENDING_NEW = 1

@@ -57,8 +57,8 @@ ASKED: Final = {
 def outcome_of(death: Death, settings: SupervisorSettings, *, is_ready: bool, is_file: bool) -> Outcome:
     """Of a live engine. `is_ready`: it was up before; `is_file`: its market comes again to each life."""
     name, failure, words = death.name, death.failure, death.former_words
-    if failure is not None and failure.exit_code in FINAL_CODES:
-        return Outcome(Follows.GIVE_UP, f"{name}: {failure.message}", ExitCode(failure.exit_code))
+    if (final := _final(death)) is not None:
+        return final
     if death.asked is not None:
         return ASKED[death.asked]
     if failure is not None and failure.is_lasting:
@@ -76,14 +76,22 @@ def outcome_of(death: Death, settings: SupervisorSettings, *, is_ready: bool, is
 def outcome_in_replay(death: Death, *, may_go_on: bool) -> Outcome:
     """P13: not when the same happens again. `may_go_on`: it has come further since the last time, say."""
     name, failure = death.name, death.failure
-    if failure is not None and failure.exit_code in FINAL_CODES:
-        return Outcome(Follows.GIVE_UP, f"{name}: {failure.message}", ExitCode(failure.exit_code))
+    if (final := _final(death)) is not None:
+        return final
     words = failure.message if failure is not None else ""
     reason = f"{name} died: {words or f'exit code {death.code}'}"
     is_repeated = bool(words) and words == death.former_words
     if death.pause_s is None or is_repeated or not may_go_on:
         return Outcome(Follows.GIVE_UP, f"{reason}; `run --resume` goes on once the cause is mended")
     return Outcome(Follows.BEGIN_AGAIN, reason, pause_s=death.pause_s)
+
+
+def _final(death: Death) -> Outcome | None:
+    """If another life would find the same."""
+    failure = death.failure
+    if failure is None or failure.exit_code not in FINAL_CODES:
+        return None
+    return Outcome(Follows.GIVE_UP, f"{death.name}: {failure.message}", ExitCode(failure.exit_code))
 
 
 def _past_limit(name: str, reason: str, is_ready: bool) -> Outcome:

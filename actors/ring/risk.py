@@ -20,7 +20,7 @@ from actors.risk_book import RiskBook
 from protocol.codec import MarketPayload
 from protocol.errors import WireError
 from protocol.messages import Intent
-from protocol.orders import TradingMode
+from protocol.orders import END_OF_DATA, TradingMode
 from protocol.positions import is_quantum_end, tick_position, ticks_done
 from protocol.records import Adjust, Checkpoint, OrderUpdate, Record, TradingState
 from protocol.ring_state import RISK_RING, HeldRecord, RiskAnswer, RiskRing, decode_ring, encode_ring
@@ -198,7 +198,7 @@ class RiskCore:
             return
         end = self.ticks.end
         if end is not None and intent.market_position >= 3 * end:
-            self.book.refuse(intent, "end_of_data", "the data have come to their end")
+            self.book.refuse(intent, END_OF_DATA, "the data have come to their end")
         else:
             self._mark(ticks_done(intent.market_position))
             self.book.decide(intent, self._now_us)

@@ -37,7 +37,7 @@ from actors.venues.stops import is_triggered, moved_price, trailed_price
 from actors.venues.terms import bad_change, bad_terms
 from actors.venues.way import PLACE, REPLACE, Way
 from actors.venues.working import Quote, Working
-from protocol.orders import OrderStatus, Report, TimeInForce
+from protocol.orders import END_OF_DATA, OrderStatus, Report, TimeInForce
 from protocol.records import OrderPlace, OrderReplace, OrderUpdate
 from protocol.ring_state import RouterRing
 
@@ -135,7 +135,7 @@ class PaperVenue:
             self._arrive(place)
             self._set_wake()
         elif self._is_ended:
-            self._say(place.order_id, Report.REJECT, "end_of_data")
+            self._say(place.order_id, Report.REJECT, END_OF_DATA)
         else:
             self._send(place, place.order_id, sent_us)
         return records
@@ -159,7 +159,7 @@ class PaperVenue:
         records = self._records = []
         order_id = request.order_id
         if not self._policies.latency_us or self._is_ended:
-            self._replace(request, "end_of_data" if self._policies.latency_us else "")
+            self._replace(request, END_OF_DATA if self._policies.latency_us else "")
             self._set_wake()
         elif order_id in self._book.orders or self._way.has_order(order_id):
             self._send(None, order_id, sent_us, request)
@@ -189,9 +189,9 @@ class PaperVenue:
         self._is_ended = True
         for sent in self._way.take_all():
             if sent.place is not None:
-                self._say(sent.order_id, Report.REJECT, "end_of_data")
+                self._say(sent.order_id, Report.REJECT, END_OF_DATA)
             elif sent.replace is not None:
-                self._replace(sent.replace, "end_of_data")
+                self._replace(sent.replace, END_OF_DATA)
         self._set_wake()
         return records
 

@@ -104,3 +104,12 @@ def entries_of(engine: EngineUnderTest) -> Entries:
 def wait_for_checkpoint(engine: EngineUnderTest) -> None:
     """The first name comes with the link, before the CHECKPOINT is in place (design section 4); a second behind it."""
     wait_for(lambda: len(list((engine.run_dir / "wal").glob("journal-*.wal*"))) > 1, "a checkpoint")
+
+
+def kill_and_resume(engine: EngineUnderTest) -> None:
+    """All of it is killed behind its first checkpoint; the next start goes on, to the end."""
+    engine.start()
+    wait_for_checkpoint(engine)
+    engine.kill_all()
+    engine.start("--resume")
+    assert engine.wait() == 0, engine.log_text()[-3000:]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import EngineUnderTest, config_tree, wait_for
 from market_files import bid_ask, quotes
-from replays import SYMBOLS, entries_of, market, replay_engine, run_to_the_end, wait_for_checkpoint
+from replays import SYMBOLS, entries_of, kill_and_resume, market, replay_engine, run_to_the_end
 
 from protocol.records import Checkpoint, EngineRun, OrderPlace, OrderUpdate, Report, decode_record
 from protocol.wal.history import read_history
@@ -79,11 +79,7 @@ def test_a_replay_with_bystanders_is_resumed_and_they_begin_again(tmp_path: Path
     expected = entries_of(replay(tmp_path / "once", [*TRADERS, *BYSTANDERS], 0, "--inproc"))
     engine = engine_of(tmp_path / "killed", [*TRADERS, *BYSTANDERS], 0)
     try:
-        engine.start()
-        wait_for_checkpoint(engine)
-        engine.kill_all()
-        engine.start("--resume")
-        assert engine.wait() == 0, engine.log_text()[-3000:]
+        kill_and_resume(engine)
         assert engine.log_events("replay_resumed")[0]["tick"] > 0
         assert entries_of(engine) == expected
     finally:

@@ -13,6 +13,7 @@ from replays import (
     STRATEGIES,
     Entries,
     entries_of,
+    kill_and_resume,
     market,
     replay_engine,
     run_to_the_end,
@@ -131,11 +132,7 @@ def test_a_save_that_changes_its_strategy_is_called_again_where_a_run_begins_ane
     expected = entries_of(run_to_the_end(engine_in("undisturbed"), "--inproc"))
     engine = engine_in("killed")
     try:
-        engine.start()
-        wait_for_checkpoint(engine)
-        engine.kill_all()
-        engine.start("--resume")
-        assert engine.wait() == 0, engine.log_text()[-3000:]
+        kill_and_resume(engine)
         assert engine.log_events("replay_begins_again")
         assert entries_of(engine) == expected
     finally:

@@ -9,32 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from plain_config import plain_config
 
 from actors.latch import Latch
 from actors.page import Activity, Health, HealthPage
-from protocol.settings import parse_config
 from supervisor import hangs
 from supervisor.child import Child, ChildPhase, Condition, ProcessLife
 from supervisor.hangs import Stall, condition_of
 from supervisor.restart import RestartPolicy
 
-CONFIG = """
-[engine]
-run_dir = "{run_dir}"
-mode = "{mode}"
-[[instruments]]
-symbol = "EURUSD"
-tick_size = 0.00001
-lot_size = 1.0
-[market_data]
-source = "csv"
-path = "a.csv"
-symbol = "EURUSD"
-[[strategies]]
-name = "sma"
-class = "a:B"
-symbols = ["EURUSD"]
-"""
 LOOK_S = 0.1
 DEADLINES = {Activity.IDLE: 2.0, Activity.HOOK: 4.0, Activity.FOLDING: 0.0}
 
@@ -97,8 +80,7 @@ def test_what_hangs_is_ended_but_not_with_its_disk_nor_in_a_replay(
 ) -> None:
     clock = SimpleNamespace(now_s=0.0)
     monkeypatch.setattr(hangs, "monotonic_s", lambda: clock.now_s)
-    text = CONFIG.format(mode=mode, run_dir=tmp_path)
-    config, latch, said = parse_config(text), Latch.create_or_open(tmp_path / "latch"), Said()
+    config, latch, said = plain_config(mode, run_dir=tmp_path), Latch.create_or_open(tmp_path / "latch"), Said()
     (tmp_path / "pages").mkdir()
     page = HealthPage.open(tmp_path / "pages" / "risk.page", writable=True)
     page.begin_life(1, os.getpid())

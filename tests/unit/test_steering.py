@@ -5,33 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plain_config import plain_config
 
 from actors.steering import full_name, objection
 from protocol.errors import ExitCode
 from protocol.messages import ChildState, Failed, SteerVerb
-from protocol.settings import SupervisorSettings, parse_config
+from protocol.settings import SupervisorSettings
 from supervisor.deaths import Death, Follows, changes_exit, outcome_in_replay, outcome_of
 
-CONFIG = """
-[engine]
-run_dir = "run"
-mode = "{mode}"
-[[instruments]]
-symbol = "EURUSD"
-tick_size = 0.00001
-lot_size = 1.0
-[market_data]
-{source}
-[[strategies]]
-name = "sma"
-class = "a:B"
-symbols = ["EURUSD"]
-"""
-FILE = 'source = "csv"\npath = "a.csv"\nsymbol = "EURUSD"'
-LIVE, OF_FILE, REPLAY = (
-    parse_config(CONFIG.format(mode=mode, source=source))
-    for mode, source in (("paper", ""), ("paper", FILE), ("replay", FILE))
-)
+LIVE, OF_FILE, REPLAY = plain_config(is_file=False), plain_config(), plain_config("replay")
 RESTART, PARK, UNPARK = SteerVerb
 
 
