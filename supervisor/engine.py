@@ -30,6 +30,7 @@ from supervisor.notify import Notifier
 from supervisor.progress import LOOK_EVERY_S, ProgressTeller, make_teller
 from supervisor.run_dir import check_run_dir
 from supervisor.supervision import Supervisor
+from supervisor.warnings import warnings_of
 
 CHECK_TIMEOUT_S = 60.0
 
@@ -170,18 +171,14 @@ def remove_journal(run_dir: Path) -> None:
 
 
 def check_promises(config: Config, *, resume: bool = False) -> None:
-    """What does not hold with these settings is said, in one line. Raises: ConfigError if the run_dir forbids them."""
+    """What does not hold with these settings is said. Raises: ConfigError if the run_dir forbids them."""
     if mistakes := check_run_dir(config, resume=resume):
         raise ConfigError(mistakes)
     import structlog  # late: it imports rich, unless `actors` has come first
 
-    log, wal = structlog.get_logger().bind(child="supervisor"), config.wal
-    if not wal.enabled:
-        lost = "positions, orders and ids are in memory only: gone with this engine, or with its wal process"
-        log.warning("journal_not_kept", enabled=False, hint=lost)
-    elif wal.sync != "always":
-        lost = "orders leave before they are on disk: a power loss may take back orders and fills, and use ids again"
-        log.warning("journal_not_synced", sync=wal.sync, hint=lost)
+    log = structlog.get_logger().bind(child="supervisor")
+    for warning in warnings_of(config):
+        log.warning("promise_not_kept", reason=warning)
 
 
 def check_children(config: Config) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -30,19 +29,20 @@ from protocol.errors import (
     StopRequestedError,
     SupervisionError,
 )
-from protocol.messages import Detach, Go, Loaded, Message, Ready, Steer, SteerVerb, Stop
+from protocol.messages import Go, Loaded, Message, Ready, Steer, SteerVerb, Stop
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config
-from supervisor.boot import STOP_LIMITS, STOP_STEPS, OnLimit, StopAction, StopStep, boot_order, boot_row, child_names
+from supervisor.boot import STOP_LIMITS, OnLimit, boot_order, boot_row, child_names
 from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
 from supervisor.control import ControlPipe
-from supervisor.deaths import ASKED, FINAL_CODES, Death, Follows, Outcome, changes_exit, outcome_in_replay, outcome_of
+from supervisor.deaths import ASKED, Death, Follows, Outcome, changes_exit, outcome_in_replay, outcome_of
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.hangs import HangWatch
 from supervisor.health import quiet_state, status_line
 from supervisor.lock import RunDirLock
 from supervisor.notify import Notifier
+from supervisor.ordered_stop import OrderedStop
 from supervisor.restart import Progress, RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
 from supervisor.saved_config import save_config
@@ -76,8 +76,8 @@ class Supervisor:
         self._resume_tick = 0
         """By wal's word: where a replay goes on."""
         self.on_ready = on_ready
-        self._interrupts, self._stopping = 0, False
-        self._released: set[str] = set()
+        self.interrupts, self._stopping = 0, False
+        self.released: set[str] = set()
         """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
         self._wakeup = Wakeup()
         self.notifier = Notifier()
@@ -91,7 +91,7 @@ class Supervisor:
 
     def interrupt(self) -> None:
         """SIGINT: the first asks for an ordered stop, the second kills."""
-        self._interrupts += 1
+        self.interrupts += 1
         self.request_stop()
 
     # The main line.
@@ -132,10 +132,10 @@ class Supervisor:
         if any(child.is_alive for child in self.children.values()):
             raise SupervisionError("a child cannot be killed, and two lives of it must not meet (J5)")
         self._stopping = self.is_ready = False
-        self._released.clear()
+        self.released.clear()
         for name in self.children:
             begin_page(self.run_dir, name)
-        self._wait_quietly(lambda: bool(self.stop_by), monotonic_s() + error.pause_s)
+        self.wait_quietly(lambda: bool(self.stop_by), monotonic_s() + error.pause_s)
 
     def _prepare_or_refuse(self, lock: RunDirLock) -> None:  # a damaged run_dir is the operator's to mend
         try:
@@ -153,8 +153,8 @@ class Supervisor:
         self.loop = Loop(self.page)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         endpoint = pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name)
-        self._control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
-        self.loop.on_readable(self._control.socket, self._control.receive)
+        self.control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
+        self.loop.on_readable(self.control.socket, self.control.receive)
         self.loop.on_readable(self._wakeup.fd, self._wakeup.take)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
         self.notifier.follow(self.loop)
@@ -169,13 +169,13 @@ class Supervisor:
         """All are spawned at once, and released one by one, each after the READY of the one before."""
         self._start_by = monotonic_s() + self.config.supervisor.ready_timeout_s
         for child in self.children.values():
-            self._spawn(child)
+            self.spawn(child)
         for child in self.children.values():
             self._await_phase(child, ChildPhase.LOADED)
         for child in self.children.values():
             self._await_phase(child, ChildPhase.LOADED)  # it may have died since, and be on its way back
             if child.phase is ChildPhase.LOADED:
-                self._released.add(child.name)
+                self.released.add(child.name)
                 self._go(child)
                 self._await_phase(child, ChildPhase.READY)
         self.is_ready = True
@@ -193,108 +193,26 @@ class Supervisor:
             self._reap()
             if is_file and not self.stop_by and monotonic_s() - asked_s >= DRAIN_POLL_S:
                 asked_s = monotonic_s()
-                seen = quiet_state(self.children.values(), self._control.question)
+                seen = quiet_state(self.children.values(), self.control.question)
                 if seen is not None and seen == last_seen:
                     self.stop_by = END_OF_DATA
                     if self.parked:
                         self.exit_code = ExitCode.FAILURE  # the rows were read, but not by all
                 last_seen = seen
-                self._control.ask_all()
+                self.control.ask_all()
 
     def _stop(self) -> None:
-        """The ten documented steps; who is gone has done his, and who hangs is waited for (STOP_LIMITS)."""
         self._stopping = True
         self.notifier.stopping()
-        if not self.children or not any(child.is_alive for child in self.children.values()):
-            return
-        self.log.info("engine_stopping", by=self.stop_by or FAILURE)
-        for step in STOP_STEPS:
-            self._keep_wal(step)
-            for role in filter(None, (step.role, step.then)):
-                self._carry_out(step, self._of_role(role))
-            lsn = max((child.lsn for child in self._of_role(step.role)), default=0)
-            self.log.info("stop_step", step=step.number, what=step.text, lsn=lsn)
-        self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code))
-
-    def _of_role(self, role: str) -> list[Child]:
-        return [self.children[name] for name in child_names(self.config, role) if name in self.children]
-
-    def _carry_out(self, step: StopStep, children: list[Child]) -> None:
-        # Without wal nothing can drain any more: what waits for its own appends waits in vain.
-        is_final = self.exit_code in FINAL_CODES and not self.children["wal"].is_alive
-        deadline = monotonic_s() + (STOP_LIMITS.final_stop_s if is_final else self.config.supervisor.stop_timeout_s)
-        if step.action is StopAction.DETACH:
-            asked = [child for child in children if child.phase is ChildPhase.READY and child.is_alive]
-            for child in asked:
-                self._control.tell(child, Detach(step.part))
-            self._wait_for(asked, lambda child: step.part in child.detached or not child.is_alive, deadline)
-        elif step.role == "wal":
-            self._stop_wal(children[0], deadline)
-        else:
-            for child in children:
-                self._control.tell(child, Stop())
-                if child.phase is ChildPhase.SPAWNED:
-                    child.kill()  # it cannot hear yet, and has begun nothing
-            self._end(children, deadline)
-
-    def _stop_wal(self, wal: Child, deadline: float) -> None:
-        """H3: the stop is what is durable; a wal that dies before it is brought back to write it."""
-        run = make_run(self.config, self.boot_id, RunEvent.STOP, self.stop_by or FAILURE, self.latch.halt_token)
-        for _ in range(STOP_LIMITS.wal_tries):
-            if not wal.is_alive:
-                deadline = monotonic_s() + self.config.supervisor.stop_timeout_s
-                if not self._revive(wal, deadline):
-                    return
-            if "wal" in self._released:  # a new life hears STOP only when it has come so far
-                self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
-            else:
-                wal.kill()  # it has begun nothing, and may not hear yet
-            self._control.tell(wal, Stop(run))
-            self._end([wal], deadline)
-            if wal.stopped:
-                return
-        self.log.error("stop_not_recorded", hint="the next start takes this run for a crash")
-
-    def _keep_wal(self, step: StopStep) -> None:
-        """Whoever must drain needs it: without wal every one of them would wait for its deadline."""
-        wal = self.children["wal"]
-        if step.role != "wal" and not wal.is_alive:
-            self._revive(wal, monotonic_s() + self.config.supervisor.stop_timeout_s)
-
-    def _revive(self, wal: Child, deadline: float) -> bool:
-        self._bury(wal, ChildPhase.DEAD)
-        if self.exit_code in FINAL_CODES or not self.is_ready or self._interrupts > 1:
-            return False
-        self._spawn(wal)
-        self._wait_quietly(lambda: wal.phase is ChildPhase.READY or not wal.is_alive, deadline)
-        return wal.is_alive
-
-    def _end(self, children: list[Child], deadline: float) -> None:
-        """Their processes have ended: by themselves, else by SIGTERM, else by SIGKILL."""
-        self._wait_for(children, lambda child: not child.is_alive, deadline)
-        for number, wait_s in ((signal.SIGTERM, STOP_LIMITS.term_wait_s), (signal.SIGKILL, STOP_LIMITS.kill_wait_s)):
-            late = [child for child in children if child.is_alive]
-            if self.inproc and number is signal.SIGKILL:
-                break
-            for child in late:
-                self.log.warning("stop_deadline_passed", name=child.name, action=number.name)
-                assert child.life is not None, "it is alive"
-                child.life.send_signal(number)
-            self._wait_quietly(lambda late=late: not any(child.is_alive for child in late), monotonic_s() + wait_s)
-        for child in children:
-            self._bury(child, ChildPhase.STOPPED)
-
-    def _wait_for(self, children: list[Child], is_done: Callable[[Child], bool], deadline: float) -> None:
-        """Until it is done for each, or their deadline has passed: a child that let one pass gets no other."""
-        overdue_by = min(deadline, monotonic_s() + STOP_LIMITS.overdue_stop_s)
-        for child in children:
-            self._wait_quietly(lambda child=child: is_done(child), overdue_by if child.is_overdue else deadline)
-            child.is_overdue = not is_done(child)
+        if any(child.is_alive for child in self.children.values()):
+            self.log.info("engine_stopping", by=self.stop_by or FAILURE)
+            OrderedStop(self).carry_out()
+            self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code))
 
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()
-        if hasattr(self, "_control"):
-            self._control.close()
+        if hasattr(self, "control"):
+            self.control.close()
             self.context.term()
         if hasattr(self, "ipc"):
             remove_ipc(self.run_dir)
@@ -306,13 +224,13 @@ class Supervisor:
         self._stopping = True
         for child in self.children.values():
             if self.inproc:
-                self._control.tell(child, Stop())
+                self.control.tell(child, Stop())
             child.kill()
         deadline = monotonic_s() + STOP_LIMITS.kill_wait_s
         for child in self.children.values():
             while child.is_alive and monotonic_s() < deadline:
                 self.loop.turn()
-            self._bury(child, ChildPhase.STOPPED)
+            self.bury(child, ChildPhase.STOPPED)
 
     # Waiting.
 
@@ -332,27 +250,27 @@ class Supervisor:
                     f"{child.name} did not say {phase.upper()} within supervisor.ready_timeout_s = {timeout_s}; "
                     "its log says what it was doing"
                 )
-                if self.config.is_replay or boot_row(child.name).on_limit is not OnLimit.PARK:
+                if self.config.is_replay or boot_row(child.name).on_limit is not OnLimit.PARK or self._is_last(child):
                     raise ReadyTimeoutError(reason)
                 child.phase = ChildPhase.PARKED  # its death is no crash
                 child.kill()
-                self._wait_quietly(lambda: not child.is_alive, monotonic_s() + STOP_LIMITS.kill_wait_s)
-                self._bury(child, ChildPhase.PARKED)
+                self.wait_quietly(lambda: not child.is_alive, monotonic_s() + STOP_LIMITS.kill_wait_s)
+                self.bury(child, ChildPhase.PARKED)
                 self._park(child, reason)
                 self._start_by = monotonic_s() + timeout_s  # the others have lost theirs to it
 
-    def _wait_quietly(self, condition: Callable[[], bool], deadline: float) -> None:
+    def wait_quietly(self, condition: Callable[[], bool], deadline: float) -> None:
         """Serves the loop until `condition` holds or the deadline passes; a second SIGINT kills."""
         while not condition() and monotonic_s() < deadline:
             self.loop.turn()
-            if self._interrupts > 1:
+            if self.interrupts > 1:
                 self.log.error("killed_by_operator")
                 self._kill_all()
                 self.exit_code = ExitCode.FAILURE
 
     # Children.
 
-    def _spawn(self, child: Child) -> None:
+    def spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         spec = make_spec(
             self.config, child.name, incarnation, self.boot_id, self.ipc, self._lock_fd,
@@ -368,20 +286,20 @@ class Supervisor:
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING
-        self._control.tell(child, Go(self.run_record, self._resume_tick))
+        self.control.tell(child, Go(self.run_record, self._resume_tick))
 
     def _reap(self) -> None:
         """J5: a child's next life begins only after the last one has been reaped."""
         for child in self.children.values():
             if child.phase in (ChildPhase.DEAD, ChildPhase.PARKED, ChildPhase.STOPPED) or child.is_alive:
                 continue
-            self._control.receive()  # its last word may still be in the pipe
+            self.control.receive()  # its last word may still be in the pipe
             if not self._stopping:
                 self._on_death(child)
 
     def _on_death(self, child: Child) -> None:
         code, failure = child.exit_code, child.last_word()
-        self._bury(child, ChildPhase.DEAD)
+        self.bury(child, ChildPhase.DEAD)
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))
         self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
@@ -417,7 +335,7 @@ class Supervisor:
     def _restart(self, child: Child) -> None:
         if self._stopping or self.stop_by or child.phase is not ChildPhase.DEAD:
             return
-        self._spawn(child)
+        self.spawn(child)
         life = child.life
         self.loop.after(self.config.supervisor.ready_timeout_s, lambda: self._check_ready(child, life))
 
@@ -431,18 +349,22 @@ class Supervisor:
         be up with nothing to run would hide it, and nothing has been traded that a HALT would have to end."""
         child.phase = ChildPhase.PARKED
         self.parked[child.name] = reason
-        if not self.is_ready and self.parked.keys() >= set(child_names(self.config, "strategy")):
+        if not self.is_ready and self._is_last(child):
             raise ConfigError([f"no strategy could be started: {reason}" for reason in self.parked.values()])
         self.log.error("child_parked", name=child.name, reason=reason)
-        self._control.tell_of_parked(child)
-        self._control.tell_children()
+        self.control.tell_of_parked(child)
+        self.control.tell_children()
+
+    def _is_last(self, strategy: Child) -> bool:
+        """Without it none is left."""
+        return {*self.parked, strategy.name} >= set(child_names(self.config, "strategy"))
 
     def _give_up(self, code: ExitCode, message: str, by: str = FAILURE) -> None:
         self.log.error("engine_gives_up", reason=message, exit_code=int(code))
         self.exit_code, self.failure = code, message
         self.stop_by = self.stop_by or by
 
-    def _bury(self, child: Child, phase: ChildPhase) -> None:
+    def bury(self, child: Child, phase: ChildPhase) -> None:
         if child.life is not None and not child.is_alive:
             word = child.last_word()
             if self._stopping and word is not None and changes_exit(self.exit_code, child.name, word):
@@ -456,14 +378,14 @@ class Supervisor:
             return  # what it said before it was killed
         if isinstance(message, Loaded):
             child.phase = ChildPhase.LOADED
-            if child.name in self._released and (child.name == "wal" or not self._stopping):
+            if child.name in self.released and (child.name == "wal" or not self._stopping):
                 self._go(child)
         elif isinstance(message, Ready):
             self._on_child_ready(child, message)
         elif isinstance(message, Steer) and not (self._stopping or self.stop_by):
             self._steer(message.verb, self.children[message.child])
         else:
-            child.take(message, self._control.question)
+            child.take(message, self.control.question)
 
     def _steer(self, verb: SteerVerb, child: Child) -> None:
         """The gateway has looked whether it can be; meanwhile the child may have died, and then that goes on."""
@@ -485,15 +407,15 @@ class Supervisor:
             self.start_lsn = 1 if self.config.is_replay else self.start_lsn or message.lsn
             save_config(self.run_dir, self.config)
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
-        self._control.tell_of_all_parked(child)
+        self.control.tell_of_all_parked(child)
         if self.is_ready:
-            self._control.tell_of_life(child)
-            self._control.tell_children()
+            self.control.tell_of_life(child)
+            self.control.tell_children()
 
     def _look_after(self) -> None:
         """Once a second: ask every child how it is, and tell the gateway."""
         if self.is_ready and not self._stopping:
             if not self.config.market_data.is_file:
-                self._control.ask_all()
-            self._control.tell_children()
+                self.control.ask_all()
+            self.control.tell_children()
             self.notifier.status(status_line(self.children.values(), self.latch))

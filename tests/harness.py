@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import zmq
 from journal_reader import FILL, Holding, JournalEntry, PositionFold, read_entries
@@ -195,7 +195,7 @@ class EngineUnderTest:
         """The config file is what `tree` is now."""
         self.config_path.write_text(to_toml(self.tree), encoding="utf-8")
 
-    def __enter__(self) -> EngineUnderTest:
+    def __enter__(self) -> Self:
         try:
             self.start()
             self.wait_ready()

@@ -16,7 +16,7 @@ import click
 from protocol import VERSION
 from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
-from supervisor.cli.output import Failure
+from supervisor.cli.output import Failure, note
 
 OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "account", "stop")
 OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
@@ -83,9 +83,12 @@ def check(config: str) -> None:
     settings = _read_config(config)
     from supervisor.engine import check_children
     from supervisor.run_dir import check_run_dir
+    from supervisor.warnings import warnings_of
 
     if mistakes := [*check_run_dir(settings), *check_children(settings)]:
         raise Failure(ExitCode.USAGE, "\n".join(mistakes))
+    for warning in warnings_of(settings):
+        note(f"Warning: {warning}")
     click.echo("ok")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -61,22 +62,33 @@ def tiny_disk(path: Path, kilobytes: int) -> Iterator[TinyDisk]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+def refusing(pid: int, call: str) -> contextlib.AbstractContextManager[None]:
+    """From here on every `call` of the process fails with EIO."""
+    return injecting(pid, call, "error=EIO")
+
+
 @contextlib.contextmanager
-def refusing(pid: int, call: str) -> Iterator[None]:
-    """From here on every `call` of the process fails with EIO; skips where strace is not, or may not attach."""
+def injecting(pid: int, call: str, what: str) -> Iterator[None]:
+    """From here on, and as long as it lasts, `what` (strace --inject) befalls every `call` of the process.
+
+    Skips where strace is not, or may not attach.
+    """
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed: nothing else makes a disk fail from outside")
     with subprocess.Popen(
-        [strace, "-f", "-p", str(pid), "-e", f"trace={call}", "-e", f"inject={call}:error=EIO"],
+        [strace, "-f", "-p", str(pid), "-e", f"trace={call}", "-e", f"inject={call}:{what}"],
         stderr=subprocess.PIPE, text=True,
     ) as tracer:  # fmt: skip
         assert tracer.stderr is not None
         said = tracer.stderr.readline()
+        reader = threading.Thread(target=tracer.stderr.read)  # else it blocks at a full pipe, and its process with it
         try:
             if "attached" not in said:
                 pytest.skip(f"strace may not attach here: {said.strip()}")
+            reader.start()
             yield
         finally:
             tracer.terminate()  # it lets go of the process, if that lives still
-            tracer.stderr.read()
+            if reader.ident is not None:
+                reader.join()

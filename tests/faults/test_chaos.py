@@ -1,13 +1,19 @@
-"""A seeded selection of chaos.py, every kind of fault in it."""
+"""A seeded selection of chaos.py: each fault once, each moment, and every process."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from chaos import FAULTS, run
+from chaos import run
+from chaos_faults import EVERYONE, OTHERS, PHASES, SIGNALS
+
+SEED = 54
+FAULTS = len(SIGNALS) + len(OTHERS)
 
 
 def test_after_every_kind_of_fault_the_engine_goes_on_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    done, orders, executions = run(tmp_path, len(FAULTS), seed=20261128)
-    assert {name.rpartition(" ")[0] for name in done} == set(FAULTS)
-    assert orders >= executions // 2 > 0
+    outcome = run(tmp_path, FAULTS, SEED)
+    assert {case.kind for case in outcome.cases} == {*SIGNALS, *OTHERS}
+    assert {case.phase for case in outcome.cases} == {*PHASES}
+    assert {name for case in outcome.cases for name in case.victims} == {*EVERYONE}
+    assert outcome.orders >= outcome.executions // 2 > 0

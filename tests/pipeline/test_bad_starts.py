@@ -123,10 +123,11 @@ def test_check_finds_all_that_children_would_find_without_a_start(tmp_path: Path
     lines = found.stderr.splitlines()
     for index, word in enumerate(["Missing", "NoStrategy", "no market today", "SyntaxError"]):
         assert any(f"strategies[{index}].class" in line and word in line for line in lines), found.stderr
-    engine.tree = config_tree()
+    engine.tree = config_tree(wal={"sync": "off"})
     engine.write_config()
     fine = engine.cli("check", "seawall.toml")
     assert (fine.returncode, fine.stdout.strip()) == (0, "ok")
+    assert 'Warning: wal.sync = "off": orders leave before' in fine.stderr
     assert not (tmp_path / "run").exists()
 
 

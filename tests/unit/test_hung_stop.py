@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from protocol.settings import parse_config
-from supervisor import supervision
+from supervisor import ordered_stop, supervision
 from supervisor.boot import STOP_LIMITS, boot_order
 from supervisor.child import Child, ChildPhase
 from supervisor.restart import RestartPolicy
@@ -49,13 +49,14 @@ class HungLife:
 def stop_time_s(monkeypatch: pytest.MonkeyPatch, strategies: int) -> float:
     """By a clock that goes only while somebody is waited for."""
     clock = SimpleNamespace(now_s=0.0)
-    monkeypatch.setattr(supervision, "monotonic_s", lambda: clock.now_s)
+    for module in (supervision, ordered_stop):
+        monkeypatch.setattr(module, "monotonic_s", lambda: clock.now_s)
     config = parse_config(BASE + "".join(STRATEGY.format(number) for number in range(strategies)))
     supervisor: Any = Supervisor(config)
     supervisor.is_ready = True
-    supervisor._released.add("wal")
+    supervisor.released.add("wal")
     supervisor.latch = SimpleNamespace(halt_token=0)
-    supervisor._control = SimpleNamespace(tell=lambda child, message: None)
+    supervisor.control = SimpleNamespace(tell=lambda child, message: None)
 
     def turn() -> None:
         clock.now_s += 0.05
@@ -65,7 +66,7 @@ def stop_time_s(monkeypatch: pytest.MonkeyPatch, strategies: int) -> float:
         child.begin(life, child.incarnation + 1)
 
     supervisor.loop = SimpleNamespace(turn=turn)
-    supervisor._spawn = spawn
+    supervisor.spawn = spawn
     for name in boot_order(config):
         child = supervisor.children[name] = Child(name, RestartPolicy(10, 60.0))
         spawn(child)
