@@ -30,6 +30,7 @@ import structlog
 import zmq
 
 from actors.clock import monotonic_s
+from actors.descendants import Descendants
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
 from actors.process_limits import keep_within
@@ -226,6 +227,7 @@ class Actor:
         self._control = self.connect(CONTROL)
         self.loop.on_readable(self._control, self._on_control)
         if place.is_process:
+            self._descendants = Descendants()
             self._watch_parent()
 
     # Hooks.
@@ -351,6 +353,7 @@ class Actor:
         self.close_sockets(0 if self.orphaned else LAST_WORD_MS)
         if self.is_process:
             self.context.term()
+            self._descendants.end_all()
 
     def _on_control(self) -> None:
         for frame in receive_all(self._control):

@@ -18,6 +18,7 @@ import zmq
 
 from actors.base import Loop, page_path
 from actors.clock import monotonic_s
+from actors.descendants import Descendants
 from actors.latch import LatchError
 from actors.page import HealthPage
 from protocol.errors import (
@@ -81,6 +82,8 @@ class Supervisor:
         """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
         self._wakeup = Wakeup()
         self.notifier = Notifier()
+        self.descendants: Descendants | None = None
+        """In a process of its own, what its children leave behind."""
 
     # What others may ask, from any thread or signal handler.
 
@@ -211,6 +214,8 @@ class Supervisor:
 
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()
+        if self.descendants is not None:
+            self.descendants.end_all()
         if hasattr(self, "control"):
             self.control.close()
             self.context.term()
@@ -370,6 +375,11 @@ class Supervisor:
             if self._stopping and word is not None and changes_exit(self.exit_code, child.name, word):
                 self._give_up(ExitCode(word.exit_code), f"{child.name}: {word.message}")
         child.bury(phase, self.loop)
+        self._end_strays()
+
+    def _end_strays(self) -> None:
+        if self.descendants is not None:
+            self.descendants.end(keep=[child.pid for child in self.children.values()])
 
     # What the children say.
 
@@ -414,6 +424,7 @@ class Supervisor:
 
     def _look_after(self) -> None:
         """Once a second: ask every child how it is, and tell the gateway."""
+        self._end_strays()
         if self.is_ready and not self._stopping:
             if not self.config.market_data.is_file:
                 self.control.ask_all()

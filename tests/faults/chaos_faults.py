@@ -99,7 +99,7 @@ class ChaosEngine(EngineUnderTest):
         tree = config_tree(
             strategies=[{"name": "often", "class": "everything:Trapped", "symbols": ["EURUSD"]}],
             supervisor={
-                "restarts": 10_000, "window_s": 0.2, "ready_timeout_s": 10.0, "stop_timeout_s": 3.0,
+                "restarts": 10_000, "window_s": 0.2, "ready_timeout_s": 20.0, "stop_timeout_s": 3.0,
                 "deadlines": DEADLINES, "limits": {STRATEGY: {"memory_mb": 400}},
             },
             wal={"checkpoint_records": CHECKPOINT_RECORDS},
