@@ -23,6 +23,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from supervisor.warnings import file_system_of
+
 NOT_A_DISK: Final = {"tmpfs", "ramfs", "overlay"}
 """File systems on which a sync proves nothing, or something else."""
 
@@ -115,7 +117,7 @@ def parser(module_doc: str | None) -> argparse.ArgumentParser:
 @contextmanager
 def bench_directory(parent: Path) -> Iterator[Path]:
     """An empty directory on a real disk, gone afterwards, after SIGTERM too. Exits with a word if it is no disk."""
-    kind = file_system(parent)
+    kind = file_system_of(parent)
     if kind in NOT_A_DISK:
         sys.exit(f"{parent} is on {kind}: name a directory on a disk with --dir")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: every `with` is left in order
@@ -123,18 +125,10 @@ def bench_directory(parent: Path) -> Iterator[Path]:
         yield Path(directory)
 
 
-def file_system(path: Path) -> str:
-    """The type of the file system that `path` is on, as proc(5) names it."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    kinds = {Path(point): kind for point, kind in mounts}  # of two on one place the later one is seen
-    resolved = path.resolve()
-    return next((kinds[place] for place in (resolved, *resolved.parents) if place in kinds), "unknown")
-
-
 def surroundings(directory: Path) -> dict[str, str]:
     """What the figures depend on."""
     return {
-        "fs": file_system(directory),
+        "fs": file_system_of(directory),
         "cores": str(os.cpu_count()),
         "load": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
