@@ -59,6 +59,8 @@ class Report:
     name: str
     facts: dict[str, str]
     figures: list[Figure] = field(default_factory=list)
+    series: list[dict[str, Any]] = field(default_factory=list)
+    """What was measured over time: in the JSON only."""
 
     def add(self, name: str, value: float, unit: str, note: str = "") -> None:
         self.figures.append(Figure(name, value, unit, note=note))
@@ -77,7 +79,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         figures = [{**asdict(figure), "ratio": figure.ratio, "met": figure.met} for figure in self.figures]
-        return {"bench": self.name, "facts": self.facts, "figures": figures}
+        found = {"bench": self.name, "facts": self.facts, "figures": figures}
+        return found | {"series": self.series} if self.series else found
 
     def _table(self) -> Table:
         facts = ", ".join(f"{key} {value}" for key, value in self.facts.items())

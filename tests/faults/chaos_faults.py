@@ -350,15 +350,11 @@ def revive(scene: Scene) -> None:
     engine = scene.engine
     if engine.process.poll() is not None:
         engine.start()
-
-    def is_there() -> bool:
-        if engine.process.poll() is not None:
-            assert engine.process.returncode == 1
-            assert "supervisor.ready_timeout_s" in engine.log_text()
-            engine.start()
-        return bool(engine.log_events("engine_ready"))
-
-    wait_for(is_there, "the engine to be ready")
+    wait_for(lambda: engine.log_events("engine_ready") or engine.process.poll() is not None, "READY, or an end")
+    if not engine.log_events("engine_ready"):
+        assert engine.process.returncode == 1, engine.log_text()
+        assert "supervisor.ready_timeout_s" in engine.log_text()
+        scene.begin_again()
 
 
 def end_halt(scene: Scene) -> None:
