@@ -27,6 +27,7 @@ from protocol.commands import (
     OrderRow,
     OrdersReply,
     PositionRow,
+    QueueRow,
     Reply,
     StatusReply,
     StrategyAccountRow,
@@ -35,8 +36,9 @@ from protocol.commands import (
     TextReply,
     TradingStateRow,
 )
-from protocol.messages import Children, ChildState
+from protocol.messages import Children, ChildState, QueueDepth
 from protocol.orders import TradingMode
+from protocol.queues import QUEUES
 from protocol.records import FIRST_STRATEGY
 from protocol.settings import Config
 from protocol.units import MICROS, PRODUCT
@@ -206,4 +208,12 @@ class Answers:
             journal_lag=max(0, self._fold.lsn - child.lsn) if child.lsn else 0,
             market_position=child.market_position,
             counters=child.counters,
+            started_us=child.started_us,
+            last_error=child.last_error,
+            queues=[_queue_row(queue) for queue in child.queues],
         )
+
+
+def _queue_row(queue: QueueDepth) -> QueueRow:
+    when_full = QUEUES[queue.name].when_full
+    return QueueRow(name=queue.name, peer=queue.peer, depth=queue.depth, limit=queue.limit, when_full=when_full)

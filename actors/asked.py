@@ -18,11 +18,10 @@ from typing import Final
 import msgspec
 import zmq
 
-from actors.base import receive_all
 from actors.clock import now_us
 from actors.desk import Sent, asked_state, refusal, refusal_here, sent_of, signal_of
-from actors.fold import ANSWERED_MAX
 from actors.folding import FoldingActor
+from actors.frames import receive_all
 from actors.strategies import OrderInfo, Signal
 from actors.strategy_feed import StrategyFeed
 from protocol.errors import WireError
@@ -34,12 +33,13 @@ from protocol.messages import (
     encode_message,
 )
 from protocol.pipeline import SIGNALS
+from protocol.queues import SIGNALS_ASKED
 from protocol.state import AskedState, SignalState, UntoldState
 
 HELLO_REPEAT_S: Final = 0.1
 REPEAT_S: Final = 1.0
 """A cancel or close that is not answered is said again after this long (design section 2)."""
-UNANSWERED_MAX: Final = ANSWERED_MAX
+UNANSWERED_MAX: Final = SIGNALS_ASKED.limit
 """Signals that may wait for their answers. Whatever is said again was then answered, if it was, among the newest so
 many: risk still knows it."""
 

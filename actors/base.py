@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ import zmq
 
 from actors.clock import monotonic_s
 from actors.descendants import Descendants
+from actors.frames import receive_all
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
 from actors.process_limits import keep_within
@@ -55,6 +56,7 @@ from protocol.messages import (
     Loaded,
     Message,
     Peer,
+    QueueDepth,
     Ready,
     Statistics,
     Stop,
@@ -68,8 +70,6 @@ from protocol.settings import Config
 
 POLL_MAX_MS: Final = 50
 """The longest sleep of a loop: the latch is looked at and the page beats at least this often (design section 8)."""
-RECEIVE_MAX: Final = 1000
-"""Messages that one socket may deliver in one turn, so that none starves the others."""
 RECONNECT_MS: Final = 10
 RECONNECT_MAX_MS: Final = 100
 LAST_WORD_MS: Final = 1000
@@ -105,11 +105,6 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """The engine was ready before this life began: it follows another of the same run."""
 
 
-COPIED_MAX: Final = 64 * 1024
-"""Bytes of a frame, beyond the first, that is copied; longer ones are read where they lie."""
-_LAST: Final = int(zmq.NOBLOCK)
-_READABLE: Final = int(zmq.POLLIN)
-_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 Handler = Callable[[], object]
 
 
@@ -247,6 +242,10 @@ class Actor:
     def statistics(self) -> Statistics:
         return Statistics(0, 0, True, 0, {})
 
+    def queues(self) -> tuple[QueueDepth, ...]:
+        """What waits here, as HEALTH shows it."""
+        return ()
+
     def peer(self, name: str) -> None: ...
 
     def control(self, message: Message) -> None: ...
@@ -366,7 +365,7 @@ class Actor:
             elif isinstance(message, Detach):
                 self.tell(Detached(message.part, self.detach(message.part)))
             elif isinstance(message, Ask):
-                self.tell(self.statistics())
+                self.tell(msgspec.structs.replace(self.statistics(), queues=self.queues()))
             elif isinstance(message, Peer):
                 self.peer(message.name)
             else:
@@ -450,43 +449,6 @@ def _close_quietly(fd: int) -> None:
 
 def page_path(run_dir: Path, name: str) -> Path:
     return run_dir / "pages" / f"{name}.page"
-
-
-def send_frames(target: zmq.Socket[bytes], frames: Sequence[bytes | zmq.Frame]) -> None:
-    """As send_multipart(frames, NOBLOCK), which spends more on combining two flags than on sending. The last may be a
-    zmq.Frame, which libzmq shares and does not copy.
-
-    Raises: zmq.Again if the pipe is full, zmq.ZMQError if the peer is gone; nothing was sent then.
-    """
-    send = target.send
-    for frame in frames[:-1]:
-        send(frame, _MORE)
-    last = frames[-1]
-    send(last, _LAST, copy=type(last) is not zmq.Frame)
-
-
-def receive_all(source: zmq.Socket[bytes], limit: int = RECEIVE_MAX) -> Sequence[list[bytes]]:
-    """What is queued on `source`, as frames, up to `limit` messages.
-
-    By zmq.Frame, which knows whether another follows: recv_multipart asks the socket, for 1 us a frame. And zmq.Again
-    costs 3.3 us against 1.4 us for a look at what is there: where one message has come there is seldom a second.
-    A long frame is a memoryview of libzmq's own memory.
-    """
-    messages: list[list[bytes]] = []
-    receive = source.recv
-    try:
-        while len(messages) < limit:
-            frame = receive(_LAST, copy=False)
-            frames: list[Any] = [frame.bytes]
-            while frame.more:
-                frame = receive(_LAST, copy=False)
-                frames.append(frame.bytes if len(frame) <= COPIED_MAX else frame.buffer)
-            messages.append(frames)
-            if len(messages) == 1 and not int(source.get(zmq.EVENTS)) & _READABLE:
-                break
-    except zmq.Again:
-        pass
-    return messages
 
 
 def exit_code_of(error: Exception) -> ExitCode:

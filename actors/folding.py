@@ -14,8 +14,9 @@ from actors.fold import Fold
 from actors.journal import JournalClient
 from actors.market import MarketClient
 from protocol.codec import MarketPayload
-from protocol.messages import Done, Grant, Statistics
+from protocol.messages import Done, Grant, QueueDepth, Statistics
 from protocol.pipeline import JOURNAL
+from protocol.queues import APPENDS
 from protocol.records import EngineRun, Record
 from protocol.wal.format import Envelope
 
@@ -88,6 +89,9 @@ class FoldingActor(Actor):
     def outstanding(self) -> int:
         """What has not come back yet; 0 everywhere means that the engine is quiet."""
         return self.journal.pending_count
+
+    def queues(self) -> tuple[QueueDepth, ...]:
+        return (QueueDepth(APPENDS.name, "wal", self.journal.pending_count, APPENDS.limit),)
 
     def statistics(self) -> Statistics:
         return Statistics(

@@ -21,10 +21,11 @@ import msgspec
 import zmq
 
 from actors.answers import Answers
-from actors.base import Place, receive_all
+from actors.base import Place
 from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, Broadcaster
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
+from actors.frames import receive_all
 from actors.lossless import LosslessBroadcaster, Pace
 from actors.market import MarketClient
 from actors.marks import Quote, newest_quotes
@@ -46,8 +47,9 @@ from protocol.commands import (
     parse_command,
 )
 from protocol.errors import ConfigError, GatewayError
-from protocol.messages import Children, Message, Steer, SteerVerb, Welcome
+from protocol.messages import Children, Message, QueueDepth, Steer, SteerVerb, Welcome
 from protocol.orders import TradingMode
+from protocol.queues import BROADCAST, COMMANDS
 from protocol.records import EngineRun, Operation, Producer, Record, TradingState
 from protocol.topics import TICK
 from protocol.wal.format import Envelope
@@ -164,6 +166,12 @@ class Gateway(FoldingActor):
             self.children = message
             for child in message.children:
                 self.publisher.publish_child(before.get(child.name), child)
+
+    def queues(self) -> tuple[QueueDepth, ...]:
+        found = (*super().queues(), QueueDepth(COMMANDS.name, "wal", self.operations.waiting_count, COMMANDS.limit))
+        if self.pace is None:
+            return found
+        return (*found, QueueDepth(BROADCAST.name, "", self.pace.outstanding, BROADCAST.limit))
 
     def outstanding(self) -> int:
         return super().outstanding() + (self.pace.outstanding if self.pace is not None else 0)

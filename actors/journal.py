@@ -22,10 +22,11 @@ from protocol.codec import encode_append
 from protocol.errors import FoldError, SeawallError, WireError
 from protocol.messages import Append, Barrier, Data, Done, Grant, State, Welcome
 from protocol.pipeline import JOURNAL
+from protocol.queues import APPENDS
 from protocol.records import EntryType, Record, decode_record, encode_record, entry_type_of
 from protocol.wal.format import Envelope, iterate_payload
 
-PENDING_MAX: Final = 50_000
+PENDING_MAX: Final = APPENDS.limit
 """Own appends that have not come back; above it `is_full`, and decisions are refused or wait."""
 APPEND_MAX: Final = 2_000
 """Records in one APPEND."""

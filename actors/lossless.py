@@ -26,6 +26,7 @@ from actors.broadcaster import Broadcaster, plain_send
 from actors.clock import monotonic_s
 from actors.market import MarketClient
 from actors.page import HealthPage
+from protocol.queues import BROADCAST
 
 RETRY_S: Final = 0.001
 """Between two tries: a subscriber that is merely slower has 100 ms of messages before it."""
@@ -37,7 +38,7 @@ STALL_S: Final = 1.0
 """Without one message taken: said in the log."""
 LOSSLESS_QUEUE_MAX: Final = 100_000
 """Messages for a subscriber that reads later: the fewer times that both wait for each other the better. 7 MB each."""
-PIECES_MAX: Final = 10_000
+PIECES_MAX: Final = BROADCAST.limit
 """Beyond it what is only now and then said (the account) is not said at all; the rest is bounded by the market."""
 
 _NOBLOCK: Final = zmq.NOBLOCK

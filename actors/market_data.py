@@ -16,7 +16,8 @@ from actors.market import REPLAY_CHUNK_TICKS, data_time_us, market_pipe
 from actors.peers import Peers
 from actors.sources import LiveSource, Source, check_source, make_source
 from actors.stream import Consumer, StreamServer
-from protocol.messages import HEAD, Hello, Message, Parked, Statistics, Welcome
+from protocol.messages import HEAD, Hello, Message, Parked, QueueDepth, Statistics, Welcome
+from protocol.pipeline import MARKET
 from protocol.records import EngineRun
 
 LIVE_TURN_MIN_S: Final = 0.002
@@ -71,6 +72,9 @@ class MarketData(Actor):
     def control(self, message: Message) -> None:
         if isinstance(message, Parked):
             self.expected.discard(f"strategy.{message.strategy}")
+
+    def queues(self) -> tuple[QueueDepth, ...]:
+        return self.server.depths(MARKET.name)
 
     def statistics(self) -> Statistics:
         counters = {

@@ -16,11 +16,12 @@ from actors.fold import Fold
 from actors.journal import JournalClient
 from protocol.commands import Command, OperationReply, Reply, error_reply
 from protocol.orders import TradingMode
+from protocol.queues import COMMANDS
 from protocol.records import Operation, Producer
 from protocol.wal.format import Envelope
 
 REPLY_WAIT_S: Final = 0.05
-WAITING_MAX: Final = 100
+WAITING_MAX: Final = COMMANDS.limit
 """COMMANDs that have not come back; one more is refused. Plain tcp has a fifth of them."""
 UNDONE_MAX: Final = 1000
 """COMMANDs on disk that risk has not carried out; one more is refused."""
@@ -46,6 +47,10 @@ class OperationsDesk:
         self._is_replay = is_replay
         self._waiting: dict[int, Waiting] = {}
         """By producer_seq."""
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self._waiting)
 
     def take(self, command: Command, answer: Answer, *, is_operator: bool) -> None:
         """`answer` is called once, now or within 50 ms. is_operator: on the control socket."""

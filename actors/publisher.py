@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import zmq
 
-from actors.base import receive_all
 from actors.broadcaster import Broadcaster
 from actors.fold import (
     Change,
@@ -23,6 +22,7 @@ from actors.fold import (
     TradingStateChanged,
     ViolationRecorded,
 )
+from actors.frames import receive_all
 from actors.ledger import Valuation
 from protocol.messages import ChildState
 from protocol.telemetry import (

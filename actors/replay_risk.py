@@ -5,7 +5,8 @@ Talks to: strategies (signals, REACHED), wal (tail, appends, tokens), market_dat
 
 from __future__ import annotations
 
-from actors.base import Place, receive_all
+from actors.base import Place
+from actors.frames import receive_all
 from actors.peers import speaker_of
 from actors.replay import ReplayActor
 from actors.ring.risk import RiskCore

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import zmq
 
-from actors.base import Place, send_frames
+from actors.base import Place
+from actors.frames import send_frames
 from actors.page import Activity
 from actors.replay import ReplayActor
 from actors.ring.bystander import BystanderCore

@@ -15,7 +15,7 @@ from typing import Final
 
 import zmq
 
-from actors.base import Place, receive_all
+from actors.base import Place
 from actors.changes import UNBOOKED
 from actors.clock import now_us
 from actors.fold import (
@@ -29,6 +29,7 @@ from actors.fold import (
 )
 from actors.fold_state import changed_terms, take_state
 from actors.folding import FoldingActor
+from actors.frames import receive_all
 from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.peers import Peers, speaker_of
@@ -40,6 +41,7 @@ from protocol.messages import (
     Intent,
     Message,
     Parked,
+    QueueDepth,
     SignalHello,
     SignalWelcome,
     Welcome,
@@ -48,6 +50,7 @@ from protocol.messages import (
 )
 from protocol.orders import OrderStatus, TradingMode
 from protocol.pipeline import SIGNALS
+from protocol.queues import SIGNALS_EARLY
 from protocol.records import EngineRun, Producer, Record, TradingState
 from protocol.state import encode_state
 from protocol.units import MICROS
@@ -59,7 +62,7 @@ LOSSES_LOOK_S: Final = 0.05
 INT64: Final = 2**63
 CLOSES_AGAIN: Final = ("not_sent", "nothing_to_reduce")
 """Reasons of closing orders that a venue outside never had, or had for more than was left: the rest is still open."""
-EARLY_MAX: Final = 1_000
+EARLY_MAX: Final = SIGNALS_EARLY.limit
 """Signals that wait for this fold to know what their senders knew; more stay in the pipe."""
 
 
@@ -122,6 +125,9 @@ class Risk(FoldingActor):
 
     def outstanding(self) -> int:
         return self.journal.pending_count + len(self.fold.owed) + self._early_count()
+
+    def queues(self) -> tuple[QueueDepth, ...]:
+        return (*super().queues(), QueueDepth(SIGNALS_EARLY.name, "", self._early_count(), EARLY_MAX))
 
     def _early_count(self) -> int:
         return sum(map(len, self.early.values()))

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 import msgspec
 import zmq
 
-from actors.base import Actor, Place, receive_all
+from actors.base import Actor, Place
 from actors.clock import monotonic_s, now_us
+from actors.frames import receive_all
 from actors.market import MarketClient
 from actors.peers import Peers, speaker_of
 from actors.venues.books import Books

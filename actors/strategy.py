@@ -47,10 +47,12 @@ from protocol.messages import (
     SIGNAL_ORDER,
     Intent,
     Parked,
+    QueueDepth,
     Statistics,
     Welcome,
 )
 from protocol.orders import OrderStatus, TradingMode
+from protocol.queues import SIGNALS_ASKED
 from protocol.records import FIRST_STRATEGY, Checkpoint, EngineRun, Record
 from protocol.settings import StrategySettings
 from protocol.state import STATE_BYTES_MAX, StrategyState, decode_strategy_state, encode_strategy_state
@@ -229,6 +231,10 @@ class StrategyActor(FoldingActor):
         """Where it happened is part of it: the same again at the same place will not get better (P13)."""
         place = "" if is_lasting else f" (at market position {self.feed.position})"
         super().fail(exit_code, message + place, is_lasting=is_lasting)
+
+    def queues(self) -> tuple[QueueDepth, ...]:
+        asked = QueueDepth(SIGNALS_ASKED.name, "risk", len(self.asked.unanswered), SIGNALS_ASKED.limit)
+        return (*super().queues(), asked)
 
     def statistics(self) -> Statistics:
         outstanding = len(self.asked.unanswered) + len(self.unacknowledged) + self.feed.outstanding

@@ -23,8 +23,9 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 import zmq
 
-from actors.base import RECEIVE_MAX, Loop, receive_all, send_frames
+from actors.base import Loop
 from actors.clock import monotonic_s
+from actors.frames import RECEIVE_MAX, receive_all, send_frames
 from actors.peers import speaker_of
 from protocol.errors import WireError
 from protocol.messages import (
@@ -36,6 +37,7 @@ from protocol.messages import (
     Grant,
     Hello,
     Message,
+    QueueDepth,
     Reset,
     SayHello,
     State,
@@ -220,6 +222,13 @@ class StreamServer:
         consumer.credit = consumer.credit_max
         consumer.sent.clear()
         self._send(consumer.identity, msgspec.structs.replace(welcome, grant=consumer.grant))
+
+    def depths(self, name: str) -> tuple[QueueDepth, ...]:
+        """What each consumer was sent and has not credited, in DATA."""
+        return tuple(
+            QueueDepth(name, consumer.name, len(consumer.sent), consumer.credit_max)
+            for consumer in self.consumers.values()
+        )
 
     def reset(self, consumer: Consumer, reason: str) -> None:
         self._send(consumer.identity, Reset(reason))

@@ -16,23 +16,25 @@ from typing import Final
 
 import zmq
 
-from actors.base import Place, receive_all
+from actors.base import Place
 from actors.clock import monotonic_s
 from actors.fold import CancelRequested, ImpossibleReport, OrderChanged, ReplaceRequested
+from actors.frames import receive_all
 from actors.market import MarketClient
 from actors.reconciliation import ContradictionError, Difference, differences, external
 from actors.routing import Router, only_reduces, refused
 from actors.venues import Answer
 from actors.venues.session import Phase, VenueSession
 from protocol.errors import ExitCode, WireError
-from protocol.messages import decode_message, encode_message
+from protocol.messages import QueueDepth, decode_message, encode_message
 from protocol.orders import OrderStatus
 from protocol.pipeline import VENUE
+from protocol.queues import ORDERS_HELD
 from protocol.records import Adjust, EngineRun, OrderPlace, OrderReplace, OrderUpdate, Record
 from protocol.wal.format import Envelope
 
 LOOK_S: Final = 0.02
-WAITING_MAX: Final = 1_000
+WAITING_MAX: Final = ORDERS_HELD.limit
 """Orders that wait for the venue; further ones end as `venue_lost` or `reconciling`."""
 STOP_WAIT_SHARE: Final = 0.8
 """Of `supervisor.stop_timeout_s`, for the answers to the cancels of a stop, and for what waits to leave."""
@@ -144,6 +146,9 @@ class VenueRouting(Router):
             self.session.lose()  # a new life of it knows of no session
         else:
             super().peer(name)
+
+    def queues(self) -> tuple[QueueDepth, ...]:
+        return (*super().queues(), QueueDepth(ORDERS_HELD.name, "venue", len(self.waiting), WAITING_MAX))
 
     def outstanding(self) -> int:
         if not self.is_following:

@@ -21,18 +21,20 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from actors.base import RECEIVE_MAX, Actor, Place
+from actors.base import Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
 from actors.clock import monotonic_s, now_us
 from actors.derived import with_tables
+from actors.frames import RECEIVE_MAX
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
 from actors.peers import Peers
 from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
 from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
-from protocol.messages import Append, Done, Grant, Hello, Ready, Statistics, Welcome
+from protocol.messages import Append, Done, Grant, Hello, QueueDepth, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
+from protocol.queues import BATCH
 from protocol.records import APPENDABLE, EngineRun, EntryType, Producer, RunEvent, encode_record
 from protocol.wal import Journal
 from protocol.wal.format import ENVELOPE, JOURNAL_HEAD
@@ -43,9 +45,8 @@ MIB: Final = 1024 * 1024
 WATERMARK_EVERY_S: Final = 1.0
 LATCH_SYNC_S: Final = 0.05
 """How long a wal that fails waits for the halt to reach a disk that may have failed too."""
-BATCH_RECORDS_MAX: Final = 8192
-"""Of one group commit; more waits in the pipe for the next. A sync is paid for many times over by then, and a batch
-that grows with the load would make everybody wait for all of it, and wal's memory the producers' to fill."""
+BATCH_RECORDS_MAX: Final = BATCH.limit
+"""A sync is paid for many times over by then; a batch that grows with the load would make all wait for all of it."""
 RECEIVE_STEP: Final = 16
 """Messages taken in before the batch is looked at again."""
 CHUNK_BYTES_MAX: Final = 256 * 1024
@@ -176,12 +177,11 @@ class Wal(Actor):
             run = msgspec.structs.replace(run, halt_token=self._last_run.halt_token)
         self._append_own(msgspec.structs.replace(with_tables(self._last_run, run), journal_id=self.journal.journal_id))
 
+    def queues(self) -> tuple[QueueDepth, ...]:
+        return (QueueDepth(BATCH.name, "", len(self.batch), BATCH.limit), *self.server.depths(JOURNAL.name))
+
     def statistics(self) -> Statistics:
-        counters = self.counters | self.checkpoints.counters
-        if self.reserve.reserve_bytes:
-            reserve = self.reserve
-            counters |= {"disk_low": int(reserve.is_low), "disk_free_mb": reserve.free_bytes // MIB}
-            counters |= {"disk_wanted_mb": -(-reserve.wanted_bytes // MIB)}
+        counters = self.counters | self.checkpoints.counters | self.reserve.counters()
         return Statistics(self.journal.durable_lsn, 0, True, len(self.batch), counters)
 
     def release(self) -> None:

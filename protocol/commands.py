@@ -191,6 +191,17 @@ class TradingStateRow(msgspec.Struct, frozen=True, kw_only=True):
     since_us: int
 
 
+class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue of a child, as long as it was when it last spoke."""
+
+    name: str
+    peer: str
+    """For whom it waits; "" where that is no question."""
+    depth: int
+    limit: int
+    when_full: str
+
+
 class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: str
@@ -204,6 +215,11 @@ class ChildRow(msgspec.Struct, frozen=True, kw_only=True):
     """Records between the gateway's tail and the child's."""
     market_position: int
     counters: dict[str, int]
+    started_us: int
+    """When its present life began; 0 if it has none."""
+    last_error: str
+    """Why a life of it ended last that was not meant to, in a line."""
+    queues: list[QueueRow]
 
 
 class HealthReply(Reply, frozen=True, kw_only=True):

@@ -251,6 +251,16 @@ class Ask(Message, frozen=True, tag=40):
     """The supervisor asks for STATISTICS now."""
 
 
+class QueueDepth(msgspec.Struct, frozen=True, array_like=True):
+    """One queue of a child (queues.QUEUES)."""
+
+    name: str
+    peer: str
+    """For whom it waits; "" where that is no question."""
+    depth: int
+    limit: int
+
+
 class Statistics(Message, frozen=True, tag=41):
     """What a child says of itself: for HEALTH, and to find out that nothing is outstanding."""
 
@@ -260,6 +270,7 @@ class Statistics(Message, frozen=True, tag=41):
     outstanding: int
     """Signals, appends, owed records or venue answers that have not come back."""
     counters: dict[str, int]
+    queues: tuple[QueueDepth, ...] = ()
 
 
 class Peer(Message, frozen=True, tag=42):
@@ -282,6 +293,9 @@ class ChildState(Message, frozen=True):
     lsn: int
     market_position: int
     counters: dict[str, int]
+    started_us: int = 0
+    last_error: str = ""
+    queues: tuple[QueueDepth, ...] = ()
 
 
 class Children(Message, frozen=True, tag=43):

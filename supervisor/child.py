@@ -16,6 +16,7 @@ import msgspec
 import zmq
 
 from actors.base import ChildSpec, Loop
+from actors.clock import now_us
 from protocol.errors import ExitCode
 from protocol.messages import Detached, Failed, Message, Parked, Statistics, SteerVerb, Stopped
 from supervisor.restart import RestartPolicy
@@ -40,6 +41,8 @@ class Condition(StrEnum):
     HUNG = "hung"
 
 
+LAST_ERROR_MAX: Final = 300
+"""Characters that HEALTH shows of it."""
 ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
@@ -135,13 +138,15 @@ class Child:
         self.name = name
         self.policy = policy
         self.phase = ChildPhase.DEAD
-        self.incarnation = 0
+        self.incarnation = self.started_us = 0
         self.restarts = 0
         self.life: ProcessLife | ThreadLife | None = None
         self.failure: Failed | None = None
         """What it said before it ended, if anything."""
         self.last_words = ""
         """What its life before the present one said when it failed."""
+        self.last_error = ""
+        """How a life of it ended that was not meant to, in a line."""
         self.lsn = 0
         """Of its last word."""
         self.statistics: Statistics | None = None
@@ -178,7 +183,7 @@ class Child:
 
     def begin(self, life: ProcessLife | ThreadLife, incarnation: int) -> None:
         self.life, self.incarnation = life, incarnation
-        self.phase = ChildPhase.SPAWNED
+        self.phase, self.started_us = ChildPhase.SPAWNED, now_us()
         self.failure = None
         self.statistics = None
         self.detached = set()
@@ -190,6 +195,12 @@ class Child:
     def exit_code(self) -> int | None:
         """Of its present life; None while that goes on, or when it has been buried."""
         return None if self.life is None else self.life.exit_code()
+
+    def remember_end(self, code: int | None, failure: Failed | None) -> None:
+        """Why a life that was not meant to end has ended."""
+        self.last_words = failure.message if failure is not None else ""
+        ending = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        self.last_error = (self.last_words.partition("\n")[0] or ending)[:LAST_ERROR_MAX]
 
     def last_word(self) -> Failed | None:
         """Why it ended. wal's exit code says so too: its last message may still be under way when it is reaped."""

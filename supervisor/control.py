@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import zmq
 
-from actors.base import receive_all
+from actors.frames import receive_all
 from protocol.errors import WireError
 from protocol.messages import Ask, Children, Message, Parked, Peer, decode_message, encode_message
 from supervisor.child import Child, ChildPhase

@@ -24,6 +24,9 @@ def observe(child: Child) -> ChildState:
         lsn=max(child.lsn, said.lsn) if said else child.lsn,
         market_position=said.market_position if said else 0,
         counters=said.counters if said else {},
+        started_us=child.started_us if child.is_alive else 0,
+        last_error=child.last_error,
+        queues=said.queues if said else (),
     )
 
 

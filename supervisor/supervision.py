@@ -310,7 +310,7 @@ class Supervisor:
         self.log.warning("child_died", name=child.name, exit_code=code, incarnation=child.incarnation)
         pause_s = 0.0 if child.asked else child.policy.pause_after_death(monotonic_s())
         death = Death(child.name, code, failure, child.last_words, pause_s, child.stays_down, child.asked)
-        child.last_words = failure.message if failure is not None else ""
+        child.remember_end(code, failure)
         if self.config.is_replay:
             child.restarts += 1
             is_stuck = self._progress.is_stuck(max(child.lsn for child in self.children.values()))

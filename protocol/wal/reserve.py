@@ -72,6 +72,13 @@ class DiskReserve:
         r = self.reserve_bytes
         return {DiskState.OK: r, DiskState.LOW: r + r // 2, DiskState.SPENT: 2 * r + r // 2}[self.state]
 
+    def counters(self) -> dict[str, int]:
+        """For HEALTH; none if none is kept."""
+        if not self.reserve_bytes:
+            return {}
+        free_mb, wanted_mb = self.free_bytes >> 20, -(-self.wanted_bytes >> 20)
+        return {"disk_low": int(self.is_low), "disk_free_mb": free_mb, "disk_wanted_mb": wanted_mb}
+
     def open(self, now_s: float, about_to_write: int = 0) -> None:
         """What an earlier life has left is taken over, made or removed, as the setting and the disk will have it."""
         self.state, self._tried_s = DiskState.OK, float("-inf")

@@ -193,13 +193,29 @@ def health(target: Target, as_json: bool, timeout_s: float) -> None:
         return
     title = f"{reply['engine']}: {show_state(reply['trading_state'])} · LSN {reply['lsn']} · {reply['version']}"
     children = [
-        {**child, "cpu %": round(child["cpu_percent"], 1), "MiB": round(child["memory_bytes"] / 2**20, 1)}
+        {
+            **child,
+            "cpu %": round(child["cpu_percent"], 1),
+            "MiB": round(child["memory_bytes"] / 2**20, 1),
+            "fullest queue": _fullest(child.get("queues", [])),
+        }
         for child in reply["children"]
     ]
-    columns = ("name", "state", "pid", "restarts", "cpu %", "MiB", "lsn", "journal_lag", "market_position")
+    columns = (
+        "name", "state", "pid", "restarts", "cpu %", "MiB", "lsn", "journal_lag", "market_position", "fullest queue"
+    )  # fmt: skip
     _print_rows(title, children, columns)
     for reason in warnings(reply):
         note(f"Warning: {reason}")
+
+
+def _fullest(queues: list[dict[str, Any]]) -> str:
+    """`journal to risk 3 of 64`."""
+    if not queues:
+        return ""
+    queue = max(queues, key=lambda queue: queue["depth"] / queue["limit"])
+    to = f" to {queue['peer']}" if queue["peer"] else ""
+    return f"{queue['name']}{to} {queue['depth']} of {queue['limit']}"
 
 
 def _print_rows(title: str, rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> None:

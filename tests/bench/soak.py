@@ -148,7 +148,8 @@ def main() -> None:
     chosen = options.parse_args()
     with bench_directory(chosen.dir) as directory:
         facts = surroundings(directory)
-        with trading_engine(directory / "engine", strategies=[often()], wal={"keep": 5, "checkpoint_records": 20_000}) as engine:
+        journal = {"keep": 5, "checkpoint_records": 20_000}
+        with trading_engine(directory / "engine", strategies=[often()], wal=journal) as engine:
             Tail(engine).wait_for_fills("the start")
             soak = Soak(engine, chosen.seed)
             soak.run(chosen.minutes, chosen.every)

@@ -11,7 +11,8 @@ from protocol.commands import Reply, encode_reply, error_reply
 
 _CHILD = commands.ChildRow(
     name="risk", state="ready", pid=7, incarnation=2, restarts=1, cpu_percent=1.5, memory_bytes=1024, lsn=9,
-    journal_lag=0, market_position=5, counters={"signals": 3},
+    journal_lag=0, market_position=5, counters={"signals": 3}, started_us=2, last_error="no room",
+    queues=[commands.QueueRow(name="appends", peer="wal", depth=1, limit=50_000, when_full="wait")],
 )  # fmt: skip
 
 GOLDEN: list[tuple[str, Reply, bytes]] = [
@@ -48,7 +49,9 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         b'{"status":"ok","engine":"demo","version":"0.1.0","mode":"paper","boot_id":"00ff","time_us":3,'
         b'"trading_state":{"state":"ACTIVE","by":"","reason":"","since_us":0},"lsn":9,"market_position":5,'
         b'"children":[{"name":"risk","state":"ready","pid":7,"incarnation":2,"restarts":1,"cpu_percent":1.5,'
-        b'"memory_bytes":1024,"lsn":9,"journal_lag":0,"market_position":5,"counters":{"signals":3}}],"disk_low":true,'
+        b'"memory_bytes":1024,"lsn":9,"journal_lag":0,"market_position":5,"counters":{"signals":3},'
+        b'"started_us":2,"last_error":"no room",'
+        b'"queues":[{"name":"appends","peer":"wal","depth":1,"limit":50000,"when_full":"wait"}]}],"disk_low":true,'
         b'"warnings":["make room"]}',
     ),
     (

@@ -35,7 +35,7 @@ HEALTH_KEYS = (
 )  # fmt: skip
 CHILD_KEYS = (
     "name", "state", "pid", "incarnation", "restarts", "cpu_percent", "memory_bytes", "lsn", "journal_lag",
-    "market_position", "counters",
+    "market_position", "counters", "started_us", "last_error", "queues",
 )  # fmt: skip
 ACCOUNT_KEYS = ("status", "currency", "balance", "equity", "profit", "margin", "margin_free", "margin_level",
                 "strategies")  # fmt: skip
@@ -228,6 +228,13 @@ def test_health_knows_every_child_as_the_system_does(engine: EngineUnderTest) ->
         assert child["pid"] == engine.child_pid(child["name"])
         assert (child["incarnation"], child["restarts"]) == (1, 0)
         assert child["memory_bytes"] > 1 << 20
+        assert 0 < child["started_us"] < health["time_us"]
+        assert child["last_error"] == ""
+    queues = {(queue["name"], queue["peer"]): queue for child in health["children"] for queue in child["queues"]}
+    streams = {("journal", name) for name in ("risk", "order_routing", "gateway", "strategy.sma")}
+    assert queues.keys() >= streams | {("market", name) for _, name in streams}
+    assert queues.keys() >= {("appends", "wal"), ("batch", ""), ("signals-asked", "risk"), ("commands", "wal")}
+    assert all(0 <= queue["depth"] <= queue["limit"] and queue["when_full"] for queue in queues.values())
     assert health["lsn"] <= engine.journal[-1].lsn
 
 

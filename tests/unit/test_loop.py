@@ -10,7 +10,8 @@ import pytest
 import zmq
 from streams import Clock, Wire, open_wire, until
 
-from actors.base import Actor, Loop, receive_all
+from actors.base import Actor, Loop
+from actors.frames import receive_all
 from actors.page import Activity, HealthPage
 from protocol.pipeline import JOURNAL
 

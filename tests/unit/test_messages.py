@@ -19,7 +19,8 @@ from protocol.records import EngineRun, RunEvent
 RUN = EngineRun(
     b"j" * 16, RunEvent.START, "operator", "0.1.0", b"c" * 16, b"b" * 16, 0, bytes(16), "USD", 100, (("EURUSD", 1),), ()
 )
-CHILD = messages.ChildState("risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3})
+QUEUE = messages.QueueDepth("appends", "wal", 3, 50_000)
+CHILD = messages.ChildState("risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3}, 8, "no room", (QUEUE,))
 
 # One of each, with the tag and the array that an outsider's msgpack sees.
 WIRE: list[tuple[Message, list[Any]]] = [
@@ -53,9 +54,16 @@ WIRE: list[tuple[Message, list[Any]]] = [
     (messages.Detach("risk"), [38, "risk"]),
     (messages.Detached("risk", 9), [39, "risk", 9]),
     (messages.Ask(), [40]),
-    (messages.Statistics(9, 5, True, 0, {"a": 1}), [41, 9, 5, True, 0, {"a": 1}]),
+    (
+        messages.Statistics(9, 5, True, 0, {"a": 1}, (QUEUE,)),
+        [41, 9, 5, True, 0, {"a": 1}, [["appends", "wal", 3, 50_000]]],
+    ),
     (messages.Peer("wal", 2), [42, "wal", 2]),
-    (messages.Children((CHILD,)), [43, [["risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3}]]]),
+    (
+        messages.Children((CHILD,)),
+        [43, [["risk", "ready", 7, 2, 1, 1.5, 1024, 9, 5, {"signals": 3}, 8, "no room",
+               [["appends", "wal", 3, 50_000]]]]],
+    ),
     (messages.Parked("sma", 3), [44, "sma", 3]),
     (messages.Steer(messages.SteerVerb.PARK, "strategy.sma"), [45, "park", "strategy.sma"]),
     (messages.VenueLogon(b"j"), [50, b"j"]),
