@@ -30,7 +30,7 @@ from journal_reader import FILL, Holding, JournalEntry, PositionFold, read_entri
 from protocol.client import CommandClient
 
 ROOT: Final = Path(__file__).parents[1]
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = float(os.environ.get("SEAWALL_TEST_DEADLINE_S", "60"))
 """For whatever must happen: far above what it takes, so that a busy machine fails nothing."""
 POLL_S: Final = 0.005
 WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

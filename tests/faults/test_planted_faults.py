@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import planted_copies
 import pytest
 from histories import STEPS
 from history import Counts, History, choosing_by, play
@@ -54,6 +55,16 @@ def test_every_fault_fits_the_code(name: str) -> None:
     sound = FAULTS[name].function.__code__
     with planted(name):
         assert FAULTS[name].function.__code__ != sound
+
+
+@pytest.mark.parametrize("name", planted_copies.FAULTS)
+def test_every_fault_of_the_processes_fits_the_code_and_its_test_is_there(name: str, tmp_path: Path) -> None:
+    """That it is caught takes half a minute each: `python -m tests.faults.planted_copies`."""
+    fault = planted_copies.FAULTS[name]
+    planted_copies.planted_copy(fault, tmp_path)
+    module, _, test = fault.test.partition("::")
+    assert f"def {test.partition('[')[0]}(" in (tmp_path / module).read_text(encoding="utf-8")
+    compile((tmp_path / fault.path).read_text(encoding="utf-8"), fault.path, "exec")
 
 
 def test_a_fault_that_does_not_fit_the_code_is_no_failing_test(monkeypatch: pytest.MonkeyPatch) -> None:
