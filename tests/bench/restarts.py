@@ -6,6 +6,7 @@ A death: from SIGKILL to READY in a new life, of each process that all others wa
 ticks and 80 orders a second). No restart is put off by a pause: deaths are forgotten before the next. Of wal also until
 the first record behind the last one that the dead life wrote is durable, as the gateway is told.
 A hang: from SIGSTOP until the log says that the child hangs, over its deadline.
+The supervisor's death: from SIGKILL, while it trades, starts or stops, until no child is left.
 A start: from the start of the supervisor's process over nothing to READY of all. A stop: from SIGTERM, under that load
 and without open orders, until the supervisor's process has ended.
 """
@@ -13,13 +14,14 @@ and without open orders, until the supervisor's process has ended.
 from __future__ import annotations
 
 import os
+import random
 import select
 import shutil
 import signal
 import sys
 from datetime import datetime
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Final
 
 sys.path[:0] = [str(Path(__file__).parents[1])]  # as pytest does for its tests
@@ -34,7 +36,7 @@ READY_P50_S, READY_P99_S, DURABLE_P99_S = 0.4, 1.0, 1.0
 DEADLINE_S: Final = 1.0
 NOTICED_AIM: Final = 1.1
 """Of the deadline."""
-START_AIM_S, STOP_AIM_S = 1.5, 1.0
+START_AIM_S, STOP_AIM_S, ORPHANS_AIM_S = 1.5, 1.0, 2.0
 
 
 def time_deaths(directory: Path, kills: int) -> tuple[dict[str, list[float]], list[float]]:
@@ -113,6 +115,30 @@ def time_lives(directory: Path, rounds: int) -> tuple[list[float], list[float]]:
     return starts, stops
 
 
+def time_orphans(directory: Path, rounds: int) -> list[float]:
+    """Seconds from SIGKILL to the supervisor until none of its children is left; at any moment of a life."""
+    seconds = []
+    chance = random.Random(1)
+    with trading_engine(directory) as engine:
+        for number in range(rounds):
+            if number % 3 == 0:
+                Tail(engine).wait_for_fills("the start")
+            elif number % 3 == 1:
+                sleep(chance.uniform(0.0, 1.0))
+            else:
+                engine.process.send_signal(signal.SIGTERM)
+                sleep(chance.uniform(0.0, 0.3))
+            begun = monotonic()
+            engine.process.kill()
+            engine.process.wait()
+            wait_for(lambda: not engine.pids(), "the children to have ended")
+            seconds.append(monotonic() - begun)
+            engine.start()
+            if number % 3 != 0:  # else it is killed while it starts
+                engine.wait_ready()
+    return seconds
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--kills", type=int, default=100, help="of each process (%(default)s)")
@@ -124,6 +150,7 @@ def main() -> None:
         ready, durable = time_deaths(directory / "deaths", chosen.kills)
         noticed = [seconds / DEADLINE_S for seconds in time_hangs(directory / "hangs", chosen.hangs)]
         starts, stops = time_lives(directory / "lives", chosen.rounds)
+        orphans = time_orphans(directory / "orphans", 3 * chosen.rounds)
     report = Report("restarts", facts)
     for name, seconds in ready.items():
         report.add_at_most(f"{name}: SIGKILL to READY, p50", median(seconds), "s", READY_P50_S)
@@ -133,6 +160,7 @@ def main() -> None:
     report.add_at_most("start to READY of all, p50", median(starts), "s", START_AIM_S)
     report.add_at_most("ordered stop under load, p50", median(stops), "s", STOP_AIM_S)
     report.add("ordered stop under load, p99", percentile(stops, 99), "s")
+    report.add_at_most("supervisor: SIGKILL to no child left, worst", max(orphans), "s", ORPHANS_AIM_S)
     report.finish(chosen.json)
 
 
