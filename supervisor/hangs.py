@@ -21,7 +21,8 @@ from actors.page import Activity, Health, HealthPage
 from protocol.settings import Config
 from supervisor.child import Child, ChildPhase, Condition, ProcessLife
 
-LOOKS_IN_DEADLINE: Final = 20
+LOOKS_IN_DEADLINE: Final = 40
+"""A hang is noticed two looks late at most: within 5 % of its deadline, on a machine that lets the supervisor run."""
 LOOK_MAX_S: Final = 0.5
 ABORT_WAIT_S: Final = 1.0
 """For the stacks to be written; who is stopped cannot, and gets SIGKILL."""
