@@ -102,9 +102,9 @@ def test_a_strategy_that_dies_at_every_start_is_parked_and_the_others_go_on(conf
 
 def test_a_strategy_that_hangs_at_the_start_is_parked_and_the_others_go_on(config: Config) -> None:
     Path("hang").touch()
-    supervisor = msgspec.structs.replace(config.supervisor, ready_timeout_s=4.0)
+    supervisor = msgspec.structs.replace(config.supervisor, ready_timeout_s=8.0)
     with Engine(msgspec.structs.replace(with_another(config), supervisor=supervisor)) as engine:
-        assert_only_the_other_runs(engine, r"did not say READY within supervisor.ready_timeout_s = 4.0")
+        assert_only_the_other_runs(engine, r"did not say READY within supervisor.ready_timeout_s = 8.0")
 
 
 def with_another(config: Config) -> Config:
