@@ -19,6 +19,7 @@ import msgspec
 
 from protocol.config_checks import check_config
 from protocol.errors import ConfigError
+from protocol.keys import CurveSettings
 from protocol.limits import LimitSettings
 from protocol.section import WEEKDAYS, Section, time_of_day_us
 from protocol.units import decimal_to_micros, iso_to_us
@@ -272,6 +273,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     allow_plaintext_bind: bool = False
     broadcast_lossless: bool = False
     """replay: the market waits for the subscribers of the broadcast, and none loses a message."""
+    curve: CurveSettings | None = None
+    """None: plain text."""
 
 
 class DeadlineSettings(Section, frozen=True, kw_only=True):

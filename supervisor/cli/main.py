@@ -16,7 +16,7 @@ import click
 from protocol import VERSION
 from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
-from supervisor.cli.output import Failure
+from supervisor.cli.output import Failure, note
 
 OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "account", "stop")
 OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
@@ -26,6 +26,7 @@ VERBS: Final = {
     **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
+    "keys": "supervisor.cli.keys_verbs",
     "report": "supervisor.cli.report_verb",
     "venue": "supervisor.cli.venue_verb",
     "wal": "supervisor.cli.wal_verbs",
@@ -83,9 +84,12 @@ def check(config: str) -> None:
     settings = _read_config(config)
     from supervisor.engine import check_children
     from supervisor.run_dir import check_run_dir
+    from supervisor.warnings import plaintext_warnings
 
     if mistakes := [*check_run_dir(settings), *check_children(settings)]:
         raise Failure(ExitCode.USAGE, "\n".join(mistakes))
+    for warning in plaintext_warnings(settings):
+        note(f"Warning: {warning}")
     click.echo("ok")
 
 
