@@ -83,7 +83,7 @@ def key_warnings(rows: Sequence[ChildRow]) -> list[str]:
     counters = _counters_of("gateway", rows)
     found = {
         "engine_key_unusable": "the engine's key cannot be used: nobody can connect; mend it and restart the gateway",
-        "key_list_unusable": "the list of keys cannot be used: the last good one holds; the log says what is wrong",
+        "key_list_unusable": "the list of keys cannot be used; the last good one holds, if there is one; see the log",
     }
     return [warning for counter, warning in found.items() if counters.get(counter)]
 

@@ -150,9 +150,9 @@ class Gateway(FoldingActor):
         self, made: zmq.Socket[bytes], key: str, endpoint: str, bytes_max: int, domain: Domain | None
     ) -> None:
         """What comes in from outside is a request or a subscription, and small. domain: None for what is private."""
+        made.setsockopt(zmq.MAXMSGSIZE, bytes_max)
         if domain is not None:
             self._protect(made, domain)
-        made.setsockopt(zmq.MAXMSGSIZE, bytes_max)
         made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             made.bind(endpoint)

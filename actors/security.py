@@ -23,7 +23,7 @@ import zmq
 from actors.base import receive_all
 from actors.clock import monotonic_s
 from protocol.errors import ConfigError
-from protocol.key_files import KeyDirectory
+from protocol.key_files import KeyDirectory, check_keys
 from protocol.keys import (
     MAY_CONNECT,
     AllowList,
@@ -41,6 +41,8 @@ RELOAD_S: Final = 1.0
 """The list is read so often, 0.1 ms for a hundred clients: whoever edits it need not tell anybody."""
 HANDSHAKES_PER_TURN: Final = 100
 """So that a flood of connections does not hold up the loop."""
+HANDSHAKE_BYTES: Final = 1024
+"""MAXMSGSIZE counts for the handshake too: CURVE's INITIATE has 257 bytes and metadata, a routing id of up to 255."""
 LOGGED_MAX: Final = 10
 """Refusals that are logged one by one within LOG_WINDOW_S; of more only the number is."""
 LOG_WINDOW_S: Final = 60.0
@@ -63,8 +65,11 @@ class Verdict(NamedTuple):
     address: str
 
 
-def judge(frames: Sequence[bytes], clients: AllowList) -> Verdict | None:
-    """What a ZAP request is answered; None if nobody could be. Never raises."""
+def judge(frames: Sequence[bytes], clients: AllowList | None) -> Verdict | None:
+    """What a ZAP request is answered; None if nobody could be. Never raises.
+
+    clients: None if it is not known who may come in. libzmq's clients come again after a 300, and never after a 400.
+    """
     head, request = list(frames[:_HEAD]), frames[_HEAD:]
     if len(head) < _HEAD or len(request) < 2:
         return None
@@ -79,11 +84,16 @@ def judge(frames: Sequence[bytes], clients: AllowList) -> Verdict | None:
         else:
             key = encode_key(bytes(credentials))
             refusal = _objection(bytes(domain), key, clients)
-    status, text, user = (b"400", b"Refused", b"") if refusal else (b"200", b"OK", key.encode())
-    return Verdict([*head, _VERSION, request[1], status, text, user, b""], refusal, key, address)
+    if not refusal:
+        status, user = b"200", key.encode()
+    else:
+        status, user = b"300" if clients is None else b"400", b""
+    return Verdict([*head, _VERSION, request[1], status, b"", user, b""], refusal, key, address)
 
 
-def _objection(domain: bytes, key: str, clients: AllowList) -> str:
+def _objection(domain: bytes, key: str, clients: AllowList | None) -> str:
+    if clients is None:
+        return "may be on the list, which cannot be used"
     client = clients.get(key)
     if client is None:
         return NOT_LISTED
@@ -106,24 +116,21 @@ class Security:
         self._log, self._counters = log, counters
         self._handler: zmq.Socket[bytes] | None = None
         self._refusals = _RefusalLog(log)
-        self.clients: AllowList = {}
-        self._text = ""
+        self.clients: AllowList | None = None
+        self._text: str | None = None
         counters |= {"known_keys": 0, "refused_handshakes": 0, "refused_commands": 0}
         counters |= {"engine_key_unusable": 0, "key_list_unusable": 0}
         if not zmq.has("curve"):
             raise ConfigError(["gateway.curve: this libzmq was built without CURVE"])
-        self._pair = self._read_pair(is_restart)
-        if is_restart:
-            self.reload()
-        else:
-            self._take(self._directory.read_list_text())
+        if not is_restart and (mistakes := check_keys(settings)):
+            raise ConfigError(mistakes)
+        self._pair = self._read_pair()
+        self.reload()
 
-    def _read_pair(self, is_restart: bool) -> KeyPair:
+    def _read_pair(self) -> KeyPair:
         try:
             return self._directory.read_pair()
         except ConfigError as error:
-            if not is_restart:
-                raise
             self._counters["engine_key_unusable"] = 1
             self._log.error("engine_key_unusable", error=str(error), action="nobody is let in until a restart")
             return KeyPair.make()  # which no client knows
@@ -138,19 +145,21 @@ class Security:
             if text == self._text:
                 self._counters["key_list_unusable"] = 0
                 return
-            before = self.clients
-            self._take(text)
+            before = self.clients or {}
+            now = self._take(text)
         except ConfigError as error:
             if not self._counters["key_list_unusable"]:
-                self._log.error("key_list_unusable", error=str(error), action="the last good one holds")
+                action = "nobody is let in" if self.clients is None else "the last good one holds"
+                self._log.error("key_list_unusable", error=str(error), action=action)
             self._counters["key_list_unusable"] = 1
             return
-        self._log.info("key_list_read", **_changes(before, self.clients))
+        self._log.info("key_list_read", **_changes(before, now))
 
-    def _take(self, text: str) -> None:
-        self.clients = decode_allow_list(text, str(self._directory.list))
+    def _take(self, text: str) -> AllowList:
+        self.clients = clients = decode_allow_list(text, str(self._directory.list))
         self._text = text
-        self._counters.update(known_keys=len(self.clients), key_list_unusable=0)
+        self._counters.update(known_keys=len(clients), key_list_unusable=0)
+        return clients
 
     # The sockets.
 
@@ -161,6 +170,8 @@ class Security:
 
     def protect(self, made: zmq.Socket[bytes], domain: Domain) -> None:
         """Whoever connects to `made`, not bound yet, shows a key that may connect to `domain`."""
+        if 0 < int(made.getsockopt(zmq.MAXMSGSIZE)) < HANDSHAKE_BYTES:
+            made.setsockopt(zmq.MAXMSGSIZE, HANDSHAKE_BYTES)
         made.setsockopt(zmq.CURVE_SERVER, 1)
         made.setsockopt(zmq.CURVE_SECRETKEY, self._pair.secret.encode())
         made.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
@@ -183,7 +194,7 @@ class Security:
 
     def refusal_of_command(self, key: str) -> str:
         """Why the one who shows `key` may command no more; "" if he may."""
-        client = self.clients.get(key)
+        client = (self.clients or {}).get(key)
         if client is not None and client.role is Role.OPERATOR:
             return ""
         refusal = NOT_LISTED if client is None else f"is {client.name}'s, {client.role}, who may only subscribe"

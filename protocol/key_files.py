@@ -208,23 +208,30 @@ def _read(path: Path, forbidden: int, what: str) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}; `seawall keys` makes it"]) from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        mode = stat.S_IMODE(status.st_mode)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError([f"{path}: is no plain file"])
-        if mode & forbidden:
-            raise ConfigError([f"{path}: mode {mode:04o}: it can be {what} by others; chmod {PRIVATE:o} it"])
-        if status.st_uid not in (os.geteuid(), 0):
-            raise ConfigError([f"{path}: belongs to user {status.st_uid}; it must be {os.geteuid()}'s own, or root's"])
-        try:
+    try:
+        _check_strict(path, os.fstat(descriptor), forbidden, what)
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_BYTES_MAX + 1)
-            if len(data) > FILE_BYTES_MAX:
-                raise ConfigError([f"{path}: more than {FILE_BYTES_MAX} bytes, so no file of keys"])
-            return data.decode()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-            raise ConfigError([f"{path}: {reason}"]) from error
+        if len(data) > FILE_BYTES_MAX:
+            raise ConfigError([f"{path}: more than {FILE_BYTES_MAX} bytes, so no file of keys"])
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 text"]) from error
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    finally:
+        os.close(descriptor)
+
+
+def _check_strict(path: Path, status: os.stat_result, forbidden: int, what: str) -> None:
+    """Raises: ConfigError."""
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError([f"{path}: is no plain file"])
+    if mode & forbidden:
+        raise ConfigError([f"{path}: mode {mode:04o}: it can be {what} by others; chmod {PRIVATE:o} it"])
+    if status.st_uid not in (os.geteuid(), 0):
+        raise ConfigError([f"{path}: belongs to user {status.st_uid}; it must be {os.geteuid()}'s own, or root's"])
 
 
 def _make_private(directory: Path) -> None:
