@@ -22,12 +22,12 @@ import zmq
 
 from actors.base import receive_all
 from actors.clock import monotonic_s
+from protocol.curve_settings import CurveSettings
 from protocol.errors import ConfigError
 from protocol.key_files import KeyDirectory, check_keys
 from protocol.keys import (
     MAY_CONNECT,
     AllowList,
-    CurveSettings,
     Domain,
     KeyPair,
     Role,

@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from protocol.curve_settings import CurveSettings
 from protocol.errors import ConfigError
 from protocol.keys import (
     AllowList,
     Client,
     ClientKeys,
-    CurveSettings,
     KeyPair,
     decode_allow_list,
     decode_key_file,

@@ -21,7 +21,6 @@ import zmq
 from zmq.utils import z85
 
 from protocol.errors import ConfigError
-from protocol.section import Section
 
 CLIENTS_MAX: Final = 1000
 """Lines of a list: far more dashboards and operators than one gateway serves."""
@@ -30,15 +29,6 @@ CLIENT_NAME_ALLOWED: Final = "a letter, then letters, digits, - and _, 32 at mos
 _KEY_PATTERN: Final = r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}"
 _FINGERPRINT_DIGITS: Final = 32
 """128 bits: nobody makes a second key with the same."""
-
-
-class CurveSettings(Section, frozen=True, kw_only=True):
-    """[gateway.curve]: the outer sockets speak CURVE, and only to those on the list."""
-
-    keys: str
-    """Directory of `seawall keys`."""
-    client_key: str = ""
-    """The file of a client's key, for the command line: `seawall VERB CONFIG --endpoint URL`."""
 
 
 class Role(StrEnum):

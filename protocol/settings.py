@@ -18,8 +18,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 import msgspec
 
 from protocol.config_checks import check_config
+from protocol.curve_settings import CurveSettings
 from protocol.errors import ConfigError
-from protocol.keys import CurveSettings
 from protocol.limits import LimitSettings
 from protocol.section import WEEKDAYS, Section, time_of_day_us
 from protocol.units import decimal_to_micros, iso_to_us

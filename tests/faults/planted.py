@@ -76,7 +76,9 @@ FAULTS: Final = {
     # Dedup.
     "not deduplicated": Planted(Wal._take_append, "del records[:known]", "pass"),
     # Who may come in.
-    "ZAP handler not started": Planted(Gateway._start_security, "self.security.start(handler)", "pass"),
+    "ZAP handler not started": Planted(
+        Gateway._start_security, "self.security.start(handler)\n    self._bound.append((handler, ZAP_ENDPOINT))", "pass"
+    ),
     "ZAP not enforced": Planted(Security.protect, "made.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)", "pass"),
     "commands not looked at again": Planted(Security.refusal_of_command, "client is not None and ", "True or "),
 }

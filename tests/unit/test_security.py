@@ -17,9 +17,10 @@ from zmq.utils import z85
 from actors import security
 from actors.broadcaster import SUBSCRIPTION_BYTES_MAX
 from actors.security import LOGGED_MAX, Security, judge, receive_signed
+from protocol.curve_settings import CurveSettings
 from protocol.errors import ConfigError
 from protocol.key_files import KeyDirectory, read_client_keys
-from protocol.keys import Client, ClientKeys, CurveSettings, Domain, KeyPair, Role, fingerprint
+from protocol.keys import Client, ClientKeys, Domain, KeyPair, Role, fingerprint
 
 OPERATOR, OBSERVER = KeyPair.make(), KeyPair.make()
 CLIENTS = {
