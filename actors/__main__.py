@@ -58,9 +58,10 @@ def process_title(spec: ChildSpec) -> str:
 
 
 def check(config: Config) -> list[str]:
-    """What only a child can find wrong: strategies that cannot be imported, files that cannot be read."""
+    """What only a child can find wrong: strategies that cannot be imported, files and keys that cannot be read."""
     from actors.market_data import check_source
     from actors.strategies.loading import load_strategy_class
+    from protocol.key_files import check_keys
 
     mistakes: list[str] = []
     for index, strategy in enumerate(config.strategies):
@@ -74,7 +75,7 @@ def check(config: Config) -> list[str]:
         mistakes += error.mistakes
     except DataError as error:
         mistakes.append(str(error))
-    return mistakes
+    return mistakes + check_keys(config.gateway.curve)
 
 
 def main() -> int:

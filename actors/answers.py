@@ -80,6 +80,16 @@ def venue_warnings(rows: Sequence[ChildRow]) -> list[str]:
     return ["the venue cannot be reached, or its books are being compared: new orders are refused, what closes waits"]
 
 
+def key_warnings(rows: Sequence[ChildRow]) -> list[str]:
+    """That the key files of CURVE are wrong, as the gateway last said of itself."""
+    counters = _counters_of("gateway", rows)
+    found = {
+        "engine_key_unusable": "the engine's key cannot be used: nobody can connect; mend it and restart the gateway",
+        "key_list_unusable": "the list of keys cannot be used; the last good one holds, if there is one; see the log",
+    }
+    return [warning for counter, warning in found.items() if counters.get(counter)]
+
+
 class Answers:
     def __init__(self, gateway: Sources) -> None:
         self._gateway = gateway
@@ -183,7 +193,9 @@ class Answers:
             market_position=max((row.market_position for row in rows), default=0),
             children=rows,
             disk_low=gateway.journal.disk_low,
-            warnings=[*(disk_warnings(rows) if gateway.journal.disk_low else []), *venue_warnings(rows)],
+            warnings=[
+                *(disk_warnings(rows) if gateway.journal.disk_low else []), *venue_warnings(rows), *key_warnings(rows)
+            ],
         )
 
     def _trading_state(self) -> TradingStateRow:

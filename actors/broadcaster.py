@@ -64,11 +64,13 @@ class Broadcaster:
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         counters: BroadcastCounters | None = None,
         drains_itself: bool = True,
+        protect: Callable[[zmq.Socket[bytes]], None] | None = None,
     ) -> None:
         """
         context: ZeroMQ's, shared with the caller; one of its own if None.
         drains_itself: every publish first takes in new subscriptions (1.5 microseconds measured); False if the caller's
             loop calls `poll_subscriptions` whenever `socket` is readable.
+        protect: called with the socket before it is bound: who may connect.
         """
         self.endpoint = endpoint
         """As given; after `start` as bound (a port `*` is then a number)."""
@@ -76,6 +78,7 @@ class Broadcaster:
         self._counts = self.counters.by_topic
         self._given_context = context
         self._drains_itself = drains_itself
+        self._protect = protect
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._prefixes: set[bytes] = set()
@@ -96,6 +99,8 @@ class Broadcaster:
         made.setsockopt(zmq.LINGER, 0)
         made.setsockopt(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES_MAX)
         made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        if self._protect is not None:
+            self._protect(made)
         try:
             made.bind(self.endpoint)
         except zmq.ZMQError as error:

@@ -13,7 +13,7 @@ and has no turn to lose; what a client does not read is dropped.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,7 @@ from actors.market import MarketClient
 from actors.marks import Quote, newest_quotes
 from actors.operations_desk import Answer, OperationsDesk
 from actors.publisher import Publisher
+from actors.security import RELOAD_S, ZAP_ENDPOINT, Security, receive_signed
 from actors.steering import STEER_VERBS, full_name, objection
 from protocol.codec import MarketPayload
 from protocol.commands import (
@@ -47,6 +48,7 @@ from protocol.commands import (
     parse_command,
 )
 from protocol.errors import ConfigError, GatewayError
+from protocol.keys import Domain
 from protocol.messages import Children, Message, QueueDepth, Steer, SteerVerb, Welcome
 from protocol.orders import TradingMode
 from protocol.queues import BROADCAST, COMMANDS
@@ -82,6 +84,8 @@ class Gateway(FoldingActor):
         self.operations = OperationsDesk(self.loop, self.journal, self.fold, is_replay=self.config.is_replay)
         self.broadcaster: Broadcaster | None = None
         self.pace: Pace | None = None
+        self.security: Security | None = None
+        """None: the outer sockets are plain."""
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
         self.verbs: dict[str, Callable[[str], Reply]] = {"HALT": self._halt}
         self.verbs |= {name: partial(self._steer, verb) for name, verb in STEER_VERBS.items()}
@@ -95,24 +99,40 @@ class Gateway(FoldingActor):
         if self.is_process:
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._start_security()
         if settings.command:
-            self.commands.append(self._bind_commands("gateway.command", settings.command))
-        if self.spec.control_endpoint:
-            self.control_socket = self._bind_commands("the control socket", self.spec.control_endpoint)
-            self.commands.append(self.control_socket)
+            self._bind_commands("gateway.command", settings.command, Domain.COMMAND)
+        if self.spec.control_endpoint:  # private by its directory
+            self.control_socket = self._bind_commands("the control socket", self.spec.control_endpoint, None)
         if settings.broadcast:
             self._start_broadcast(settings.broadcast, is_lossless=settings.broadcast_lossless)
         telemetry = None
         if settings.telemetry:
             telemetry = self.socket(zmq.XPUB, 10_000)
-            self._bind(telemetry, "gateway.telemetry", settings.telemetry, SUBSCRIPTION_BYTES_MAX)
+            self._bind(telemetry, "gateway.telemetry", settings.telemetry, SUBSCRIPTION_BYTES_MAX, Domain.FEEDS)
         self.publisher = Publisher(self.fold, self.broadcaster, telemetry, self.spec.boot_id.hex())
         self.answers = Answers(self)
         self.verbs |= self.answers.verbs
 
+    def _start_security(self) -> None:
+        """Handshakes are answered from before the first bind on: libzmq refuses them while nobody does."""
+        if self.config.gateway.curve is None:
+            return
+        self.security = Security(self.config.gateway.curve, self.log, self.counters, is_restart=self.spec.is_restart)
+        handler = self.socket(zmq.ROUTER, 1)  # a connection asks once
+        self.security.start(handler)
+        self._bound.append((handler, ZAP_ENDPOINT))
+        self.loop.on_readable(handler, self.security.answer_handshakes)
+        self.loop.every(RELOAD_S, self.security.reload)
+
+    def _protect(self, made: zmq.Socket[bytes], domain: Domain) -> None:
+        if self.security is not None:
+            self.security.protect(made, domain)
+
     def _start_broadcast(self, endpoint: str, *, is_lossless: bool) -> None:
         kind = LosslessBroadcaster if is_lossless else Broadcaster
-        self.broadcaster = kind(endpoint, context=self.context, drains_itself=False)
+        protect = partial(self._protect, domain=Domain.FEEDS)
+        self.broadcaster = kind(endpoint, context=self.context, drains_itself=False, protect=protect)
         try:
             self.broadcaster.start()
         except GatewayError as error:
@@ -121,15 +141,20 @@ class Gateway(FoldingActor):
             self.pace = Pace(self.broadcaster, self.market, self.loop, self.page, self.log, self.counters)
             self.market.on_chunk = self.pace.hold_chunk
 
-    def _bind_commands(self, key: str, endpoint: str) -> zmq.Socket[bytes]:
+    def _bind_commands(self, key: str, endpoint: str, domain: Domain | None) -> zmq.Socket[bytes]:
         made = self.socket(zmq.ROUTER, REPLY_QUEUE_MAX)
         made.setsockopt(zmq.ROUTER_MANDATORY, 1)  # else what is dropped is not even counted
-        self._bind(made, key, endpoint, 4 * REQUEST_BYTES_MAX)
+        self._bind(made, key, endpoint, 4 * REQUEST_BYTES_MAX, domain)
+        self.commands.append(made)
         return made
 
-    def _bind(self, made: zmq.Socket[bytes], key: str, endpoint: str, bytes_max: int) -> None:
-        """What comes in from outside is a request or a subscription, and small."""
+    def _bind(
+        self, made: zmq.Socket[bytes], key: str, endpoint: str, bytes_max: int, domain: Domain | None
+    ) -> None:
+        """What comes in from outside is a request or a subscription, and small. domain: None for what is private."""
         made.setsockopt(zmq.MAXMSGSIZE, bytes_max)
+        if domain is not None:
+            self._protect(made, domain)
         made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         try:
             made.bind(endpoint)
@@ -189,7 +214,9 @@ class Gateway(FoldingActor):
                 self._look_at_commands()
 
     def _look_at_commands(self) -> None:
-        """In a flood one turn folds thousands of records; HALT does not wait for its end."""
+        """In a flood one turn folds thousands of records; HALT does not wait for its end, nor who comes to say it."""
+        if self.security is not None:
+            self.security.answer_handshakes()
         for source in self.commands:
             self._serve(source)
 
@@ -225,7 +252,10 @@ class Gateway(FoldingActor):
     # Commands.
 
     def _serve(self, source: zmq.Socket[bytes]) -> None:
-        for frames in receive_all(source, COMMANDS_PER_TURN):
+        """On the control socket, and under CURVE on the other too, stands an operator: every verb is there."""
+        security = None if source is self.control_socket else self.security
+        is_operator = source is self.control_socket or security is not None
+        for key, frames in self._receive(source, security):
             # REQ sends [identity, empty, request]; with REQ_CORRELATE, or through a proxy, more stands before the empty
             # frame and goes back as it came. Without one there is nobody that could be answered.
             end = next((index for index, frame in enumerate(frames) if index and not frame), 0)
@@ -233,7 +263,16 @@ class Gateway(FoldingActor):
                 self.counters["bad_commands"] += 1
                 continue
             answer = partial(self._answer, source, frames[: end + 1])
-            self._take(frames[end + 1 :], answer, is_operator=source is self.control_socket)
+            if security is not None and (refusal := security.refusal_of_command(key)):
+                answer(error_reply(refusal))
+            else:
+                self._take(frames[end + 1 :], answer, is_operator=is_operator)
+
+    def _receive(self, source: zmq.Socket[bytes], security: Security | None) -> Iterable[tuple[str, list[bytes]]]:
+        """Requests, with the key of who sent them; "" where none is asked for."""
+        if security is not None:
+            return receive_signed(source, COMMANDS_PER_TURN)
+        return [("", frames) for frames in receive_all(source, COMMANDS_PER_TURN)]
 
     def _answer(self, source: zmq.Socket[bytes], address: list[bytes], reply: Reply) -> None:
         try:

@@ -9,6 +9,9 @@ is the caller's decision).
 
 Every request has a socket of its own: a request that was never answered must not be delivered to another
 engine an hour later, as a socket that reconnects would do.
+
+Under CURVE the client shows its key: the one that it is given or, to tcp, the one that $SEAWALL_KEY names. The
+socket's monitor tells at once what a refused handshake would else hide behind a timeout.
 """
 
 from __future__ import annotations
@@ -17,15 +20,19 @@ import fcntl
 import json
 import os
 import socket
+import struct
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import zmq
 
-from protocol.errors import GatewayError, NoAnswerError, NotRunningError
+from protocol.errors import GatewayError, NoAnswerError, NotRunningError, RefusedError
+from protocol.key_files import KEY_VARIABLE, keys_of_environment
+from protocol.keys import ClientKeys, fingerprint
 from protocol.pipeline import IPC_PATH_MAX, VENUE_DESK
 
 LOCK_NAME: Final = "lock"
@@ -33,6 +40,11 @@ PROBE_AFTER_S: Final = 0.05
 """A command is answered within 50 ms (design section 8); after that one asks whether anybody is there."""
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 """A larger reply is the peer's mistake; ZeroMQ cuts the connection."""
+_HANDSHAKE_FAILED: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_EVENT: Final = struct.Struct("=HI")
+"""A monitor's first frame: event, value. Source: zmq_socket_monitor(3)."""
 
 
 def control_endpoint(run_dir: str | Path) -> str:
@@ -93,12 +105,21 @@ class CommandClient:
 
     With `run_dir` given (or made by `for_run_dir`) the lock there tells "not running" from "no answer", so a
     gateway that is being restarted is waited for; else the endpoint is tried with a plain connection.
+
+    keys: of CURVE; None: to tcp those that the environment names, if it does, and plain text to all else.
     """
 
-    def __init__(self, endpoint: str, timeout_s: float = 2.0, *, run_dir: str | Path | None = None) -> None:
+    def __init__(
+        self, endpoint: str, timeout_s: float = 2.0, *, run_dir: str | Path | None = None,
+        keys: ClientKeys | None = None,
+    ) -> None:  # fmt: skip
+        """Raises: ConfigError if the environment names a key that cannot be used."""
         self.endpoint = endpoint
         self.timeout_s = timeout_s
         self.run_dir = None if run_dir is None else Path(run_dir)
+        self.keys = keys_of_environment() if keys is None and endpoint.startswith("tcp:") else keys
+        self._suspicion = ""
+        """What the last handshakes let one think of a timeout."""
         self._context = zmq.Context()
 
     @classmethod
@@ -111,10 +132,13 @@ class CommandClient:
     def request(self, text: str) -> dict[str, Any]:
         """The reply to `text`, also when it says `"status":"error"`.
 
-        Raises: NotRunningError if nobody is there, NoAnswerError if somebody is but said nothing within
-        timeout_s, GatewayError if the endpoint is none or the reply is no JSON object.
+        Raises: NotRunningError if nobody is there, RefusedError if somebody is and does not let this client in,
+        NoAnswerError if he said nothing within timeout_s, GatewayError if the endpoint is none or the reply is no JSON
+        object.
         """
-        with self._context.socket(zmq.REQ) as request:
+        with self._context.socket(zmq.REQ) as request, _handshake(request) as handshake:
+            if self.keys is not None:
+                self.keys.secure(request)
             request.setsockopt(zmq.LINGER, 0)
             request.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
             request.setsockopt(zmq.IPV6, "[" in self.endpoint)
@@ -122,19 +146,48 @@ class CommandClient:
                 request.connect(self.endpoint)
             except zmq.ZMQError as error:
                 raise GatewayError(f"{self.endpoint} is no endpoint: {error}") from error
-            return _decode_reply(self.endpoint, self._exchange(request, text.encode()))
+            return _decode_reply(self.endpoint, self._exchange(request, handshake, text.encode()))
 
-    def _exchange(self, request: zmq.Socket[bytes], text: bytes) -> bytes:
+    def _exchange(self, request: zmq.Socket[bytes], handshake: zmq.Socket[bytes], text: bytes) -> bytes:
         deadline = time.monotonic() + self.timeout_s
-        request.send(text)
-        if not request.poll(_milliseconds(min(PROBE_AFTER_S, self.timeout_s))):
+        self._suspicion = ""
+        with suppress(zmq.Again):  # refused already, and the handshake says so
+            request.send(text, zmq.NOBLOCK)
+        if not self._wait(request, handshake, min(PROBE_AFTER_S, self.timeout_s)):
             if not self.is_running():
                 raise NotRunningError(f"no engine is running {self._place()}")
-            if not request.poll(_milliseconds(deadline - time.monotonic())):
+            if not self._wait(request, handshake, deadline - time.monotonic()):
                 if not self.is_running():
                     raise NotRunningError(f"the engine {self._place()} ended before it answered")
-                raise NoAnswerError(f"the engine {self._place()} did not answer within {self.timeout_s:g} s")
+                raise NoAnswerError(
+                    f"the engine {self._place()} did not answer within {self.timeout_s:g} s{self._suspicion}"
+                )
         return request.recv()
+
+    def _wait(self, request: zmq.Socket[bytes], handshake: zmq.Socket[bytes], timeout_s: float) -> bool:
+        """Whether the reply has come. Raises: RefusedError as soon as it is known that none will."""
+        deadline = time.monotonic() + timeout_s
+        poller = zmq.Poller()
+        poller.register(request, zmq.POLLIN)
+        poller.register(handshake, zmq.POLLIN)
+        while ready := dict(poller.poll(_milliseconds(deadline - time.monotonic()))):
+            if request in ready:
+                return True
+            self._look_at_failure(*_EVENT.unpack(handshake.recv_multipart()[0]))
+        return False
+
+    def _look_at_failure(self, event: int, value: int) -> None:
+        """Measured: a client's key that is refused gives AUTH 400, once; a wrong engine's key gives NO_DETAIL, with
+        every try anew, but so does a gateway that is restarted meanwhile."""
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and self.keys is not None:
+            key = fingerprint(self.keys.pair.public)
+            why = "it is not on its list, or an observer's, who may only subscribe"
+            raise RefusedError(f"the engine {self._place()} refuses the key {key}: {why}")
+        if value == int(zmq.Event.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH):
+            what = "wants a key (CURVE), and none" if self.keys is None else "speaks plain text, and a key"
+            raise RefusedError(f"the engine {self._place()} {what} was given; ${KEY_VARIABLE} names the file of one")
+        if self.keys is not None:
+            self._suspicion = "; it broke the handshake off: is that the engine's public key?"
 
     def is_running(self) -> bool:
         """Whether an engine is there, answering or not."""
@@ -184,6 +237,17 @@ class CommandClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _handshake(request: zmq.Socket[bytes]) -> Iterator[zmq.Socket[bytes]]:
+    """The events of handshakes that fail on `request`."""
+    monitor: zmq.Socket[bytes] = request.get_monitor_socket(_HANDSHAKE_FAILED)
+    try:
+        yield monitor
+    finally:
+        request.disable_monitor()
+        monitor.close(0)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -16,7 +16,7 @@ from protocol.section import TIME_PATTERN
 from protocol.units import MICROS, iso_to_us
 
 if TYPE_CHECKING:
-    from protocol.settings import Config, InstrumentSettings, MarketDataSettings
+    from protocol.settings import Config, GatewaySettings, InstrumentSettings, MarketDataSettings
 
 NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"
 SYMBOL_PATTERN: Final = r"^\S{1,32}$"
@@ -322,28 +322,39 @@ _TCP: Final = re.compile(r"^tcp://[^:\s]+:(\d{1,5}|\*)$|^tcp://\[[0-9a-fA-F:]+\]
 
 
 def _check_endpoints(config: Config) -> list[str]:
-    """Loopback only, unless the operator says otherwise; "" turns a socket off (design section 8)."""
-    mistakes, gateway = [], config.gateway
+    """"" turns a socket off."""
+    mistakes: list[str] = []
     seen: dict[str, str] = {}
-    for key, endpoint in (
-        ("command", gateway.command),
-        ("telemetry", gateway.telemetry),
-        ("broadcast", gateway.broadcast),
-    ):
-        path = f"gateway.{key}"
-        if not endpoint:
-            continue
+    for path, endpoint in _outer_endpoints(config.gateway):
         if endpoint in seen and not endpoint.endswith(":*"):
             mistakes.append(f"{path} = {endpoint!r}: is {seen[endpoint]}'s endpoint already")
         seen[endpoint] = path
-        if endpoint.startswith("ipc://"):
-            continue
         port = endpoint.rpartition(":")[2]
-        if not _TCP.match(endpoint) or (port.isdigit() and not 0 < int(port) <= PORT_MAX):
+        is_tcp = _TCP.match(endpoint) and not (port.isdigit() and not 0 < int(port) <= PORT_MAX)
+        if not is_tcp and not endpoint.startswith("ipc://"):
             mistakes.append(f"{path} = {endpoint!r}: tcp://ADDRESS:PORT, ipc://PATH, or \"\" for off")
-        elif not _LOOPBACK.match(endpoint) and not gateway.allow_plaintext_bind:
-            mistakes.append(
-                f"{path} = {endpoint!r}: binds beyond loopback in plain text; set gateway.allow_plaintext_bind = true "
-                "if that is meant"
-            )
+    if config.gateway.curve is not None and not config.gateway.curve.keys:
+        mistakes.append("gateway.curve.keys = '': the directory of the keys, made by `seawall keys init`")
+    if not mistakes and not config.gateway.allow_plaintext_bind:
+        mistakes += [
+            f"{path} = {endpoint!r}: binds beyond loopback in plain text; set gateway.curve.keys (`seawall keys`), or "
+            "gateway.allow_plaintext_bind = true if that is meant"
+            for path, endpoint in plaintext_binds(config)
+        ]
     return mistakes
+
+
+def plaintext_binds(config: Config) -> list[tuple[str, str]]:
+    """The sockets, by key and endpoint, that anybody beyond this machine may read and write in plain text."""
+    if config.gateway.curve is not None:
+        return []
+    return [
+        (path, endpoint) for path, endpoint in _outer_endpoints(config.gateway)
+        if _TCP.match(endpoint) and not _LOOPBACK.match(endpoint)
+    ]  # fmt: skip
+
+
+def _outer_endpoints(gateway: GatewaySettings) -> list[tuple[str, str]]:
+    """Those that are on, by key."""
+    keys = ("command", "telemetry", "broadcast")
+    return [(f"gateway.{key}", getattr(gateway, key)) for key in keys if getattr(gateway, key)]

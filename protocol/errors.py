@@ -169,5 +169,9 @@ class NotRunningError(GatewayError):
     """No engine answers at this endpoint or run_dir."""
 
 
+class RefusedError(GatewayError):
+    """The engine is there, and does not let this client in: its key, or that it has none."""
+
+
 class NoAnswerError(GatewayError):
     """The engine is there but did not answer in time."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 import msgspec
 
 from protocol.config_checks import check_config
+from protocol.curve_settings import CurveSettings
 from protocol.errors import ConfigError
 from protocol.limits import LimitSettings
 from protocol.section import WEEKDAYS, Section, time_of_day_us
@@ -272,6 +273,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     allow_plaintext_bind: bool = False
     broadcast_lossless: bool = False
     """replay: the market waits for the subscribers of the broadcast, and none loses a message."""
+    curve: CurveSettings | None = None
+    """None: plain text."""
 
 
 class DeadlineSettings(Section, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from protocol.config_checks import plaintext_binds
 from protocol.settings import Config
 
 FORGETFUL: Final = ("tmpfs", "ramfs")
@@ -17,7 +18,7 @@ REMOTE: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs")
 
 
 def warnings_of(config: Config) -> list[str]:
-    return [*_of_journal(config), *_of_run_dir(config)]
+    return [*_of_journal(config), *_of_run_dir(config), *_of_sockets(config)]
 
 
 def _of_journal(config: Config) -> list[str]:
@@ -44,6 +45,14 @@ def _of_run_dir(config: Config) -> list[str]:
             "can be relied on; name a directory on a local disk"
         ]
     return []
+
+
+def _of_sockets(config: Config) -> list[str]:
+    """That others than this machine may read, and halt, in plain text."""
+    return [
+        f"{path} = {endpoint!r}: plain text beyond loopback, open to anybody who reaches it; `seawall keys` makes keys"
+        for path, endpoint in plaintext_binds(config)
+    ]
 
 
 def file_system_of(path: Path) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.client import CommandClient
-from protocol.errors import ExitCode, GatewayError, NoAnswerError, NotRunningError
+from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError
+from protocol.key_files import read_config_keys
 from protocol.records import FIRST_EXTERNAL
 from supervisor.cli.output import Failure, note
 
@@ -22,12 +23,15 @@ class Target:
 
     run_dir: Path | None
     endpoint: str
+    keys_of: str = ""
+    """The config that names the client's keys; "": the environment does, if there are any."""
 
     def client(self, timeout_s: float) -> CommandClient:
-        """Raises: NotRunningError if the lock of run_dir is free."""
+        """Raises: NotRunningError if the lock of run_dir is free, ConfigError if a key cannot be used."""
         if self.run_dir is not None:
             return CommandClient.for_run_dir(self.run_dir, timeout_s)
-        return CommandClient(self.endpoint, timeout_s)
+        keys = read_config_keys(self.keys_of) if self.keys_of else None
+        return CommandClient(self.endpoint, timeout_s, keys=keys)
 
 
 def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
@@ -39,6 +43,8 @@ def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Exi
         raise Failure(not_running, str(error)) from error
     except NoAnswerError as error:
         raise Failure(ExitCode.NO_ANSWER, str(error)) from error
+    except ConfigError as error:
+        raise Failure(ExitCode.USAGE, str(error)) from error
     except (GatewayError, OSError) as error:
         raise Failure(ExitCode.FAILURE, str(error)) from error
     if reply.get("status") != "ok":

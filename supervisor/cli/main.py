@@ -26,6 +26,7 @@ VERBS: Final = {
     **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
+    "keys": "supervisor.cli.keys_verbs",
     "report": "supervisor.cli.report_verb",
     "venue": "supervisor.cli.venue_verb",
     "wal": "supervisor.cli.wal_verbs",

@@ -1,8 +1,8 @@
 """The operator's verbs: ask a running engine, halt it, stop it.
 
 Every verb finds its engine by `[CONFIG] | --run-dir DIR | --endpoint URL`, else by $SEAWALL_RUN_DIR. Of a CONFIG only
-`engine.run_dir` is read, so that an engine can be halted while its config is being edited. Exit codes: design
-section 10.
+`engine.run_dir` is read, so that an engine can be halted while its config is being edited; beside an endpoint, only
+`gateway.curve`, for the keys. Exit codes: design section 10.
 """
 
 from __future__ import annotations
@@ -38,11 +38,14 @@ Verb = Callable[..., None]
 
 
 def find_target(config: str | None, run_dir: str | None, endpoint: str | None) -> Target:
-    """Raises: click.UsageError if the engine is named twice or not at all."""
-    if sum(given is not None for given in (config, run_dir, endpoint)) > 1:
+    """Beside an endpoint CONFIG says which keys are shown there.
+
+    Raises: click.UsageError if the engine is named twice or not at all.
+    """
+    if run_dir is not None and (config, endpoint) != (None, None):
         raise click.UsageError("name the engine once: by CONFIG, by --run-dir or by --endpoint")
     if endpoint is not None:
-        return Target(None, endpoint)
+        return Target(None, endpoint, config or "")
     if config is not None:
         return Target(_run_dir_of(config), "")
     directory = run_dir or os.environ.get(RUN_DIR_VARIABLE)

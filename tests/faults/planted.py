@@ -20,6 +20,8 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parents[1])]  # as pytest does for its tests
 
+from actors.gateway import Gateway  # noqa: E402
+from actors.security import Security  # noqa: E402
 from actors.wal import Wal  # noqa: E402
 from protocol.wal import beside, format, replace, scan, sealed  # noqa: E402
 from protocol.wal.journal import Journal  # noqa: E402
@@ -73,6 +75,12 @@ FAULTS: Final = {
     "log hole taken for damage": Planted(WriteAheadLog._refuse_damage, "_has_lost_sector(content, bad.offset)", "0"),
     # Dedup.
     "not deduplicated": Planted(Wal._take_append, "del records[:known]", "pass"),
+    # Who may come in.
+    "ZAP handler not started": Planted(
+        Gateway._start_security, "self.security.start(handler)\n    self._bound.append((handler, ZAP_ENDPOINT))", "pass"
+    ),
+    "ZAP not enforced": Planted(Security.protect, "made.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)", "pass"),
+    "commands not looked at again": Planted(Security.refusal_of_command, "client is not None and ", "True or "),
 }
 """Name → fault; those of the plain log begin with "log"."""
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from protocol import commands, messages
 from protocol.errors import WalError
+from protocol.keys import MAY_CONNECT, Domain, Role
 from protocol.pipeline import PIPES
 from protocol.records import RECORD_TYPES, EntryType, Producer
 from protocol.telemetry import Telemetry
@@ -133,6 +134,14 @@ def test_every_message_of_every_pipe_stands_in_the_readme_by_tag_and_name() -> N
         pipe.name: [f"{tags[message]} {message}" for message in pipe.messages] for pipe in PIPES.values()
     }
     assert {message for pipe in PIPES.values() for message in pipe.messages} == set(tags)
+
+
+def test_every_role_stands_in_the_readme_with_what_it_may_do() -> None:
+    roles = [row for row in _rows(_section("Keys")) if row[0] in set(Role)]
+    commands_too = {role: role in MAY_CONNECT[Domain.COMMAND] for role in Role}
+    assert [(row[0], "command" in row[1], row[2]) for row in roles] == [
+        (role, may, "all" if may else "none") for role, may in commands_too.items()
+    ]
 
 
 def test_the_readmes_plain_log_remembers_what_a_crash_left_undone(

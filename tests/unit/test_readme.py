@@ -7,10 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import zmq
+from click.testing import CliRunner
 from wal_trades import write_trades
+
+from protocol.curve_settings import CurveSettings
+from protocol.key_files import KeyDirectory, check_keys, read_client_keys
+from protocol.keys import Role
+from supervisor.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -104,3 +112,16 @@ def test_the_readmes_report_commands_run_as_they_stand(line: str, tmp_path: Path
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(("run/demo/report.html", "{"))
+
+
+def test_the_readmes_keys_are_made_and_its_config_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in block("sh", "seawall keys init").splitlines():
+        result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 0, result.output
+    (settings,) = tomllib.loads(block("toml", "gateway.curve"))["gateway"].values()
+    assert check_keys(CurveSettings(**settings)) == []
+    assert {client.role for client in KeyDirectory(settings["keys"]).read_list().values()} == set(Role)
+    socket = zmq.Context().socket(zmq.SUB)
+    read_client_keys("keys/clients/desk.key").secure(socket)
+    socket.close(0)

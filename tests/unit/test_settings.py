@@ -36,6 +36,14 @@ def _mistakes(extra: str = "", *, replace: tuple[str, str] = ("", "")) -> list[s
     return caught.value.mistakes
 
 
+def test_a_socket_beyond_loopback_needs_curve_or_a_word() -> None:
+    beyond = "[gateway]\ncommand = 'tcp://0.0.0.0:5556'\n"
+    assert _config(beyond + "allow_plaintext_bind = true").gateway.curve is None
+    curve = _config(beyond + "curve = { keys = 'keys' }").gateway.curve
+    assert curve is not None
+    assert curve.keys == "keys"
+
+
 # section and line; then what the one message must contain: path, value, what is allowed
 APPENDED = [
     ("[gatway]\ncommand = ''", ["gatway", "unknown section", "gateway"]),
@@ -102,6 +110,8 @@ APPENDED = [
     ("[market_data]\non_bad_row = 'ignore'", ["market_data.on_bad_row", "'ignore'", "'error'", "'skip'"]),
     ("[gateway]\ncommand = '5556'", ["gateway.command", "'5556'", "tcp://ADDRESS:PORT"]),
     ("[gateway]\ncommand = 'tcp://0.0.0.0:5556'", ["gateway.command", "0.0.0.0", "allow_plaintext_bind"]),
+    ("[gateway]\ncurve = { keys = '' }", ["gateway.curve.keys", "''", "seawall keys init"]),
+    ("[gateway]\ncurve = { key = 'a' }", ["gateway.curve", "key"]),
     ("[gateway]\ncommand = 'tcp://127.0.0.1:5557'", ["gateway.telemetry", "5557", "gateway.command"]),
     ("[gateway]\naccount_interval_ms = 1", ["gateway.account_interval_ms", "1", "at least 10"]),
     ("[gateway]\nbroadcast_lossless = true", ["gateway.broadcast_lossless = true", "replay", "'paper'"]),
