@@ -20,8 +20,8 @@ from typing import Any, Final, NamedTuple
 
 import zmq
 
-from actors.base import receive_all
 from actors.clock import monotonic_s
+from actors.frames import receive_all
 from protocol.curve_settings import CurveSettings
 from protocol.errors import ConfigError
 from protocol.key_files import KeyDirectory, check_keys
