@@ -38,7 +38,8 @@ from protocol.keys import (
 
 ZAP_ENDPOINT: Final = "inproc://zeromq.zap.01"
 RELOAD_S: Final = 1.0
-"""The list is read so often, 0.1 ms for a hundred clients: whoever edits it need not tell anybody."""
+"""The list is read so often, so whoever edits it need not tell anybody. Measured with 100 clients: 0.06 ms, and 2.5 ms
+more where it has changed."""
 HANDSHAKES_PER_TURN: Final = 100
 """So that a flood of connections does not hold up the loop."""
 HANDSHAKE_BYTES: Final = 1024

@@ -335,7 +335,7 @@ def _check_endpoints(config: Config) -> list[str]:
             mistakes.append(f"{path} = {endpoint!r}: tcp://ADDRESS:PORT, ipc://PATH, or \"\" for off")
     if config.gateway.curve is not None and not config.gateway.curve.keys:
         mistakes.append("gateway.curve.keys = '': the directory of the keys, made by `seawall keys init`")
-    if not mistakes and not config.gateway.allow_plaintext_bind:
+    if not config.gateway.allow_plaintext_bind:
         mistakes += [
             f"{path} = {endpoint!r}: binds beyond loopback in plain text; set gateway.curve.keys (`seawall keys`), or "
             "gateway.allow_plaintext_bind = true if that is meant"

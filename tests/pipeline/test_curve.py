@@ -13,7 +13,6 @@ from curve import Secure, guest, strangers
 from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, to_toml, wait_for
 
 from protocol.client import CommandClient
-from protocol.commands import VERBS
 from protocol.errors import ExitCode, NoAnswerError, RefusedError
 from protocol.key_files import KeyDirectory, read_client_keys
 from protocol.keys import Client, ClientKeys, KeyPair, Role, fingerprint
@@ -221,12 +220,3 @@ def test_in_one_process_a_key_is_let_in_and_a_wrong_one_is_not(tmp_path: Path, m
         for name, secure in strangers(operator.server, operator).items():
             with guest(zmq.REQ, made.endpoint("command"), secure) as stranger:
                 assert not stranger.let_in(), name
-
-
-def test_no_verb_of_the_control_socket_is_taken_on_plain_tcp(tmp_path: Path) -> None:
-    with EngineUnderTest(tmp_path, config_tree()) as engine:
-        for verb in (verb for verb in VERBS.values() if not verb.anywhere):
-            refused = engine.ask(f"{verb.name} {'ALL' if verb.name == 'CANCEL' else '1' if verb.arguments else ''}")
-            assert (refused["status"], "control socket only" in refused["response"]) == ("error", True), refused
-        assert not engine.records("COMMAND")
-        assert engine.stop() == 0

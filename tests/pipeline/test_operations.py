@@ -11,6 +11,8 @@ from harness import NO_DEADLINES, EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import Holding
 from own_files import OWN_FILES, own
 
+from protocol.commands import VERBS
+
 FLAT = Holding(0, 0, 0)
 PATIENT: Tree = {"deadlines": NO_DEADLINES}
 
@@ -65,6 +67,15 @@ def test_plain_tcp_may_reduce_and_the_control_socket_alone_resumes(engine: Engin
     done = engine.cli("resume", "seawall.toml")
     assert (done.returncode, done.stdout.split("(")[0].strip()) == (0, "Taken")
     wait_for(lambda: state(engine) == "ACTIVE", "ACTIVE again")
+
+
+def test_no_verb_of_the_control_socket_is_taken_on_plain_tcp(engine: EngineUnderTest) -> None:
+    before = len(engine.records("COMMAND"))
+    for verb in (verb for verb in VERBS.values() if not verb.anywhere):
+        argument = {"": "", "id or ALL": "ALL"}.get(verb.arguments, "1")
+        refused = engine.ask(f"{verb.name} {argument}")
+        assert (refused["status"], "control socket only" in refused["response"]) == ("error", True), refused
+    assert len(engine.records("COMMAND")) == before
 
 
 def test_a_command_that_risk_did_not_live_to_see_is_carried_out_by_its_next_life(engine: EngineUnderTest) -> None:
