@@ -138,6 +138,7 @@ class Scene:
         self.engine = engine
         self.random = random
         self.tail = Tail(engine)
+        self.states = engine.telemetry("actor_state")
 
     def signal(self, victim: str, number: int) -> int:
         """Its pid; the engine may be on its way up or down, and then the victim may never be there again: 0."""
