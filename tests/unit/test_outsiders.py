@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
@@ -87,14 +87,13 @@ def watched(page: HealthPage, context: zmq.Context[zmq.Socket[bytes]]) -> Iterat
 def test_too_many_prefixes_cut_off_all_who_subscribe_there_and_who_comes_back_gets_its_data(watched: Watched) -> None:
     honest = watched.subscribe(b"\x00")
     watched.publish_until(honest)
-    greedy = watched.subscribe(*(number.to_bytes(100, "big") for number in range(SUBSCRIBED_BYTES_MAX // 100)))
+    greedy = watched.subscribe(*(number.to_bytes(100, "big") for number in range(SUBSCRIBED_BYTES_MAX // 100 + 1)))
     watched.until(lambda: watched.counters["outsiders_cut"], "the cut")
     greedy.close(0)
     watched.until(lambda: not watched.broadcaster.subscribed_bytes(), "what was subscribed to be forgotten")
     while honest.poll(0):
         honest.recv()
     watched.publish_until(honest)
-    assert watched.counters["outsiders_cut"] == 1
 
 
 def test_a_cut_that_frees_no_memory_is_not_tried_again_and_again(
@@ -114,11 +113,10 @@ def test_a_cut_that_frees_no_memory_is_not_tried_again_and_again(
 
 def test_who_comes_and_who_fails_to_is_counted(watched: Watched) -> None:
     watched.publish_until(watched.subscribe(b""))
-    stranger: Any = watched.context.socket(zmq.PUSH)
-    stranger.connect(watched.broadcaster.endpoint)
-    watched.until(lambda: watched.counters["handshakes_failed"], "a handshake that fails")
-    assert watched.counters["connections"] >= 2
-    stranger.close(0)
+    with socket.create_connection(("127.0.0.1", int(watched.broadcaster.endpoint.rpartition(":")[2]))) as stranger:
+        stranger.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NONE" + bytes(48))  # a greeting of no known mechanism
+        watched.until(lambda: watched.counters["handshakes_failed"], "a handshake that fails")
+    assert watched.counters["connections"] == 2
 
 
 def test_a_prefix_counts_once_and_no_more_when_it_is_gone() -> None:
