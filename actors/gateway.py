@@ -22,7 +22,7 @@ import zmq
 
 from actors.answers import Answers
 from actors.base import Place
-from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, Broadcaster
+from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_QUEUE_MAX, Broadcaster
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
 from actors.frames import receive_all
@@ -30,6 +30,7 @@ from actors.lossless import LosslessBroadcaster, Pace
 from actors.market import MarketClient
 from actors.marks import Quote, newest_quotes
 from actors.operations_desk import Answer, OperationsDesk
+from actors.outsiders import Outsiders
 from actors.publisher import Publisher
 from actors.security import RELOAD_S, ZAP_ENDPOINT, Security, receive_signed
 from actors.steering import STEER_VERBS, full_name, objection
@@ -86,6 +87,7 @@ class Gateway(FoldingActor):
         self.pace: Pace | None = None
         self.security: Security | None = None
         """None: the outer sockets are plain."""
+        self.outsiders: Outsiders | None = None
         self.counters = {"commands": 0, "bad_commands": 0, "dropped_replies": 0}
         self.verbs: dict[str, Callable[[str], Reply]] = {"HALT": self._halt}
         self.verbs |= {name: partial(self._steer, verb) for name, verb in STEER_VERBS.items()}
@@ -109,10 +111,24 @@ class Gateway(FoldingActor):
         telemetry = None
         if settings.telemetry:
             telemetry = self.socket(zmq.XPUB, 10_000)
+            telemetry.setsockopt(zmq.RCVHWM, SUBSCRIPTION_QUEUE_MAX)
             self._bind(telemetry, "gateway.telemetry", settings.telemetry, SUBSCRIPTION_BYTES_MAX, Domain.FEEDS)
         self.publisher = Publisher(self.fold, self.broadcaster, telemetry, self.spec.boot_id.hex())
         self.answers = Answers(self)
         self.verbs |= self.answers.verbs
+        self._watch_outsiders(telemetry)
+
+    def _watch_outsiders(self, telemetry: zmq.Socket[bytes] | None) -> None:
+        limits = self.config.supervisor.limits_of(self.name)
+        self.outsiders = watched = Outsiders(self.loop, self.counters, self.log, limits, is_process=self.is_process)
+        for made in self.commands:
+            if made is not self.control_socket:
+                watched.watch("command", made)
+        if telemetry is not None:
+            watched.watch("telemetry", telemetry, self.publisher.subscribed_bytes)
+        if self.broadcaster is not None:
+            watched.watch("broadcast", self.broadcaster.socket, self.broadcaster.subscribed_bytes)
+        self.loop.after(0, watched.begin)
 
     def _start_security(self) -> None:
         """Handshakes are answered from before the first bind on: libzmq refuses them while nobody does."""
@@ -170,7 +186,7 @@ class Gateway(FoldingActor):
         for made in self.commands:
             self.loop.on_readable(made, lambda made=made: self._serve(made))
         for made, handler in self.publisher.subscriptions():
-            self.loop.on_readable(made, handler)
+            self.loop.on_readable(made, partial(self._take_subscriptions, handler))
         self.loop.every(self.config.gateway.account_interval_ms / 1000, self._publish_account)
         self.loop.every(HEARTBEAT_S, self._heartbeat)
         self.loop.every(LATCH_LOOK_S, self._append_halt)
@@ -181,6 +197,8 @@ class Gateway(FoldingActor):
         self.ready(self.journal.lsn)
 
     def release(self) -> None:
+        if self.outsiders is not None:
+            self.outsiders.release()
         if self.broadcaster is not None:
             half_ms = round(500 * self.config.supervisor.stop_timeout_s)
             self.broadcaster.stop(half_ms if self.pace is not None and self.pace.is_over else 0)
@@ -200,6 +218,11 @@ class Gateway(FoldingActor):
 
     def outstanding(self) -> int:
         return super().outstanding() + (self.pace.outstanding if self.pace is not None else 0)
+
+    def _take_subscriptions(self, take: Callable[[], None]) -> None:
+        take()
+        if self.outsiders is not None:
+            self.outsiders.look_at_subscriptions()
 
     # The journal and the market.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import zmq
 
-from actors.broadcaster import Broadcaster
+from actors.broadcaster import SUBSCRIPTIONS_PER_POLL, Broadcaster, Prefixes
 from actors.fold import (
     Change,
     FillBooked,
@@ -54,6 +54,8 @@ class Publisher:
         self._broadcaster = broadcaster
         self._telemetry = telemetry
         self._boot_id = boot_id
+        self._prefixes = Prefixes()
+        """Of the telemetry."""
         self._counts: dict[str, int] = {}
         self.account_changed = False
 
@@ -63,13 +65,19 @@ class Publisher:
         if self._broadcaster is not None:
             found.append((self._broadcaster.socket, self._broadcaster.poll_subscriptions))
         if self._telemetry is not None:
-            found.append((self._telemetry, self._drop_subscriptions))
+            found.append((self._telemetry, self._take_subscriptions))
         return found
 
-    def _drop_subscriptions(self) -> None:
+    def _take_subscriptions(self) -> None:
         """Every kind is made anyway, for the counts; XPUB itself knows who wants it."""
         if self._telemetry is not None:
-            receive_all(self._telemetry)
+            for frames in receive_all(self._telemetry, SUBSCRIPTIONS_PER_POLL):
+                for frame in frames:
+                    self._prefixes.take(frame)
+
+    def subscribed_bytes(self) -> int:
+        """As Broadcaster.subscribed_bytes, of the telemetry."""
+        return self._prefixes.size_bytes
 
     # Telemetry.
 

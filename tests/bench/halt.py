@@ -35,16 +35,18 @@ from typing import Any, Final
 
 import zmq
 
-sys.path[:0] = [str(Path(__file__).parents[1])]  # as pytest does for its tests
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("", "faults")]  # as pytest does for its tests
 
 from harness import DEADLINE_S, NO_DEADLINES, EngineUnderTest, Tree, config_tree, sma_cross, wait_for  # noqa: E402
 from journal_reader import JournalEntry  # noqa: E402
 
 from actors.latch import LATCH_NAME, Latch  # noqa: E402
 from actors.mapped import MappedPage, create_page  # noqa: E402
+from protocol.client import control_endpoint  # noqa: E402
 from tests.bench.halt_sender import Sender  # noqa: E402
 from tests.bench.halt_strategies import FLOODED, LOOPS  # noqa: E402
 from tests.bench.report import Report, bench_directory, parser, percentile, surroundings  # noqa: E402
+from tests.faults.attack import attacked  # noqa: E402
 
 AIM_MS: Final = 5.0
 PAUSE_S: Final = 0.005
@@ -69,6 +71,8 @@ class Case:
     sent_first: int = SENT_FIRST
     loops: bool = False
     has_sender: bool = False
+    attacks: Sequence[str] = ()
+    """Of tests/faults/attackers.py, that go on meanwhile; HALT then comes on the control socket, as that of the CLI."""
 
 
 def own(kind: str) -> Tree:
@@ -82,8 +86,10 @@ CASES: Final = (
     Case("risk", "risk stopped", [TRADING], stopped="risk"),
     Case("loop", "a strategy in an endless loop", [TRADING, own("Endless")], loops=True),
     Case("wal", "wal stopped", [TRADING], stopped="wal"),
+    Case("attacked", "outsiders flood the gateway", [TRADING],
+         attacks=("ping flood", "many subscriptions", "half handshakes")),
     Case("sends", "a process that sends without end", [own("Silent")], sent_first=0, has_sender=True),
-)
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -112,14 +118,14 @@ class Measured:
 
 
 class Operator:
-    """A REQ socket at the command endpoint, and the latch page in sight."""
+    """A REQ socket at the command endpoint, or at the control socket, and the latch page in sight."""
 
-    def __init__(self, engine: EngineUnderTest, measured: Measured) -> None:
+    def __init__(self, engine: EngineUnderTest, measured: Measured, *, by_control: bool) -> None:
         self._measured = measured
         self._request = engine.context.socket(zmq.REQ)
         self._request.setsockopt(zmq.LINGER, 0)
         self._request.setsockopt(zmq.RCVTIMEO, int(DEADLINE_S * 1000))
-        self._request.connect(engine.endpoint("command"))
+        self._request.connect(control_endpoint(engine.run_dir) if by_control else engine.endpoint("command"))
         self._latch = Latch(engine.run_dir / LATCH_NAME)
         self._page = MappedPage(engine.run_dir / LATCH_NAME, writable=False)
         floor = engine.directory / "floor"
@@ -185,11 +191,14 @@ def measure_engine(case: Case, directory: Path, trials: int, measured: Measured)
         engine.start()
         engine.wait_ready()
         with ExitStack() as inner:
-            operator = Operator(engine, measured)
+            operator = Operator(engine, measured, by_control=bool(case.attacks))
             inner.callback(operator.close)
             wait_for(lambda: operator.send_begin >= case.sent_first, f"{case.sent_first} orders sent")
             if case.loops:
                 wait_for(lambda: engine.log_events(LOOPS), "the endless loop")
+            if case.attacks:
+                inner.enter_context(attacked(engine, *case.attacks))
+                wait_for(lambda: engine.log_events("outsiders_cut"), "the attack to be felt")
             sender = inner.enter_context(Sender(engine.run_dir / LATCH_NAME)) if case.has_sender else None
             with stopped_child(engine, case.stopped) as is_stopped, first_in_line():
                 first_replied = measure_trials(operator, trials, measured, is_stopped, sender)

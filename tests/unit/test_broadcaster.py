@@ -51,7 +51,7 @@ def subscribe(broadcaster: Broadcaster, context: zmq.Context[zmq.Socket[bytes]])
         socket.connect(broadcaster.endpoint)
         marker = next(markers)
         socket.setsockopt(zmq.SUBSCRIBE, marker)
-        wait_until(broadcaster, lambda: marker in broadcaster._prefixes)
+        wait_until(broadcaster, lambda: marker in broadcaster._prefixes.known)
         return socket
 
     return made

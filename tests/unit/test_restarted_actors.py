@@ -11,6 +11,7 @@ from houses import House, house_config
 
 from actors.strategies import OrderInfo, Strategy, Tick
 from actors.venues.paper import PaperVenue
+from protocol.commands import TextReply
 from protocol.messages import SIGNAL_CLOSE, SIGNAL_ORDER, Intent, Parked
 from protocol.records import OrderPlace, SignalRefused
 
@@ -297,3 +298,30 @@ def test_a_hello_to_risk_of_a_life_that_its_strategy_has_not_begun_shuts_nobody_
         risk._take_hello(b"strategy.one#999999")
         assert risk.counters["bad_messages"] == 1
         assert risk.lives == {"strategy.one": 1}
+
+
+def test_an_exception_between_receive_and_send_is_an_error_reply_and_the_socket_goes_on(
+    quiet: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception between REP recv and send leaves a REP socket stuck for good (field notes); this is a ROUTER."""
+
+    def breaks(_: str) -> TextReply:
+        raise RuntimeError("broken")
+
+    def ask(text: bytes) -> dict[str, Any]:
+        client.send(text)
+        quiet.until(lambda: client.poll(0), "the reply")
+        return client.recv_json()  # pyright: ignore[reportReturnType]
+
+    monkeypatch.setitem(quiet.actors["gateway"].verbs, "STATUS", breaks)
+    with quiet.context.socket(zmq.REQ) as client:
+        client.connect(f"ipc://{quiet.ipc}/control")
+        assert ask(b"STATUS") == {"status": "error", "response": "The request failed: broken"}
+        assert ask(b"PING")["response"] == "PONG"
+
+
+def test_a_reply_of_the_router_to_an_unknown_identity_is_counted(quiet: House) -> None:
+    gateway = quiet.actors["gateway"]
+    before = gateway.counters["dropped_replies"]
+    gateway._answer(gateway.control_socket, [b"nobody", b""], TextReply(response="PONG"))
+    assert gateway.counters["dropped_replies"] == before + 1

@@ -1,0 +1,162 @@
+"""What outsiders may take of the gateway: memory, descriptors, subscriptions. Who takes more is cut off.
+
+ZeroMQ limits neither its connections nor their subscriptions nor the frames of a message that does not end; and where
+descriptors run out, the next connection to an `ipc://` socket, as the control socket is, aborts the process (libzmq
+4.3.5, measured). So the gateway looks at what it holds. Where that is too much the outer sockets are unbound, by which
+all their connections end and what they had taken is free, and soon bound anew. Honest clients come back by themselves,
+as ZeroMQ does; the control socket is none of these and stays. It is not asked who was the culprit: whoever wants to
+look like everybody does.
+
+RLIMIT_DATA (`supervisor.limits.gateway.memory_mb`) stands behind all this: past it the gateway ends, and comes back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+
+from actors.base import Loop
+from actors.broadcaster import SUBSCRIBED_BYTES_MAX
+from actors.frames import receive_all
+from protocol.settings import ProcessLimits
+
+LOOK_S: Final = 0.05
+"""An unfinished message grew by 250 MB in a second (measured): some 13 MB between two looks."""
+BIND_AGAIN_S: Final = 0.5
+"""What an attack that goes on costs: the gateway rests as long."""
+OPEN_FILES_MAX: Final = 512
+"""Some 30 are its own; the others are connections. Half of what the process may open, where that is less."""
+TRIM_S: Final = 5.0
+TRIM_FROM_BYTES: Final = 96 << 20
+"""Three times what a gateway of two dashboards takes."""
+
+_FAILED: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(slots=True)
+class OuterSocket:
+    name: str
+    socket: zmq.Socket[bytes]
+    endpoint: str
+    subscribed_bytes: Callable[[], int]
+    is_bound: bool = True
+
+
+class Outsiders:
+    """`watch` each outer socket when it is bound; `begin`, and the loop looks after them until `release`."""
+
+    def __init__(
+        self, loop: Loop, counters: dict[str, int], log: Any, limits: ProcessLimits, *, is_process: bool
+    ) -> None:
+        self._loop = loop
+        self._counters = counters
+        self._log = log
+        self._is_process = is_process
+        taken, data = _memory_bytes()
+        self._memory_room = max(0, (limits.memory_mb << 20) - data) // 2
+        """Half of what may still be asked for. 0: no cap."""
+        self._memory_bytes_max = taken + self._memory_room
+        self._open_files_max = min(OPEN_FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._outer: list[OuterSocket] = []
+        self._monitors: list[zmq.Socket[bytes]] = []
+        counters.update(connections=0, handshakes_failed=0, open_files=0, outsiders_cut=0)
+
+    def watch(self, name: str, made: zmq.Socket[bytes], subscribed_bytes: Callable[[], int] = lambda: 0) -> None:
+        """subscribed_bytes: as Broadcaster's."""
+        endpoint = made.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._outer.append(OuterSocket(name, made, endpoint, subscribed_bytes))
+        made.monitor(f"inproc://outsiders-{id(self)}-{name}", zmq.EVENT_ACCEPTED | _FAILED)
+        monitor = made.context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.RCVHWM, 0)  # libzmq's I/O thread waits where this is full, and all else with it
+        monitor.connect(f"inproc://outsiders-{id(self)}-{name}")
+        self._monitors.append(monitor)
+
+    def begin(self) -> None:
+        for monitor in self._monitors:
+            self._loop.on_readable(monitor, lambda monitor=monitor: self._count(monitor))
+        self._loop.every(LOOK_S, self._look)
+        if self._is_process:
+            self._loop.every(TRIM_S, self._trim)
+
+    def release(self) -> None:
+        """Before the sockets are closed."""
+        for outer, monitor in zip(self._outer, self._monitors, strict=True):
+            if not outer.socket.closed:
+                outer.socket.disable_monitor()
+            monitor.close(0)
+        self._outer.clear()
+        self._monitors.clear()
+
+    def _count(self, monitor: zmq.Socket[bytes]) -> None:
+        for event, *_ in receive_all(monitor):
+            kind = "connections" if int.from_bytes(event[:2], "little") == zmq.EVENT_ACCEPTED else "handshakes_failed"
+            self._counters[kind] += 1
+        self._look()
+
+    def look_at_subscriptions(self) -> None:
+        """To be called whenever some have been taken in: they are as many as they can be long before LOOK_S."""
+        for outer in self._outer:
+            if outer.subscribed_bytes() > SUBSCRIBED_BYTES_MAX:
+                self._cut([outer], "subscribed_bytes", outer.subscribed_bytes(), SUBSCRIBED_BYTES_MAX)
+
+    def _look(self) -> None:
+        if not self._is_process:
+            return  # in a thread: memory and descriptors are everybody's
+        open_files = self._counters["open_files"] = len(os.listdir("/proc/self/fd"))
+        if open_files > self._open_files_max:
+            self._cut(self._outer, "open_files", open_files, self._open_files_max)
+        memory_bytes = _memory_bytes()[0]
+        if self._memory_room and memory_bytes > self._memory_bytes_max:
+            self._cut(self._outer, "memory_bytes", memory_bytes, self._memory_bytes_max)
+
+    def _cut(self, which: list[OuterSocket], what: str, value: int, allowed: int) -> None:
+        bound = [outer for outer in which if outer.is_bound]
+        if not bound:
+            return  # they were cut, and libzmq's threads have not freed everything yet
+        self._counters["outsiders_cut"] += 1
+        hint = "all connections to these sockets are ended; honest clients come back by themselves"
+        names = [outer.name for outer in bound]
+        self._log.warning("outsiders_cut", sockets=names, what=what, value=value, allowed=allowed, hint=hint)
+        for outer in bound:
+            outer.socket.unbind(outer.endpoint)
+            outer.is_bound = False
+        self._loop.after(BIND_AGAIN_S, self._bind_again)
+
+    def _bind_again(self) -> None:
+        if self._is_process:
+            self._trim()
+            # What is left now is the gateway's own: it is no reason to cut off anybody.
+            self._memory_bytes_max = max(self._memory_bytes_max, _memory_bytes()[0] + self._memory_room // 2)
+        for outer in self._outer:
+            if not outer.is_bound:
+                try:
+                    outer.socket.bind(outer.endpoint)
+                    outer.is_bound = True
+                except zmq.ZMQError as error:  # its listener is not closed yet, or somebody has taken the port
+                    self._log.warning("bind_failed", socket=outer.name, endpoint=outer.endpoint, error=str(error))
+                    self._loop.after(BIND_AGAIN_S, self._bind_again)
+
+    def _trim(self) -> None:
+        """What is free goes back to the system; glibc keeps it else, 600 MB after an attack."""
+        if _memory_bytes()[0] > TRIM_FROM_BYTES and _malloc_trim is not None:
+            _malloc_trim(0)
+
+
+def _memory_bytes() -> tuple[int, int]:
+    """Resident, and of RLIMIT_DATA. Source: proc(5), statm."""
+    fields = Path("/proc/self/statm").read_bytes().split()
+    return int(fields[1]) * _PAGE_BYTES, int(fields[5]) * _PAGE_BYTES
+
+
+_malloc_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""None where the C library is not glibc."""
