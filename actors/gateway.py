@@ -113,7 +113,8 @@ class Gateway(FoldingActor):
             telemetry = self.socket(zmq.XPUB, 10_000)
             telemetry.setsockopt(zmq.RCVHWM, SUBSCRIPTION_QUEUE_MAX)
             self._bind(telemetry, "gateway.telemetry", settings.telemetry, SUBSCRIPTION_BYTES_MAX, Domain.FEEDS)
-        self.publisher = Publisher(self.fold, self.broadcaster, telemetry, self.spec.boot_id.hex())
+        boot_id, incarnation = self.spec.boot_id.hex(), self.spec.incarnation
+        self.publisher = Publisher(self.fold, self.broadcaster, telemetry, boot_id, incarnation)
         self.answers = Answers(self)
         self.verbs |= self.answers.verbs
         self._watch_outsiders(telemetry)

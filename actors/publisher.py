@@ -48,12 +48,13 @@ class Publisher:
     """Either socket may be None: it is turned off in the config."""
 
     def __init__(
-        self, fold: Fold, broadcaster: Broadcaster | None, telemetry: zmq.Socket[bytes] | None, boot_id: str
+        self, fold: Fold, broadcaster: Broadcaster | None, telemetry: zmq.Socket[bytes] | None, boot_id: str,
+        incarnation: int,
     ) -> None:
         self._fold = fold
         self._broadcaster = broadcaster
         self._telemetry = telemetry
-        self._boot_id = boot_id
+        self._boot_id, self._incarnation = boot_id, incarnation
         self._prefixes = Prefixes()
         """Of the telemetry."""
         self._counts: dict[str, int] = {}
@@ -213,6 +214,7 @@ class Publisher:
         self.publish(
             HeartbeatEvent(
                 boot_id=self._boot_id,
+                incarnation=self._incarnation,
                 time_us=time_us,
                 telemetry_counts=dict(self._counts),
                 broadcast_counts={Topic(topic).name: count for topic, count in broadcast.items()},

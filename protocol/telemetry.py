@@ -88,6 +88,8 @@ class HeartbeatEvent(Telemetry, tag="heartbeat", frozen=True, kw_only=True):
     """Once a second: what was sent so far, by which a subscriber knows that it missed some."""
 
     boot_id: str
+    incarnation: int
+    """Of the gateway: with each life of it the counts begin anew."""
     time_us: int
     telemetry_counts: dict[str, int]
     broadcast_counts: dict[str, int]

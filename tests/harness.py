@@ -27,7 +27,7 @@ from typing import Any, Final, Self, TypeVar
 import zmq
 from journal_reader import FILL, Holding, JournalEntry, PositionFold, read_entries
 
-from protocol.client import CommandClient
+from protocol.client import ControlClient
 
 ROOT: Final = Path(__file__).parents[1]
 DEADLINE_S: Final = float(os.environ.get("SEAWALL_TEST_DEADLINE_S", "60"))
@@ -185,7 +185,7 @@ class EngineUnderTest:
         self._sessions: set[int] = set()
         """Of lives that may have processes left. One that is known to be empty is forgotten: its number may be given
         to a stranger, who must not be killed for it."""
-        self._clients: list[CommandClient] = []
+        self._clients: list[ControlClient] = []
         directory.mkdir(parents=True, exist_ok=True)
         self.write_config()
         for name, text in (files or {}).items():
@@ -362,9 +362,9 @@ class EngineUnderTest:
         return self.tree["gateway"][which]
 
     @property
-    def client(self) -> CommandClient:
+    def client(self) -> ControlClient:
         """By the control socket, as the CLI."""
-        self._clients.append(CommandClient.for_run_dir(self.run_dir, timeout_s=DEADLINE_S))
+        self._clients.append(ControlClient.for_run_dir(self.run_dir, timeout_s=DEADLINE_S))
         return self._clients[-1]
 
     def ask(self, text: str | bytes, endpoint: str = "") -> Tree:

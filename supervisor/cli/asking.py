@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from protocol.client import CommandClient
+from protocol.client import ControlClient
 from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError
 from protocol.key_files import read_config_keys
 from protocol.records import FIRST_EXTERNAL
@@ -26,12 +26,12 @@ class Target:
     keys_of: str = ""
     """The config that names the client's keys; "": the environment does, if there are any."""
 
-    def client(self, timeout_s: float) -> CommandClient:
+    def client(self, timeout_s: float) -> ControlClient:
         """Raises: NotRunningError if the lock of run_dir is free, ConfigError if a key cannot be used."""
         if self.run_dir is not None:
-            return CommandClient.for_run_dir(self.run_dir, timeout_s)
+            return ControlClient.for_run_dir(self.run_dir, timeout_s)
         keys = read_config_keys(self.keys_of) if self.keys_of else None
-        return CommandClient(self.endpoint, timeout_s, keys=keys)
+        return ControlClient(self.endpoint, timeout_s, keys=keys)
 
 
 def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from attackers import ATTACKERS
 from crashes import FILES, Tail, often
 from harness import DEADLINE_S, POLL_S, EngineUnderTest, Subscriber, config_tree, wait_for
 
-from protocol.client import CommandClient
+from protocol.client import ControlClient
 
 MEMORY_MB: Final = 400
 """The gateway's cap: as little as makes the attacks on its memory short."""
@@ -104,9 +104,9 @@ class Siege:
     def open_files(self) -> int:
         return len(os.listdir(f"/proc/{self.gateway}/fd"))
 
-    def client(self) -> CommandClient:
+    def client(self) -> ControlClient:
         """On the control socket, over a new connection."""
-        return CommandClient.for_run_dir(self.engine.run_dir, timeout_s=DEADLINE_S)
+        return ControlClient.for_run_dir(self.engine.run_dir, timeout_s=DEADLINE_S)
 
     def counters(self) -> dict[str, int]:
         """As HEALTH has them, a second old."""

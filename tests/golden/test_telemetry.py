@@ -58,9 +58,9 @@ GOLDEN: list[tuple[Telemetry, bytes]] = [
     ),
     (
         telemetry.HeartbeatEvent(
-            boot_id="00ff", time_us=1, telemetry_counts={"account": 2}, broadcast_counts={"TICK": 3}
+            boot_id="00ff", incarnation=2, time_us=1, telemetry_counts={"account": 2}, broadcast_counts={"TICK": 3}
         ),
-        b'{"type":"heartbeat","boot_id":"00ff","time_us":1,"telemetry_counts":{"account":2},'
+        b'{"type":"heartbeat","boot_id":"00ff","incarnation":2,"time_us":1,"telemetry_counts":{"account":2},'
         b'"broadcast_counts":{"TICK":3}}',
     ),
 ]  # fmt: skip

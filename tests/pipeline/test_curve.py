@@ -12,7 +12,7 @@ import zmq
 from curve import Secure, guest, strangers
 from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, to_toml, wait_for
 
-from protocol.client import CommandClient
+from protocol.client import ControlClient
 from protocol.errors import ExitCode, NoAnswerError, RefusedError
 from protocol.key_files import KeyDirectory, read_client_keys
 from protocol.keys import Client, ClientKeys, KeyPair, Role, fingerprint
@@ -47,8 +47,8 @@ class Curve:
         self.engine = EngineUnderTest(directory, curve_tree())
         self.operator, self.observer = make_keys(self.engine)
 
-    def client(self, keys: ClientKeys | None, timeout_s: float = DEADLINE_S) -> CommandClient:
-        return CommandClient(self.engine.endpoint("command"), timeout_s, keys=keys)
+    def client(self, keys: ClientKeys | None, timeout_s: float = DEADLINE_S) -> ControlClient:
+        return ControlClient(self.engine.endpoint("command"), timeout_s, keys=keys)
 
     def ask(self, keys: ClientKeys | None, text: str = "PING") -> Tree:
         with self.client(keys) as client:
@@ -213,7 +213,7 @@ def test_in_one_process_a_key_is_let_in_and_a_wrong_one_is_not(tmp_path: Path, m
     made.close()
     assert keys.read_list()
     with Engine(parse_config(to_toml(made.tree)), inproc=True):
-        with CommandClient(made.endpoint("command"), keys=operator) as client:
+        with ControlClient(made.endpoint("command"), keys=operator) as client:
             assert client.ping()["response"] == "PONG"
         with guest(zmq.SUB, made.endpoint("telemetry"), operator.secure) as feed:
             assert feed.let_in()

@@ -11,7 +11,7 @@ from harness import ROOT, EngineUnderTest, Tree, config_tree, to_toml, wait_for
 from journal_reader import PositionFold, read_entries
 from market_files import bid_ask, quotes
 
-from protocol.client import CommandClient
+from protocol.client import ControlClient
 from protocol.errors import ConfigError, ExitCode, SupervisionError, WalError
 from protocol.settings import Config, parse_config
 from supervisor.engine import Engine
@@ -35,7 +35,7 @@ def test_the_engine_object_starts_stops_and_recovers_its_positions(
     tree = config_tree()
     with Engine(config(tree)) as engine:
         assert engine.is_running
-        with CommandClient(tree["gateway"]["command"]) as client:
+        with ControlClient(tree["gateway"]["command"]) as client:
             wait_for(lambda: client.status()["positions"], "a position")
         with pytest.raises(SupervisionError):
             engine.start()
@@ -118,7 +118,7 @@ def test_the_engine_object_runs_as_threads_of_one_process(config: Callable[[Tree
     tree = config_tree()
     engine = Engine(config(tree), inproc=True)
     with engine:
-        with CommandClient(tree["gateway"]["command"]) as client:
+        with ControlClient(tree["gateway"]["command"]) as client:
             wait_for(lambda: client.status()["positions"], "a position")
         assert_no_children()
     assert engine.exit_code == ExitCode.OK

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from gateways import gateway, held_lock
 
-from protocol.client import CommandClient, control_endpoint, engine_pid, process_is_alive
+from protocol.client import ControlClient, control_endpoint, engine_pid, process_is_alive
 from protocol.errors import GatewayError, NoAnswerError, NotRunningError
 
 
@@ -23,7 +23,7 @@ def _ok(text: bytes) -> bytes:
 
 
 def test_a_request_is_one_frame_of_text_and_the_reply_comes_back_as_it_is() -> None:
-    with gateway(_ok) as (endpoint, got), CommandClient(endpoint) as client:
+    with gateway(_ok) as (endpoint, got), ControlClient(endpoint) as client:
         assert client.request("PING") == {"status": "ok", "response": "PING"}
         assert client.request("HALT für heute".strip())["response"] == "HALT für heute"
     assert got == [b"PING", "HALT für heute".encode()]
@@ -32,25 +32,25 @@ def test_a_request_is_one_frame_of_text_and_the_reply_comes_back_as_it_is() -> N
 @pytest.mark.parametrize(
     ("call", "sent"),
     [
-        (CommandClient.ping, b"PING"),
-        (CommandClient.status, b"STATUS"),
-        (CommandClient.halt, b"HALT"),
+        (ControlClient.ping, b"PING"),
+        (ControlClient.status, b"STATUS"),
+        (ControlClient.halt, b"HALT"),
         (lambda client: client.halt("too fast"), b"HALT too fast"),
-        (CommandClient.health, b"HEALTH"),
-        (CommandClient.orders, b"ORDERS"),
-        (CommandClient.symbols, b"SYMBOLS"),
-        (CommandClient.account, b"ACCOUNT"),
+        (ControlClient.health, b"HEALTH"),
+        (ControlClient.orders, b"ORDERS"),
+        (ControlClient.symbols, b"SYMBOLS"),
+        (ControlClient.account, b"ACCOUNT"),
     ],
 )
-def test_every_helper_sends_its_verb(call: Callable[[CommandClient], object], sent: bytes) -> None:
-    with gateway(_ok) as (endpoint, got), CommandClient(endpoint) as client:
+def test_every_helper_sends_its_verb(call: Callable[[ControlClient], object], sent: bytes) -> None:
+    with gateway(_ok) as (endpoint, got), ControlClient(endpoint) as client:
         call(client)
     assert got == [sent]
 
 
 def test_an_error_reply_is_returned_by_request_and_raised_by_helpers() -> None:
     with gateway(lambda _: b'{"status":"error","response":"no such thing"}') as (endpoint, _):
-        client = CommandClient(endpoint)
+        client = ControlClient(endpoint)
         assert client.request("PING")["status"] == "error"
         with pytest.raises(GatewayError, match="no such thing"):
             client.ping()
@@ -59,7 +59,7 @@ def test_an_error_reply_is_returned_by_request_and_raised_by_helpers() -> None:
 
 @pytest.mark.parametrize("frame", [b"hello", b"[1]", b"\xff", b""])
 def test_a_reply_that_is_no_json_object_is_the_gateways_mistake(frame: bytes) -> None:
-    with gateway(lambda _: frame) as (endpoint, _), CommandClient(endpoint) as client:  # noqa: SIM117
+    with gateway(lambda _: frame) as (endpoint, _), ControlClient(endpoint) as client:  # noqa: SIM117
         with pytest.raises(GatewayError, match="no JSON") as caught:
             client.ping()
     assert not isinstance(caught.value, NotRunningError | NoAnswerError)
@@ -67,7 +67,7 @@ def test_a_reply_that_is_no_json_object_is_the_gateways_mistake(frame: bytes) ->
 
 def test_a_peer_that_does_not_answer_is_no_answer_and_the_next_request_works() -> None:
     answers = iter([None, b'{"status":"ok","response":"PONG"}'])
-    with gateway(lambda _: next(answers)) as (endpoint, _), CommandClient(endpoint, timeout_s=0.1) as client:
+    with gateway(lambda _: next(answers)) as (endpoint, _), ControlClient(endpoint, timeout_s=0.1) as client:
         with pytest.raises(NoAnswerError, match=r"0\.1 s"):
             client.ping()
         client.timeout_s = 10.0
@@ -82,7 +82,7 @@ def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
         held.append(text)
         return None if len(held) == 1 else _ok(text)
 
-    with gateway(late) as (endpoint, _), CommandClient(endpoint, timeout_s=0.1) as client:
+    with gateway(late) as (endpoint, _), ControlClient(endpoint, timeout_s=0.1) as client:
         with pytest.raises(NoAnswerError):
             client.request("FIRST")
         client.timeout_s = 10.0
@@ -100,13 +100,13 @@ def test_a_refused_connection_is_not_running(scheme: str, tmp_path: Path) -> Non
 
 
 def _expect_not_running(endpoint: str) -> None:
-    with CommandClient(endpoint, timeout_s=60.0) as client, pytest.raises(NotRunningError, match=endpoint):
+    with ControlClient(endpoint, timeout_s=60.0) as client, pytest.raises(NotRunningError, match=endpoint):
         client.ping()
 
 
 @pytest.mark.parametrize("endpoint", ["", "5556", "tcp://", "tcp://127.0.0.1:port", "http://127.0.0.1:80"])
 def test_what_is_no_endpoint_is_said_to_be_none(endpoint: str) -> None:
-    with CommandClient(endpoint) as client, pytest.raises(GatewayError, match="is no endpoint"):
+    with ControlClient(endpoint) as client, pytest.raises(GatewayError, match="is no endpoint"):
         client.ping()
 
 
@@ -115,7 +115,7 @@ def test_an_unanswered_request_is_never_delivered_later() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        client = CommandClient(endpoint)
+        client = ControlClient(endpoint)
         with pytest.raises(NotRunningError):
             client.halt()
     with gateway(_ok, endpoint) as (_, got):
@@ -130,7 +130,7 @@ def test_a_run_dir_without_a_held_lock_is_not_running(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(str(os.getpid()))
     assert engine_pid(tmp_path) is None, "the lock decides, not the pid in the file"
     with pytest.raises(NotRunningError, match=str(tmp_path)):
-        CommandClient.for_run_dir(tmp_path)
+        ControlClient.for_run_dir(tmp_path)
 
 
 @pytest.mark.parametrize(("content", "pid"), [("4711\n", 4711), ("4711", 4711), ("", 0), ("x", 0)])
@@ -149,14 +149,14 @@ def test_the_probe_gives_the_lock_back(tmp_path: Path) -> None:
 
 def test_a_running_engine_without_a_gateway_is_no_answer(tmp_path: Path) -> None:
     """The gateway may be in a restart: the socket is gone, the engine is not."""
-    with held_lock(tmp_path, "1"), CommandClient.for_run_dir(tmp_path, timeout_s=0.1) as client:  # noqa: SIM117
+    with held_lock(tmp_path, "1"), ControlClient.for_run_dir(tmp_path, timeout_s=0.1) as client:  # noqa: SIM117
         with pytest.raises(NoAnswerError):
             client.ping()
 
 
 def test_a_gateway_that_comes_back_within_the_timeout_answers(tmp_path: Path) -> None:
     (tmp_path / "ipc").mkdir()
-    with held_lock(tmp_path, "1"), CommandClient.for_run_dir(tmp_path, timeout_s=30.0) as client:
+    with held_lock(tmp_path, "1"), ControlClient.for_run_dir(tmp_path, timeout_s=30.0) as client:
         replies: list[object] = []
         asking = threading.Thread(target=lambda: replies.append(client.ping()))
         asking.start()

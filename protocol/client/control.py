@@ -1,11 +1,6 @@
 """The outsider's hand: one request, one reply, and a plain word about why there is none.
 
-Owns the only sockets in protocol/. The CLI and the dashboards reach the engine through this module and
-nothing else; it holds no state of the engine and repeats no request by itself (a HALT that was not answered
-is the caller's decision).
-
-    running        RUN_DIR/lock is flock'ed: the engine, or a child that has outlived it, is alive (S1)
-    the endpoint   ipc://RUN_DIR/ipc/control; RUN_DIR/ipc may link to a shorter private directory
+It holds no state of the engine and repeats no request by itself: a HALT that was not answered is the caller's decision.
 
 Every request has a socket of its own: a request that was never answered must not be delivered to another
 engine an hour later, as a socket that reconnects would do.
@@ -16,26 +11,22 @@ socket's monitor tells at once what a refused handshake would else hide behind a
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import zmq
 
+from protocol.client.running import control_endpoint, engine_pid, is_listening
 from protocol.errors import GatewayError, NoAnswerError, NotRunningError, RefusedError
 from protocol.key_files import KEY_VARIABLE, keys_of_environment
 from protocol.keys import ClientKeys, fingerprint
-from protocol.pipeline import IPC_PATH_MAX, VENUE_DESK
 
-LOCK_NAME: Final = "lock"
 PROBE_AFTER_S: Final = 0.05
 """A command is answered within 50 ms (design section 8); after that one asks whether anybody is there."""
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -47,60 +38,7 @@ _EVENT: Final = struct.Struct("=HI")
 """A monitor's first frame: event, value. Source: zmq_socket_monitor(3)."""
 
 
-def control_endpoint(run_dir: str | Path) -> str:
-    """The control socket of the engine in `run_dir`.
-
-    Raises: GatewayError if the path is longer than a socket's may be and links to no shorter one.
-    """
-    return _endpoint(run_dir, "control")
-
-
-def desk_endpoint(run_dir: str | Path) -> str:
-    """The desk of the simulated venue of the engine in `run_dir`. Raises: as control_endpoint."""
-    return _endpoint(run_dir, VENUE_DESK.name)
-
-
-def _endpoint(run_dir: str | Path, name: str) -> str:
-    path = Path(run_dir) / "ipc" / name
-    if path.parent.is_symlink():
-        path = path.parent.resolve() / path.name
-    if len(os.fsencode(path)) > IPC_PATH_MAX:
-        raise GatewayError(f"the socket path {path} is longer than {IPC_PATH_MAX} bytes, and links to no shorter one")
-    return f"ipc://{path}"
-
-
-def engine_pid(run_dir: str | Path) -> int | None:
-    """The supervisor's pid in RUN_DIR/lock if the lock is held, else None: the engine is not running.
-
-    0 if the lock is held but no pid stands in it yet. The pid's process may itself be dead while a child
-    still holds the lock (S1). Never blocks; the shared lock of the probe is given back at once.
-
-    Raises: OSError if the lock file cannot be read (not the operator's own engine).
-    """
-    try:
-        file = open(Path(run_dir) / LOCK_NAME, "rb")  # noqa: SIM115 - closed below, whatever flock says
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = file.read(32).strip()
-            return int(text) if text.isdigit() else 0
-    return None
-
-
-def process_is_alive(pid: int) -> bool:
-    """Whether `pid` is a process that has not ended; one that only waits to be reaped has."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    # Source: proc(5). The state follows the name, which is in brackets and may hold brackets itself.
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
-
-
-class CommandClient:
+class ControlClient:
     """One request at a time to a gateway.
 
     With `run_dir` given (or made by `for_run_dir`) the lock there tells "not running" from "no answer", so a
@@ -123,7 +61,7 @@ class CommandClient:
         self._context = zmq.Context()
 
     @classmethod
-    def for_run_dir(cls, run_dir: str | Path, timeout_s: float = 2.0) -> CommandClient:
+    def for_run_dir(cls, run_dir: str | Path, timeout_s: float = 2.0) -> ControlClient:
         """The client of the engine in `run_dir`. Raises: NotRunningError if its lock is free."""
         if engine_pid(run_dir) is None:
             raise NotRunningError(f"no engine is running in {run_dir}")
@@ -193,7 +131,7 @@ class CommandClient:
         """Whether an engine is there, answering or not."""
         if self.run_dir is not None:
             return engine_pid(self.run_dir) is not None
-        return _is_listening(self.endpoint)
+        return is_listening(self.endpoint)
 
     def _place(self) -> str:
         return f"at {self.endpoint}" if self.run_dir is None else f"in {self.run_dir}"
@@ -230,7 +168,7 @@ class CommandClient:
     def close(self) -> None:
         self._context.term()
 
-    def __enter__(self) -> CommandClient:
+    def __enter__(self) -> ControlClient:
         return self
 
     def __exit__(
@@ -262,25 +200,3 @@ def _decode_reply(endpoint: str, frame: bytes) -> dict[str, Any]:
     if not isinstance(reply, dict):
         raise GatewayError(f"{endpoint} answered with {frame[:80]!r}, which is no JSON object")
     return reply
-
-
-def _is_listening(endpoint: str) -> bool:
-    """Whether a plain connection to `endpoint` is taken. What cannot be tried counts as listening."""
-    scheme, _, address = endpoint.partition("://")
-    if scheme == "ipc":
-        family, target = socket.AF_UNIX, address
-    elif scheme == "tcp":
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        family, target = (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))
-    else:
-        return True
-    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(target)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True
-    return True
