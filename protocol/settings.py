@@ -422,6 +422,7 @@ def encode_config(config: Config) -> bytes:
 
 
 def decode_config(data: bytes) -> Config:
+    """The inverse of encode_config. Raises: msgspec.MsgspecError, or UnicodeDecodeError, for what it never gave."""
     return msgspec.json.decode(data, type=Config)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
 from typing import Final
@@ -76,4 +77,4 @@ def read_ending(run_dir: Path) -> tuple[int, str]:
         code, _, reason = (run_dir / ENDING_NAME).read_text(encoding="utf-8").strip().partition(" ")
     except (OSError, UnicodeDecodeError):
         return 0, ""
-    return (int(code) if code.isdecimal() else 0), reason
+    return (int(code) if re.fullmatch(r"\d{1,3}", code) else 0), reason

@@ -33,7 +33,7 @@ class SavedConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Raises: ConfigError if another version wrote it, with keys or values that this one does not know."""
         try:
             return decode_config(bytes(self.config))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ConfigError([f"{CONFIG_NAME}, written by version {self.version}: {error}"]) from error
 
 

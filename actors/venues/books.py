@@ -203,7 +203,10 @@ class Books:
         elif entry_type is EntryType.ORDER_PLACE:
             self._apply_place(data)
         else:
-            self._apply_report(entry_type, decode_record(entry_type, data))
+            report = decode_record(entry_type, data)
+            if not isinstance(report, Answer):
+                raise WireError(f"an entry of type {entry_type}: none of a venue's books")
+            self._apply_report(entry_type, report)
 
     def _apply_run(self, data: bytes) -> None:
         kind = tuple[int, bytes, tuple[str, ...], bytes]
@@ -256,10 +259,9 @@ class Books:
         group = FIRST_EXTERNAL + groups.setdefault((*who, exits), number) if place.protects else 0
         return groups.get((*who, place.oco), number) if place.oco else 0, group
 
-    def _apply_report(self, entry_type: EntryType, record: Record) -> None:
+    def _apply_report(self, entry_type: EntryType, record: Answer) -> None:
         self._entries.append((entry_type, record))
-        time_us = cast(Answer, record).venue_time
-        if time_us:
+        if time_us := record.venue_time:
             self.venue_us = self.run_venue_us = time_us
         if not isinstance(record, OrderUpdate):
             return

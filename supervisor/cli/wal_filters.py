@@ -94,7 +94,7 @@ class LsnRange(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"(\d+)|(\d*)\.\.(\d*)", value)
+        match = re.fullmatch(r"(\d{1,20})|(\d{0,20})\.\.(\d{0,20})", value)
         if match is None or value == "..":
             self.fail(f"{value!r} is no LSN and no range: A, A..B, A.. or ..B", param, ctx)
         if match[1]:
@@ -113,7 +113,7 @@ class Moment(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        if ago := re.fullmatch(r"(\d+)([smhd])", value):
+        if ago := re.fullmatch(r"(\d{1,9})([smhd])", value):
             return time.time_ns() // 1000 - int(ago[1]) * _SECONDS[ago[2]] * 1_000_000
         try:
             moment = datetime.fromisoformat(value)
