@@ -29,6 +29,7 @@ HOOKS: Final = ("on_tick", "on_order", "on_fill", "on_position", "save", "on_tim
 """That are called again and again; load has a fault of its own."""
 CHECKPOINT_RECORDS: Final = 60
 """One every two seconds or so."""
+STARTS_MAX: Final = 3
 CLOCK_OFFSET: Final = "clock-offset"
 TRAPS: Final = '''
 
@@ -167,8 +168,23 @@ class Scene:
             path.unlink()
 
     def begin_again(self) -> None:
-        self.engine.start()
-        self.engine.wait_ready()
+        """A start that gives up, with a word, is tried again: who hangs before he can be watched, and who finds the
+        machine so busy that nothing is ready in time, leaves that to whoever starts the engine."""
+        for _ in range(STARTS_MAX):
+            self.engine.start()
+            if self.is_up():
+                return
+        raise AssertionError(f"not up after {STARTS_MAX} starts:\n{self.engine.log_text()}")
+
+    def is_up(self) -> bool:
+        """False: it has given up its start."""
+        engine = self.engine
+        wait_for(lambda: engine.log_events("engine_ready") or engine.process.poll() is not None, "READY, or an end")
+        if engine.log_events("engine_ready"):
+            return True
+        assert engine.process.returncode == 1, engine.log_text()
+        assert "supervisor.ready_timeout_s" in engine.log_text()
+        return False
 
     def pause(self, seconds_max: float) -> None:
         time.sleep(self.random.uniform(0.0, seconds_max))
@@ -346,15 +362,8 @@ def while_stopping(scene: Scene, strike: Callable[[], None]) -> None:
 
 
 def revive(scene: Scene) -> None:
-    """An engine that has ended is started again. So is one that gives its start up, with a word: who hangs before he
-    can be watched is waited for, and it is for whoever starts the engine to try again."""
-    engine = scene.engine
-    if engine.process.poll() is not None:
-        engine.start()
-    wait_for(lambda: engine.log_events("engine_ready") or engine.process.poll() is not None, "READY, or an end")
-    if not engine.log_events("engine_ready"):
-        assert engine.process.returncode == 1, engine.log_text()
-        assert "supervisor.ready_timeout_s" in engine.log_text()
+    """An engine that has ended is started again."""
+    if scene.engine.process.poll() is not None or not scene.is_up():
         scene.begin_again()
 
 
