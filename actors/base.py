@@ -30,7 +30,7 @@ import structlog
 import zmq
 
 from actors.clock import monotonic_s
-from actors.descendants import Descendants
+from actors.descendants import end_helpers, forks_end_with_this_process
 from actors.frames import receive_all
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
@@ -103,6 +103,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """Strategies whose states from before this run of the engine count no more (`run --forget-state`)."""
     is_restart: bool = False
     """The engine was ready before this life began: it follows another of the same run."""
+    is_wanted: bool = False
+    """An operator has asked for this life."""
 
 
 Handler = Callable[[], object]
@@ -222,7 +224,6 @@ class Actor:
         self._control = self.connect(CONTROL)
         self.loop.on_readable(self._control, self._on_control)
         if place.is_process:
-            self._descendants = Descendants()
             self._watch_parent()
 
     # Hooks.
@@ -275,7 +276,7 @@ class Actor:
         return made
 
     def bind(self, pipe: Pipe) -> zmq.Socket[bytes]:
-        """A ROUTER that says so when a peer is gone (field notes: else it drops in silence)."""
+        """A ROUTER that says so when a peer is gone (else it drops in silence)."""
         made = self.socket(zmq.ROUTER, 2 * pipe.limit)
         made.setsockopt(zmq.ROUTER_MANDATORY, 1)
         made.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -352,7 +353,7 @@ class Actor:
         self.close_sockets(0 if self.orphaned else LAST_WORD_MS)
         if self.is_process:
             self.context.term()
-            self._descendants.end_all()
+            end_helpers(self.run_dir, self.name, self.spec.incarnation)
 
     def _on_control(self) -> None:
         for frame in receive_all(self._control):
@@ -393,7 +394,10 @@ class Actor:
             sys.exit(ExitCode.FAILURE)  # the supervisor died while this child was imported: nothing has begun
         self.loop.on_readable(self._pidfd, self._on_orphaned)
         threading.Thread(target=_end_when_orphaned, args=(self._pidfd,), name="orphan", daemon=True).start()
-        # What a strategy forks is no part of the engine, and must not hold its lock.
+        # What a strategy starts is no part of the engine, and must not hold its lock.
+        if self.spec.lock_fd >= 0:
+            os.set_inheritable(self.spec.lock_fd, False)
+        forks_end_with_this_process()
         os.register_at_fork(after_in_child=lambda: _close_quietly(self.spec.lock_fd))
 
     def _on_signal(self) -> None:

@@ -31,7 +31,8 @@ from protocol.topics import ACCOUNT, BAR, EQUITY, MARGIN, ORDER, POSITION, TICK,
 SEND_QUEUE_MAX: Final = 10_000
 """Messages that wait for one subscriber; more are lost to it."""
 SUBSCRIPTION_BYTES_MAX: Final = 128
-"""A longer frame from a subscriber is no subscription to any record: ZeroMQ cuts that peer off."""
+"""A longer frame from a subscriber is no subscription to any record: ZeroMQ cuts that peer off. Under CURVE longer ones
+pass (security.HANDSHAKE_BYTES)."""
 SUBSCRIBED_BYTES_MAX: Final = 8 * 1024
 """Of all different prefixes together: the ticks of 1,300 single symbols. XPUB keeps a node for each byte, and walks
 all of them for each subscriber that leaves: 170 ns a node, so 0.7 s where 500 leave at once; 10 s with 64 KiB

@@ -1,61 +1,61 @@
 """What a process of the engine has started in turn: a strategy's helpers end with it, whoever kills whom.
 
-A child of the engine is a subreaper: what its descendants leave behind stays below it, and ends when it ends. If
-it is killed they fall to the supervisor, which is one too and ends them when it reaps the child. Only what outlives a
-SIGKILL of both at once is nobody's; it holds no lock of ours (base.py closes that in what is forked).
+Every child of the engine has a mark in its environment (RUN_DIR, name, incarnation), and whatever it starts inherits
+that. Who ends, or buries a dead child, ends all that has its mark; a new engine all that has its run_dir's. What is
+forked without a program of its own watches the process that it was forked from, and ends with that. So nobody is ended
+who is not ours; and only a helper that has emptied its environment outlives its strategy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import select
 import signal
-import time
-from collections.abc import Collection
+import threading
 from pathlib import Path
 from typing import Final
 
-from actors.clock import monotonic_s
-
-PR_SET_CHILD_SUBREAPER: Final = 36
-"""Source: prctl(2), <linux/prctl.h>."""
-END_WAIT_S: Final = 0.5
-"""For what was killed to be gone: one that the kernel holds (a disk that hangs) is not waited for any longer."""
-_POLL_S: Final = 0.002
+MARK_VARIABLE: Final = "SEAWALL_LIFE"
 
 
-class Descendants:
-    """Of the process that makes it: orphans among them become its children. Where the system refuses, init's."""
-
-    def __init__(self) -> None:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._older: Final = children_of(os.getpid())
-        """Whoever it was before an exec(3) had them: they are not ours to end."""
-
-    def end(self, keep: Collection[int] = ()) -> int:
-        """SIGKILL to every child but those in `keep`, and the dead are reaped. How many there were: theirs fall to this
-        process a moment later, so it takes another look."""
-        strays = children_of(os.getpid()) - self._older - set(keep)
-        for pid in strays:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        return len(strays)
-
-    def end_all(self) -> None:
-        """None is left, if the system lets them die."""
-        deadline = monotonic_s() + END_WAIT_S
-        while self.end() and monotonic_s() < deadline:
-            time.sleep(_POLL_S)
+def mark_of(run_dir: Path, name: str, incarnation: int) -> str:
+    """The value of MARK_VARIABLE for one life of a child."""
+    return f"{_whole(run_dir)}{name}#{incarnation}"
 
 
-def children_of(pid: int) -> set[int]:
-    """Its children, dead ones that nobody has reaped included. Source: proc(5), /proc/PID/task/TID/children."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                found.update(map(int, (task / "children").read_text().split()))
-    return found
+def _whole(run_dir: Path) -> str:
+    return f"{os.path.realpath(run_dir)}//"
+
+
+def end_helpers(run_dir: Path, name: str = "", incarnation: int = 0) -> int:
+    """SIGKILL to all that this life has started, or with no name all that any life of this run_dir has, but for this
+    process. How many there were.
+
+    With no name only while the run_dir's lock is held and no child is spawned: the children have marks too.
+    """
+    mark = os.fsencode(f"{MARK_VARIABLE}={mark_of(run_dir, name, incarnation) if name else _whole(run_dir)}")
+    ended = 0
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            found = Path(entry.path, "environ").read_bytes().split(b"\0")
+            if any(value == mark if name else value.startswith(mark) for value in found):
+                os.kill(int(entry.name), signal.SIGKILL)
+                ended += 1
+    return ended
+
+
+def forks_end_with_this_process() -> None:
+    """Whatever is forked from here on ends when this process does. A thread of its own watches, so that whatever the
+    fork is doing does not matter."""
+    this = os.pidfd_open(os.getpid())
+
+    def watch() -> None:
+        poller = select.poll()
+        poller.register(this, select.POLLIN)
+        poller.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.register_at_fork(after_in_child=threading.Thread(target=watch, name="fork", daemon=True).start)

@@ -22,7 +22,7 @@ import zmq
 
 from actors.answers import Answers
 from actors.base import Place
-from actors.broadcaster import SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_QUEUE_MAX, Broadcaster
+from actors.broadcaster import HANDSHAKE_MS, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_QUEUE_MAX, Broadcaster
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
 from actors.frames import receive_all
@@ -64,8 +64,6 @@ HALT_WAIT_S: Final = 0.05
 RECORDS_BETWEEN_LOOKS: Final = 128
 """A few milliseconds of folding."""
 HEARTBEAT_S: Final = 1.0
-HANDSHAKE_MS: Final = 2000
-"""A client that connects and does not complete its handshake is cut off."""
 REPLY_QUEUE_MAX: Final = 100
 """Replies that one client may leave unread; more are dropped."""
 LATCH_LOOK_S: Final = 0.05

@@ -53,7 +53,7 @@ class OperationsDesk:
         return len(self._waiting)
 
     def take(self, command: Command, answer: Answer, *, is_operator: bool) -> None:
-        """`answer` is called once, now or within 50 ms. is_operator: on the control socket."""
+        """`answer` is called once, now or within 50 ms. is_operator: on the control socket, or under CURVE."""
         known = self._fold.command_tokens.get(command.token)
         if known is not None:  # before anything else: what it was asked for may be over by now
             lsn, digest = known

@@ -32,7 +32,7 @@ LOOK_S: Final = 0.05
 BIND_AGAIN_S: Final = 0.5
 """What an attack that goes on costs: the gateway rests as long."""
 OPEN_FILES_MAX: Final = 512
-"""Some 30 are its own; the others are connections. Half of what the process may open, where that is less."""
+"""Some 30 are its own; the others are connections. Half of what it may open besides its own, where that is less."""
 TRIM_S: Final = 5.0
 TRIM_FROM_BYTES: Final = 96 << 20
 """Three times what a gateway of two dashboards takes."""
@@ -66,9 +66,11 @@ class Outsiders:
         self._memory_room = max(0, (limits.memory_mb << 20) - data) // 2
         """Half of what may still be asked for. 0: no cap."""
         self._memory_bytes_max = taken + self._memory_room
-        self._open_files_max = min(OPEN_FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._open_files_max = OPEN_FILES_MAX
         self._outer: list[OuterSocket] = []
         self._monitors: list[zmq.Socket[bytes]] = []
+        self._binds_again = False
+        """One timer for all of them."""
         counters.update(connections=0, handshakes_failed=0, open_files=0, outsiders_cut=0)
 
     def watch(self, name: str, made: zmq.Socket[bytes], subscribed_bytes: Callable[[], int] = lambda: 0) -> None:
@@ -82,6 +84,8 @@ class Outsiders:
         self._monitors.append(monitor)
 
     def begin(self) -> None:
+        own, allowed = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._open_files_max = min(OPEN_FILES_MAX, own + (allowed - own) // 2)
         for monitor in self._monitors:
             self._loop.on_readable(monitor, lambda monitor=monitor: self._count(monitor))
         self._loop.every(LOOK_S, self._look)
@@ -112,9 +116,14 @@ class Outsiders:
     def _look(self) -> None:
         if not self._is_process:
             return  # in a thread: memory and descriptors are everybody's
-        open_files = self._counters["open_files"] = len(os.listdir("/proc/self/fd"))
+        try:
+            open_files = len(os.listdir("/proc/self/fd"))
+        except OSError:  # the look takes one, and there is none left
+            open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._counters["open_files"] = open_files
         if open_files > self._open_files_max:
             self._cut(self._outer, "open_files", open_files, self._open_files_max)
+            return  # the look at memory takes a descriptor too
         memory_bytes = _memory_bytes()[0]
         if self._memory_room and memory_bytes > self._memory_bytes_max:
             self._cut(self._outer, "memory_bytes", memory_bytes, self._memory_bytes_max)
@@ -130,7 +139,9 @@ class Outsiders:
         for outer in bound:
             outer.socket.unbind(outer.endpoint)
             outer.is_bound = False
-        self._loop.after(BIND_AGAIN_S, self._bind_again)
+        if not self._binds_again:
+            self._binds_again = True
+            self._loop.after(BIND_AGAIN_S, self._bind_again)
 
     def _bind_again(self) -> None:
         if self._is_process:
@@ -144,7 +155,9 @@ class Outsiders:
                     outer.is_bound = True
                 except zmq.ZMQError as error:  # its listener is not closed yet, or somebody has taken the port
                     self._log.warning("bind_failed", socket=outer.name, endpoint=outer.endpoint, error=str(error))
-                    self._loop.after(BIND_AGAIN_S, self._bind_again)
+        self._binds_again = any(not outer.is_bound for outer in self._outer)
+        if self._binds_again:
+            self._loop.after(BIND_AGAIN_S, self._bind_again)
 
     def _trim(self) -> None:
         """What is free goes back to the system; glibc keeps it else, 600 MB after an attack."""

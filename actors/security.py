@@ -28,6 +28,7 @@ from protocol.key_files import KeyDirectory, check_keys
 from protocol.keys import (
     MAY_CONNECT,
     AllowList,
+    Client,
     Domain,
     KeyPair,
     Role,
@@ -99,9 +100,13 @@ def _objection(domain: bytes, key: str, clients: AllowList | None) -> str:
     if client is None:
         return NOT_LISTED
     known = next((one for one in Domain if one.encode() == domain), None)
-    if known is None or client.role not in MAY_CONNECT[known]:
-        return f"is {client.name}'s, {client.role}, who may only subscribe"
-    return ""
+    if known is None:
+        return "asks for a socket that there is not"
+    return "" if client.role in MAY_CONNECT[known] else _only_subscribes(client)
+
+
+def _only_subscribes(client: Client) -> str:
+    return f"is {client.name}'s, {client.role}, who may only subscribe"
 
 
 class Security:
@@ -198,7 +203,7 @@ class Security:
         client = (self.clients or {}).get(key)
         if client is not None and client.role is Role.OPERATOR:
             return ""
-        refusal = NOT_LISTED if client is None else f"is {client.name}'s, {client.role}, who may only subscribe"
+        refusal = NOT_LISTED if client is None else _only_subscribes(client)
         self._counters["refused_commands"] += 1
         self._refuse("command_refused", key, refusal)
         return f"Refused: the key {_shown(key)} {refusal}"

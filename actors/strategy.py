@@ -121,7 +121,8 @@ class StrategyActor(FoldingActor):
         for order in self.fold.tracker.open_of_strategy(self.strategy_id):
             if order.status is OrderStatus.NEW or order.replace is not None:
                 self.unacknowledged.add(order.order_id)
-        if self.spec.is_restart and not self.is_restored and self.settings.on_restart == "parked":
+        is_own = self.spec.is_restart and not self.spec.is_wanted
+        if is_own and not self.is_restored and self.settings.on_restart == "parked":
             self.is_parked = True
             self.tell(Parked(self.settings.name))
             self.loop.stop()

@@ -16,7 +16,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -133,6 +133,10 @@ class KeyDirectory:
         new = self.list.with_suffix(".new")
         new.unlink(missing_ok=True)
         _write_new(new, text)
+        was = self.list.stat()  # whoever may read it, an engine under another user say, may still
+        with suppress(PermissionError):
+            os.chown(new, was.st_uid, was.st_gid)
+        new.chmod(stat.S_IMODE(was.st_mode))
         new.replace(self.list)
         _sync_directory(self.path)
 

@@ -193,12 +193,12 @@ def _decode_client(line: str) -> Client:
 
 def without_client(text: str, name: str) -> str:
     """The list without the line of `name`; what else stands there stays as it was written."""
-    kept = [line for line in text.splitlines(keepends=True) if line.startswith("#") or line.split()[2:] != [name]]
-    return "".join(kept)
+    kept = [line for line in text.split("\n") if line.startswith("#") or line.split()[2:] != [name]]
+    return "\n".join(kept)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Those that say something, by their numbers."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.startswith("#"):
             yield number, line

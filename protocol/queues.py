@@ -54,7 +54,7 @@ COMMANDS: Final = QueueKind(
     name="commands",
     owner="gateway",
     limit=100,
-    when_full="commands that are not on disk yet: the next is refused; over tcp a fifth of the limit",
+    when_full="commands that are not on disk yet: the next is refused; over plain tcp a fifth of the limit",
 )
 BROADCAST: Final = QueueKind(
     name="broadcast",

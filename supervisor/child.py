@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ import zmq
 
 from actors.base import ChildSpec, Loop
 from actors.clock import now_us
+from actors.descendants import MARK_VARIABLE, mark_of
 from protocol.errors import ExitCode
 from protocol.messages import Detached, Failed, Message, Parked, Statistics, SteerVerb, Stopped
 from supervisor.restart import RestartPolicy
@@ -58,7 +60,8 @@ class ProcessLife:
     """
 
     def __init__(self, spec: ChildSpec, lock_fd: int) -> None:
-        environment = {**ENVIRONMENT, **os.environ, "PYTHONHASHSEED": "0"}
+        mark = mark_of(Path(spec.config.engine.run_dir), spec.name, spec.incarnation)
+        environment = {**ENVIRONMENT, **os.environ, "PYTHONHASHSEED": "0", MARK_VARIABLE: mark}
         with _sigint_blocked():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "actors", spec.name],
@@ -197,8 +200,10 @@ class Child:
         return None if self.life is None else self.life.exit_code()
 
     def remember_end(self, code: int | None, failure: Failed | None) -> None:
-        """Why a life that was not meant to end has ended."""
+        """Why a life has ended, if nobody has asked for that."""
         self.last_words = failure.message if failure is not None else ""
+        if self.asked is not None:
+            return
         ending = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         self.last_error = (self.last_words.partition("\n")[0] or ending)[:LAST_ERROR_MAX]
 

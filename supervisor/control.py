@@ -13,6 +13,7 @@ from typing import Any, Final
 import zmq
 
 from actors.frames import receive_all
+from actors.peers import speaker_of
 from protocol.errors import WireError
 from protocol.messages import Ask, Children, Message, Parked, Peer, decode_message, encode_message
 from supervisor.child import Child, ChildPhase
@@ -53,9 +54,9 @@ class ControlPipe:
             except WireError:
                 self._log.error("bad_control_message", sender=frames[0])
                 continue
-            name, _, incarnation = frames[0].decode("utf-8", "replace").rpartition("#")
+            name, incarnation = speaker_of(frames[0])
             child = self._children.get(name)
-            if child is not None and incarnation == str(child.incarnation):
+            if child is not None and incarnation == child.incarnation:
                 self._on_message(child, message)
 
     def tell(self, child: Child, message: Message) -> None:

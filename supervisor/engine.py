@@ -18,7 +18,6 @@ from types import TracebackType
 
 import msgspec
 
-from actors.descendants import Descendants
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging, configure_logging_once
 from protocol.config_checks import check_config
@@ -224,7 +223,6 @@ def run_engine(
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
     supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
     supervisor.notifier = Notifier.of(os.environ)
-    supervisor.descendants = None if inproc else Descendants()
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = _run_with_progress(supervisor) if progress and config.market_data.is_file else supervisor.run()

@@ -24,7 +24,7 @@ FAILURE: Final = "failure"
 
 def make_spec(
     config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *,
-    inproc: bool, is_restart: bool = False, forget_states: tuple[str, ...] = (),
+    inproc: bool, is_restart: bool = False, is_wanted: bool = False, forget_states: tuple[str, ...] = (),
 ) -> ChildSpec:  # fmt: skip
     """All that the child needs to begin; `ipc` is the private directory of the sockets."""
     ends = end_order(config)
@@ -41,6 +41,7 @@ def make_spec(
         config=config,
         forget_states=forget_states,
         is_restart=is_restart,
+        is_wanted=is_wanted,
     )
 
 

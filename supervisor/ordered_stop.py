@@ -23,7 +23,7 @@ from supervisor.deaths import FINAL_CODES
 from supervisor.handed import FAILURE, make_run
 
 
-class Engine(Protocol):
+class Stoppable(Protocol):
     """What a stop needs of the supervisor."""
 
     config: Config
@@ -47,13 +47,13 @@ class Engine(Protocol):
 
 
 class OrderedStop:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Stoppable) -> None:
         self._engine: Final = engine
         self._timeout_s: Final = engine.config.supervisor.stop_timeout_s
         self._wal: Final = engine.children["wal"]
 
     def carry_out(self) -> None:
-        """The ten documented steps; who is gone has done his, and who hangs is waited for (STOP_LIMITS)."""
+        """All of them have ended."""
         for step in STOP_STEPS:
             self._keep_wal(step)
             for role in filter(None, (step.role, step.then)):

@@ -18,7 +18,7 @@ import zmq
 
 from actors.base import Loop, page_path
 from actors.clock import monotonic_s
-from actors.descendants import Descendants
+from actors.descendants import end_helpers
 from actors.latch import LatchError
 from actors.page import HealthPage
 from protocol.errors import (
@@ -82,8 +82,6 @@ class Supervisor:
         """Children whose turn in the boot order has come: a new life of theirs need not wait for it again."""
         self._wakeup = Wakeup()
         self.notifier = Notifier()
-        self.descendants: Descendants | None = None
-        """In a process of its own, what its children leave behind."""
 
     # What others may ask, from any thread or signal handler.
 
@@ -149,6 +147,7 @@ class Supervisor:
     def _prepare(self, lock: RunDirLock) -> None:
         config, run_dir = self.config, self.run_dir
         self._lock_fd = lock.fd
+        end_helpers(run_dir)  # what a former engine's children have left, if they had no time to end it
         self.latch = open_latch(run_dir, self.boot_id)
         self.ipc = prepare_ipc(run_dir)
         self.page = HealthPage.open(page_path(run_dir, "supervisor"), writable=True)
@@ -214,8 +213,6 @@ class Supervisor:
 
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()
-        if self.descendants is not None:
-            self.descendants.end_all()
         if hasattr(self, "control"):
             self.control.close()
             self.context.term()
@@ -279,7 +276,8 @@ class Supervisor:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         spec = make_spec(
             self.config, child.name, incarnation, self.boot_id, self.ipc, self._lock_fd,
-            inproc=self.inproc, is_restart=self.is_ready and not child.is_wanted, forget_states=self._forget_states,
+            inproc=self.inproc, is_restart=self.is_ready, is_wanted=child.is_wanted,
+            forget_states=self._forget_states,
         )  # fmt: skip
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
@@ -374,12 +372,9 @@ class Supervisor:
             word = child.last_word()
             if self._stopping and word is not None and changes_exit(self.exit_code, child.name, word):
                 self._give_up(ExitCode(word.exit_code), f"{child.name}: {word.message}")
+            if not self.inproc:
+                end_helpers(self.run_dir, child.name, child.incarnation)
         child.bury(phase, self.loop)
-        self._end_strays()
-
-    def _end_strays(self) -> None:
-        if self.descendants is not None:
-            self.descendants.end(keep=[child.pid for child in self.children.values()])
 
     # What the children say.
 
@@ -424,7 +419,6 @@ class Supervisor:
 
     def _look_after(self) -> None:
         """Once a second: ask every child how it is, and tell the gateway."""
-        self._end_strays()
         if self.is_ready and not self._stopping:
             if not self.config.market_data.is_file:
                 self.control.ask_all()

@@ -57,7 +57,7 @@ def _of_sockets(config: Config) -> list[str]:
 
 def file_system_of(path: Path) -> str:
     """Of `path`, or of the directory in which it would be made. "" if the system does not say."""
-    import psutil  # late: no start waits for it
+    import psutil  # late: the other verbs need not wait for it
 
     place = os.path.realpath(path)
     kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}  # the last mounted is on top

@@ -24,7 +24,8 @@ from actors.sources import csv_rows
 from actors.sources.csv_files import CsvSource
 from actors.venues.books import Books
 from actors.venues.desk import DeskError, read_request
-from protocol import client, codec, commands, limits, messages, records, ring_state, settings, state
+from protocol import codec, commands, limits, messages, records, ring_state, settings, state
+from protocol.client import control
 from protocol.errors import ConfigError, DataError, GatewayError, WalError, WireError
 from protocol.messages import Message
 from protocol.ring_state import RiskAnswer, RiskRing, RouterRing, StrategyRing
@@ -282,7 +283,8 @@ DECODERS: Final = (
     Decoder("ending", ("supervisor.lock.read_ending",), from_file(_read_ending), (), st.just(b"10 too often\n")),
     Decoder("trading hours", ("protocol.limits.parse_hours",), lambda data: limits.parse_hours(_text(data)),
             (ValueError,), st.sampled_from((b"mon-fri 08:00-17:00", b"22:00-06:00"))),
-    Decoder("reply", (), lambda data: client._decode_reply("here", data), (GatewayError,), st.just(b'{"status":"ok"}')),
+    Decoder("reply", (), lambda data: control._decode_reply("here", data), (GatewayError,),
+            st.just(b'{"status":"ok"}')),
     Decoder("fields of an entry", ("supervisor.cli.wal_entries.decode_fields",),
             lambda data: wal_entries.decode_fields(data[0] if data else 0, data[1:]), (), RECORDS),
     Decoder("--lsn", (), lambda data: LsnRange().convert(_text(data), None, None), (click.UsageError,),

@@ -5,7 +5,7 @@ It holds no state of the engine and repeats no request by itself: a HALT that wa
 Every request has a socket of its own: a request that was never answered must not be delivered to another
 engine an hour later, as a socket that reconnects would do.
 
-Under CURVE the client shows its key: the one that it is given or, to tcp, the one that $SEAWALL_KEY names. The
+Under CURVE the client shows its key: the one that it is given, or the one that $SEAWALL_KEY names. The
 socket's monitor tells at once what a refused handshake would else hide behind a timeout.
 """
 
@@ -44,7 +44,7 @@ class ControlClient:
     With `run_dir` given (or made by `for_run_dir`) the lock there tells "not running" from "no answer", so a
     gateway that is being restarted is waited for; else the endpoint is tried with a plain connection.
 
-    keys: of CURVE; None: to tcp those that the environment names, if it does, and plain text to all else.
+    keys: of CURVE; None: those that the environment names, if it does, but for the control socket of a `run_dir`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ControlClient:
         self.endpoint = endpoint
         self.timeout_s = timeout_s
         self.run_dir = None if run_dir is None else Path(run_dir)
-        self.keys = keys_of_environment() if keys is None and endpoint.startswith("tcp:") else keys
+        self.keys = keys_of_environment() if keys is None and run_dir is None else keys
         self._suspicion = ""
         """What the last handshakes let one think of a timeout."""
         self._context = zmq.Context()

@@ -22,7 +22,7 @@ def connect_subscriber(
 ) -> None:
     """`socket` hears what begins with one of `prefixes`.
 
-    keys: of CURVE; None: to tcp those that the environment names, if it does. Raises: GatewayError if the endpoint is
+    keys: of CURVE; None: those that the environment names, if it does. Raises: GatewayError if the endpoint is
     none (the socket is closed then), ConfigError if a key cannot be used.
     """
     try:
@@ -30,7 +30,7 @@ def connect_subscriber(
         socket.setsockopt(zmq.RCVHWM, QUEUE_MAX)
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         socket.setsockopt(zmq.IPV6, "[" in endpoint)
-        shown = keys_of_environment() if keys is None and endpoint.startswith("tcp:") else keys
+        shown = keys_of_environment() if keys is None else keys
         if shown is not None:
             shown.secure(socket)
         for prefix in prefixes:

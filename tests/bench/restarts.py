@@ -58,10 +58,11 @@ def time_deaths(directory: Path, kills: int) -> tuple[dict[str, list[float]], li
 
 
 def _time_to_durable(engine: EngineUnderTest, tail: Tail) -> float:
+    wal = os.pidfd_open(engine.child_pid("wal"))
     begun = monotonic()
-    pid = os.pidfd_open(engine.kill("wal"))
-    wait_for(lambda: _has_ended(pid), "the death of wal")
-    os.close(pid)
+    signal.pidfd_send_signal(wal, signal.SIGKILL)
+    wait_for(lambda: _has_ended(wal), "the death of wal")
+    os.close(wal)
     last = tail.read().lsn
     wait_for(lambda: engine.ask("HEALTH")["lsn"] > last, "a record of the next life")
     return monotonic() - begun

@@ -146,6 +146,8 @@ def main() -> None:
     options.add_argument("--every", type=float, default=60.0, help="seconds between two rows (%(default)s)")
     options.add_argument("--seed", type=int, default=1)
     chosen = options.parse_args()
+    if chosen.minutes * 60 < (3 * WARM_ROWS + 1) * chosen.every:
+        options.error(f"--minutes: at least {3 * WARM_ROWS + 1} rows, one every {chosen.every:g} s (--every)")
     with bench_directory(chosen.dir) as directory:
         facts = surroundings(directory)
         journal = {"keep": 5, "checkpoint_records": 20_000}
@@ -155,7 +157,7 @@ def main() -> None:
             soak.run(chosen.minutes, chosen.every)
             Tail(engine).wait_for_fills("all that")
             assert engine.stop() == 0
-    warm = soak.rows[WARM_ROWS : 2 * WARM_ROWS] or soak.rows[:1]
+    warm = soak.rows[WARM_ROWS : 2 * WARM_ROWS]
     last = soak.rows[-WARM_ROWS:]
     report = Report("soak", facts | {"faults": str(soak.faults), "minutes": f"{chosen.minutes:g}"})
     growth = sum(row.memory_mib for row in last) / len(last) / (sum(row.memory_mib for row in warm) / len(warm))

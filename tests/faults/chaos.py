@@ -26,7 +26,7 @@ from typing import Final
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from chaos_faults import EVERYONE, OF_ALL, OTHERS, PHASES, SIGNALS, ChaosEngine, Scene
+from chaos_faults import EVERYONE, OF_ALL, OTHERS, PHASES, SIGNALS, ChaosEngine, Scene, impossible_here
 from harness import wait_for
 from venue_kills import compare, is_settled
 
@@ -60,7 +60,8 @@ def draw(seed: int) -> Iterator[Case]:
     """Each kind once; then, again and again, each kind of SIGNALS at each moment and each of OTHERS twice."""
     chance = random.Random(seed)
     singly, pairs = [(name,) for name in EVERYONE], list(itertools.combinations(EVERYONE, 2))
-    rows = [Case(kind, phase=chance.choice(list(PHASES))) for kind in SIGNALS] + [Case(kind) for kind in OTHERS]
+    others = [kind for kind in OTHERS if kind not in impossible_here()]
+    rows = [Case(kind, phase=chance.choice(list(PHASES))) for kind in SIGNALS] + [Case(kind) for kind in others]
     while True:
         chance.shuffle(rows)
         for row in rows:
@@ -68,7 +69,7 @@ def draw(seed: int) -> Iterator[Case]:
                 yield row
             else:
                 yield replace(row, victims=chance.choice(chance.choice((singly, pairs))))
-        rows = [Case(kind, phase=phase) for kind in SIGNALS for phase in PHASES] + [Case(kind) for kind in OTHERS] * 2
+        rows = [Case(kind, phase=phase) for kind in SIGNALS for phase in PHASES] + [Case(kind) for kind in others] * 2
 
 
 def carry_out(scene: Scene, case: Case) -> None:
@@ -96,7 +97,7 @@ def carry_out(scene: Scene, case: Case) -> None:
 def _restarted(scene: Scene, since: int) -> set[str]:
     """Whose next life telemetry has told of since it had told so much."""
     events = (json.loads(frame) for frame in scene.states.receive()[since:])
-    return {event["name"] for event in events if event["restarts"]}
+    return {event["name"] for event in events if event["restarts"] and event["state"] == "ready"}
 
 
 def play(scene: Scene, cases: Sequence[Case]) -> list[float]:
@@ -132,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parsed = options.parse_args(arguments)
     print(f"seed {parsed.seed}", file=sys.stderr)
+    for kind, why in impossible_here().items():
+        print(f"without {kind!r}: {why}", file=sys.stderr)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         outcome = run(Path(directory), parsed.faults, parsed.seed)

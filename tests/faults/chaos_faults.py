@@ -121,6 +121,16 @@ class ChaosEngine(EngineUnderTest):
         return found
 
 
+def impossible_here() -> dict[str, str]:
+    """Kinds of OTHERS that this machine cannot do, and why."""
+    found = {}
+    if shutil.which("cc") is None:
+        found["clock jump"] = "there is no C compiler"
+    if shutil.which("strace") is None:
+        found |= dict.fromkeys(("slow disk", "failing disk", "full disk"), "strace is not installed")
+    return found
+
+
 def compiled_clock(directory: Path) -> Path | None:
     """None where there is no C compiler: then no clock jumps."""
     compiler = shutil.which("cc")
@@ -338,7 +348,8 @@ def at_a_checkpoint(scene: Scene, strike: Callable[[], None]) -> None:
 def while_starting(scene: Scene, strike: Callable[[], None]) -> None:
     scene.engine.kill_all()
     scene.engine.start()
-    wait_for(lambda: scene.engine.child_pid(scene.random.choice(EVERYONE)), "a child")
+    first = scene.random.choice(EVERYONE)
+    wait_for(lambda: scene.engine.child_pid(first), "a child")
     scene.pause(1.0)
     strike()
     revive(scene)

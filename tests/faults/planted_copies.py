@@ -3,7 +3,7 @@
     python -m tests.faults.planted_copies [NAME...]
 
 planted.py changes functions of the process that tests; what runs in processes of its own takes a copy. Each fault must
-make its test fail, and without it that test passes (as the suite shows).
+make its test fail, which passes in the same copy before.
 """
 
 from __future__ import annotations
@@ -51,20 +51,23 @@ FAULTS: Final = {
         "test_nobody_waits_with_the_supervisor_for_a_child_whose_restart_is_put_off",
     ),
     "a strategy's helpers are left behind": Fault(
-        "actors/descendants.py", "os.kill(pid, signal.SIGKILL)", "pass",
+        "actors/descendants.py", "os.kill(int(entry.name), signal.SIGKILL)", "pass",
         "tests/faults/test_descendants.py::test_whatever_a_strategy_has_started_ends_with_it[killed_strategy]",
     ),
 }  # fmt: skip
 
 
-def planted_copy(fault: Fault, directory: Path) -> None:
-    """The project with the fault, in `directory`. Raises: LookupError if it does not fit the code any more."""
+def copy_project(directory: Path) -> None:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, directory / name)
+
+
+def plant(fault: Fault, directory: Path) -> None:
+    """Raises: LookupError if it does not fit the code any more."""
     path = directory / fault.path
     text = path.read_text(encoding="utf-8")
     if text.count(fault.sound) != 1:
@@ -75,13 +78,20 @@ def planted_copy(fault: Fault, directory: Path) -> None:
 def is_caught(fault: Fault) -> bool:
     """Whether its test fails: not for want of the fault, nor of the test."""
     with tempfile.TemporaryDirectory() as directory:
-        planted_copy(fault, Path(directory))
-        environment = os.environ | {"PYTHONPATH": directory, "SEAWALL_TEST_DEADLINE_S": str(DEADLINE_S)}
-        command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", fault.test]
-        done = subprocess.run(command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        copy_project(Path(directory))
+        if not _passes(fault.test, directory):
+            raise RuntimeError(f"{fault.test} fails without the fault")
+        plant(fault, Path(directory))
+        return not _passes(fault.test, directory)
+
+
+def _passes(test: str, directory: str) -> bool:
+    environment = os.environ | {"PYTHONPATH": directory, "SEAWALL_TEST_DEADLINE_S": str(DEADLINE_S)}
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"the test did not run: {done.stdout}")
-    return done.returncode == 1
+    return done.returncode == 0
 
 
 def main(names: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ class Stuck(Often):
 
 
 def test_whichever_child_is_stopped_it_is_killed_and_comes_back(tmp_path: Path) -> None:
-    """Field notes, ZeroMQ: its I/O thread would answer heartbeats for it, were it in a busy loop."""
+    """ZeroMQ: its I/O thread would answer heartbeats for it, were it in a busy loop."""
     supervisor = {"restarts": 1000, "window_s": 0.2, "deadlines": DEADLINES}
     with trading_engine(tmp_path, supervisor=supervisor) as engine:
         tail = Tail(engine)

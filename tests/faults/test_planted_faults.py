@@ -68,7 +68,8 @@ def test_every_fault_fits_the_code(name: str) -> None:
 def test_every_fault_of_the_processes_fits_the_code_and_its_test_is_there(name: str, tmp_path: Path) -> None:
     """That it is caught takes half a minute each: `python -m tests.faults.planted_copies`."""
     fault = planted_copies.FAULTS[name]
-    planted_copies.planted_copy(fault, tmp_path)
+    planted_copies.copy_project(tmp_path)
+    planted_copies.plant(fault, tmp_path)
     module, _, test = fault.test.partition("::")
     assert f"def {test.partition('[')[0]}(" in (tmp_path / module).read_text(encoding="utf-8")
     compile((tmp_path / fault.path).read_text(encoding="utf-8"), fault.path, "exec")

@@ -24,7 +24,7 @@ TURNS = 40
 
 
 def test_nobody_waits_with_the_supervisor_for_a_child_whose_restart_is_put_off(tmp_path: Path) -> None:
-    """Field notes, openalgo #1737: waiting for one dying child under a lock froze the app."""
+    """openalgo #1737: waiting for one dying child under a lock froze the app."""
     dying = {"name": "dying", "class": "dying:Dying", "symbols": ["EURUSD"]}
     tree = config_tree(strategies=[often(), dying], supervisor={"restarts": 1000, "window_s": 600.0})
     with EngineUnderTest(tmp_path, tree, files={**FILES, "dying.py": DYING}) as engine:

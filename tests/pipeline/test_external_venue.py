@@ -1,6 +1,6 @@
 """A venue outside, with books of its own: what is in doubt, what came from elsewhere, and what differs (V1, V3-V5).
 
-Each complaint of field-notes.md under *Reconciliation* has a test that names it.
+What users of other engines complain about in their reconciliation has a test that names it, each.
 """
 
 from __future__ import annotations

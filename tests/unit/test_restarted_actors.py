@@ -303,7 +303,7 @@ def test_a_hello_to_risk_of_a_life_that_its_strategy_has_not_begun_shuts_nobody_
 def test_an_exception_between_receive_and_send_is_an_error_reply_and_the_socket_goes_on(
     quiet: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception between REP recv and send leaves a REP socket stuck for good (field notes); this is a ROUTER."""
+    """An exception between REP recv and send leaves a REP socket stuck for good; this is a ROUTER."""
 
     def breaks(_: str) -> TextReply:
         raise RuntimeError("broken")

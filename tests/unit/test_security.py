@@ -1,4 +1,4 @@
-"""Who may come in: what ZAP is answered, and what real CURVE sockets make of it. field-notes.md, ZeroMQ."""
+"""Who may come in: what ZAP is answered, and what real CURVE sockets make of it."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def request(domain: bytes = b"command", key: str = OPERATOR.public, **other: Any
         (b"feeds", OBSERVER, ""),
         (b"command", OBSERVER, "is eye's, observer, who may only subscribe"),
         (b"feeds", KeyPair.make(), "is not on the list"),
-        (b"", OPERATOR, "may only subscribe"),
-        (b"elsewhere", OPERATOR, "may only subscribe"),
+        (b"", OPERATOR, "asks for a socket that there is not"),
+        (b"elsewhere", OPERATOR, "asks for a socket that there is not"),
     ],
 )
 def test_a_role_may_connect_where_the_table_says(domain: bytes, pair: KeyPair, refusal: str) -> None:
@@ -147,7 +147,7 @@ def test_any_frames_are_answered_or_passed_over(frames: list[bytes]) -> None:
 
 @pytest.mark.parametrize("domain", Domain)
 def test_zap_with_no_handler_running_accepts_nobody(house: House, domain: Domain) -> None:
-    """field-notes: ZAP with no handler running, NULL or CURVE, accepts everybody; so the domain is enforced."""
+    """ZAP with no handler running, NULL or CURVE, accepts everybody; so the domain is enforced."""
     kind, peer = {Domain.COMMAND: (zmq.ROUTER, zmq.REQ), Domain.FEEDS: (zmq.XPUB, zmq.SUB)}[domain]
     _, endpoint = house.bind(kind, domain)
     assert not house.lets_in(house.operator.secure, endpoint, peer)
