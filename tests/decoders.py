@@ -24,8 +24,8 @@ from actors.sources import csv_rows
 from actors.sources.csv_files import CsvSource
 from actors.venues.books import Books
 from actors.venues.desk import DeskError, read_request
-from protocol import codec, commands, limits, messages, records, ring_state, settings, state
-from protocol.client import control
+from protocol import codec, commands, keys, limits, messages, records, ring_state, settings, state, topics
+from protocol.client import broadcast, control, telemetry
 from protocol.errors import ConfigError, DataError, GatewayError, WalError, WireError
 from protocol.messages import Message
 from protocol.ring_state import RiskAnswer, RiskRing, RouterRing, StrategyRing
@@ -59,6 +59,8 @@ class Decoder:
 
 INTEGERS: Final = st.integers(-(2**63), 2**64 - 1) | st.sampled_from((0, 1, -1, 2**31, 2**32, 2**63 - 1, 2**64 - 1))
 PLAIN: Final = st.none() | st.booleans() | INTEGERS | st.floats() | st.text(max_size=8) | st.binary(max_size=20)
+KEY: Final = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+"""Source: zmq_curve(7), its example."""
 NESTED: Final = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
 )
@@ -281,6 +283,16 @@ DECODERS: Final = (
     Decoder("saved config", ("supervisor.saved_config.load_saved_config",), from_file(_read_saved_config),
             (ConfigError,), st.just(SAVED_CONFIG)),
     Decoder("ending", ("supervisor.lock.read_ending",), from_file(_read_ending), (), st.just(b"10 too often\n")),
+    Decoder("key file", ("protocol.keys.decode_key_file",),
+            lambda data: keys.decode_key_file(_text(data), "here", ("secret",), ("server",)), (ConfigError,),
+            st.just(f"# me\nsecret {KEY}\nserver {KEY}\n".encode())),
+    Decoder("allow-list", ("protocol.keys.decode_allow_list",),
+            lambda data: keys.decode_allow_list(_text(data), "here"), (ConfigError,),
+            st.just(f"# all\noperator {KEY} me\nobserver {KEY} eye\n".encode())),
+    Decoder("broadcast", ("protocol.client.broadcast.decode_broadcast",), broadcast.decode_broadcast, (),
+            st.just(topics.TICK.pack(0, 1, 2, 3, 4))),
+    Decoder("telemetry", (), lambda data: telemetry.EventReader().read(data), (),
+            st.just(b'{"type":"trading_state","state":"HALTED","by":"operator","reason":"x"}')),
     Decoder("trading hours", ("protocol.limits.parse_hours",), lambda data: limits.parse_hours(_text(data)),
             (ValueError,), st.sampled_from((b"mon-fri 08:00-17:00", b"22:00-06:00"))),
     Decoder("reply", (), lambda data: control._decode_reply("here", data), (GatewayError,),
@@ -293,6 +305,9 @@ DECODERS: Final = (
             st.sampled_from((b"10m", b"2024-01-01T00:00:00Z", b"99999d"))),
 )  # fmt: skip
 ELSEWHERE: Final = {
+    "protocol.key_files.read_public_key": "decode_key_file, of a file that it judges first; test_keys.py",
+    "protocol.key_files.read_client_keys": "decode_key_file, of a file that it judges first; test_keys.py",
+    "protocol.key_files.read_config_keys": "reads two keys of a config, then read_client_keys; test_keys.py",
     "protocol.wal.format.iterate_payload": "of bytes that wal has just verified; test_journal_client.py has garbage",
     "protocol.wal.history.read_history": "read_runs file by file; test_wal_history.py, test_flips.py",
     "protocol.wal.replace.read_parts": "copies bytes and reads nothing in them",
