@@ -87,7 +87,7 @@ class EventReader:
         try:
             kind = self._type.decode(frame).type
             event = self._decoders[kind].decode(frame)
-        except (msgspec.DecodeError, KeyError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):
             return [UnknownEvent(frame=frame)]
         if type(event) is HeartbeatEvent:
             return [*self._look_for_gap(event), event]
