@@ -33,8 +33,8 @@ BIND_AGAIN_S: Final = 0.5
 OPEN_FILES_MAX: Final = 512
 """Some 30 are its own; the others are connections. Half of what the process may open, where that is less."""
 TRIM_S: Final = 5.0
-TRIM_FROM_BYTES: Final = 96 << 20
-"""Three times what a gateway of two dashboards takes."""
+TRIM_FROM_BYTES: Final = 64 << 20
+"""Twice what a gateway of two dashboards takes."""
 
 _FAILED: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -65,6 +65,8 @@ class Outsiders:
         self._memory_room = max(0, (limits.memory_mb << 20) - data) // 2
         """Half of what may still be asked for. 0: no cap."""
         self._memory_bytes_max = taken + self._memory_room
+        self._memory_bytes_highest = taken + self._memory_room * 9 // 5
+        """A tenth below the cap: more than that is not let in, whosoever the rest is."""
         self._open_files_max = min(OPEN_FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._outer: list[OuterSocket] = []
         self._monitors: list[zmq.Socket[bytes]] = []
@@ -135,7 +137,8 @@ class Outsiders:
         if self._is_process:
             self._trim()
             # What is left now is the gateway's own: it is no reason to cut off anybody.
-            self._memory_bytes_max = max(self._memory_bytes_max, _memory_bytes()[0] + self._memory_room // 2)
+            left = _memory_bytes()[0] + self._memory_room // 2
+            self._memory_bytes_max = min(max(self._memory_bytes_max, left), self._memory_bytes_highest)
         for outer in self._outer:
             if not outer.is_bound:
                 try:

@@ -28,7 +28,7 @@ import structlog
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1])]
 
-EXAMPLES: Final = 2000
+EXAMPLES: Final = 200
 """Of hypothesis, between two looks at the time."""
 SEEDS: Final = 50
 """Valid encodings that atheris begins with."""
