@@ -17,7 +17,6 @@ import os
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import zmq
@@ -62,7 +61,8 @@ class Outsiders:
         self._counters = counters
         self._log = log
         self._is_process = is_process
-        taken, data = _memory_bytes()
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)  # to be read where no descriptor is left
+        taken, data = self._memory_bytes()
         self._memory_room = max(0, (limits.memory_mb << 20) - data) // 2
         """Half of what may still be asked for. 0: no cap."""
         self._memory_bytes_max = taken + self._memory_room
@@ -102,6 +102,7 @@ class Outsiders:
             monitor.close(0)
         self._outer.clear()
         self._monitors.clear()
+        os.close(self._statm)
 
     def _count(self, monitor: zmq.Socket[bytes]) -> None:
         for event, *_ in receive_all(monitor):
@@ -125,8 +126,7 @@ class Outsiders:
         self._counters["open_files"] = open_files
         if open_files > self._open_files_max:
             self._cut(self._outer, "open_files", open_files, self._open_files_max)
-            return  # the look at memory takes a descriptor too
-        memory_bytes = _memory_bytes()[0]
+        memory_bytes = self._memory_bytes()[0]
         if self._memory_room and memory_bytes > self._memory_bytes_max:
             self._cut(self._outer, "memory_bytes", memory_bytes, self._memory_bytes_max)
 
@@ -149,7 +149,7 @@ class Outsiders:
         if self._is_process:
             self._trim()
             # What is left now is the gateway's own: it is no reason to cut off anybody.
-            left = _memory_bytes()[0] + self._memory_room // 2
+            left = self._memory_bytes()[0] + self._memory_room // 2
             self._memory_bytes_max = min(max(self._memory_bytes_max, left), self._memory_bytes_highest)
         for outer in self._outer:
             if not outer.is_bound:
@@ -162,16 +162,15 @@ class Outsiders:
         if self._binds_again:
             self._loop.after(BIND_AGAIN_S, self._bind_again)
 
+    def _memory_bytes(self) -> tuple[int, int]:
+        """Resident, and of RLIMIT_DATA. Source: proc(5), statm."""
+        fields = os.pread(self._statm, 256, 0).split()
+        return int(fields[1]) * _PAGE_BYTES, int(fields[5]) * _PAGE_BYTES
+
     def _trim(self) -> None:
         """What is free goes back to the system; glibc keeps it else, 600 MB after an attack."""
-        if _memory_bytes()[0] > TRIM_FROM_BYTES and _malloc_trim is not None:
+        if self._memory_bytes()[0] > TRIM_FROM_BYTES and _malloc_trim is not None:
             _malloc_trim(0)
-
-
-def _memory_bytes() -> tuple[int, int]:
-    """Resident, and of RLIMIT_DATA. Source: proc(5), statm."""
-    fields = Path("/proc/self/statm").read_bytes().split()
-    return int(fields[1]) * _PAGE_BYTES, int(fields[5]) * _PAGE_BYTES
 
 
 _malloc_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)

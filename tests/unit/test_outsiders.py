@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_a_cut_that_frees_no_memory_is_not_tried_again_and_again(
 ) -> None:
     """The gateway itself has grown: nobody outside is to suffer for it."""
     taken = 10 << 20
-    monkeypatch.setattr(outsiders, "_memory_bytes", lambda: (taken, 0))
+    monkeypatch.setattr(Outsiders, "_memory_bytes", lambda _: (taken, 0))
     watched = Watched(page, context, memory_mb=100)
     taken = 90 << 20
     watched.until(lambda: watched.counters["outsiders_cut"], "the cut")
@@ -109,6 +110,44 @@ def test_a_cut_that_frees_no_memory_is_not_tried_again_and_again(
     assert watched.counters["outsiders_cut"] == 1
     watched.outsiders.release()
     watched.broadcaster.stop()
+
+
+def test_while_others_have_the_ports_one_timer_tries_again_and_then_all_are_bound(
+    page: HealthPage, context: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 10 << 20
+    monkeypatch.setattr(Outsiders, "_memory_bytes", lambda _: (taken, 0))
+    monkeypatch.setattr(outsiders, "BIND_AGAIN_S", 0.01)
+    watched = Watched(page, context, memory_mb=100)
+    endpoints = [watched.broadcaster.endpoint]
+    for name in ("command", "telemetry"):
+        made = context.socket(zmq.XPUB)
+        made.bind("tcp://127.0.0.1:*")
+        endpoints.append(made.getsockopt_string(zmq.LAST_ENDPOINT))
+        watched.outsiders.watch(name, made)
+    before = len(watched.loop._timers)
+    taken = 90 << 20
+    watched.until(lambda: watched.counters["outsiders_cut"], "the cut")
+    with ExitStack() as stack, structlog.testing.capture_logs() as lines:
+        for endpoint in endpoints:  # no turn meanwhile: they are unbound
+            thief = stack.enter_context(socket.socket())
+            _bind(thief, int(endpoint.rpartition(":")[2]))
+            thief.listen()
+        watched.until(lambda: len(lines) >= 30, "ten tries of three sockets")
+        assert {line["event"] for line in lines} == {"bind_failed"}
+        assert len(watched.loop._timers) <= before + 1
+    watched.publish_until(watched.subscribe(b""))
+    watched.outsiders.release()
+    watched.broadcaster.stop()
+
+
+def _bind(thief: socket.socket, port: int) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return thief.bind(("127.0.0.1", port))
+        except OSError:
+            assert time.monotonic() < deadline, "libzmq lets go of its port"
 
 
 def test_who_comes_and_who_fails_to_is_counted(watched: Watched) -> None:
