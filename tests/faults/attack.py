@@ -51,6 +51,10 @@ COUNTED: Final = {
 """Attack -> the gateway's counter that must say so, where it is not `connections`."""
 
 
+KEEPS_FILES: Final = "identity clashes"
+"""libzmq closes no connection whose identity another has taken over; a cut does."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What one attack did."""
@@ -140,8 +144,15 @@ class Siege:
             self.tail.wait_for_fills(name)
             self.assert_nobody_ended(name)
         fills = self.tail.read().fills - fills
+        if name == KEEPS_FILES:
+            self.provoke_cut()
         self.assert_as_before(name)
         return Row(name, fills, memory >> 20, files, ping_s * 1000, self.cuts() - cuts)
+
+    def provoke_cut(self) -> None:
+        cuts = self.cuts()
+        with attacked(self.engine, "connections"):
+            wait_for(lambda: self.cuts() > cuts, "outsiders to be cut off")
 
     def is_felt(self, name: str, before: dict[str, int]) -> bool:
         counter = COUNTED.get(name, "connections")

@@ -325,3 +325,12 @@ def test_a_reply_of_the_router_to_an_unknown_identity_is_counted(quiet: House) -
     before = gateway.counters["dropped_replies"]
     gateway._answer(gateway.control_socket, [b"nobody", b""], TextReply(response="PONG"))
     assert gateway.counters["dropped_replies"] == before + 1
+
+
+def test_a_second_client_of_the_same_identity_is_answered_while_the_first_is_there(quiet: House) -> None:
+    with quiet.context.socket(zmq.DEALER) as first, quiet.context.socket(zmq.DEALER) as second:
+        for client in (first, second):
+            client.setsockopt(zmq.IDENTITY, b"dashboard")
+            client.connect(f"ipc://{quiet.ipc}/control")
+            client.send_multipart([b"", b"PING"])
+            quiet.until(lambda client=client: client.poll(0), "the reply")
