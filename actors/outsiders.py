@@ -68,6 +68,7 @@ class Outsiders:
         self._memory_bytes_max = taken + self._memory_room
         self._memory_bytes_highest = taken + self._memory_room * 9 // 5
         """A tenth below the cap: more than that is not let in, whosoever the rest is."""
+        self._files = limits.files
         self._open_files_max = OPEN_FILES_MAX
         self._outer: list[OuterSocket] = []
         self._monitors: list[zmq.Socket[bytes]] = []
@@ -86,7 +87,8 @@ class Outsiders:
         self._monitors.append(monitor)
 
     def begin(self) -> None:
-        own, allowed = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        own = len(os.listdir("/proc/self/fd"))
+        allowed = self._files or resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._open_files_max = min(OPEN_FILES_MAX, own + (allowed - own) // 2)
         for monitor in self._monitors:
             self._loop.on_readable(monitor, lambda monitor=monitor: self._count(monitor))

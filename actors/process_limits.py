@@ -10,11 +10,14 @@ from protocol.settings import ProcessLimits
 
 
 def keep_within(name: str, limits: ProcessLimits) -> None:
-    """This process, and what it forks. Raises: ConfigError if the system does not allow it."""
+    """This process, and what it forks. Raises: ConfigError if the system does not allow it.
+
+    The gateway keeps within `files` by itself (outsiders.py): where descriptors do run out, libzmq aborts it.
+    """
     try:
         if limits.memory_mb:
             resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_mb << 20, limits.memory_mb << 20))
-        if limits.files:
+        if limits.files and name != "gateway":
             resource.setrlimit(resource.RLIMIT_NOFILE, (limits.files, limits.files))
         if limits.cpus:
             os.sched_setaffinity(0, limits.cpus)
