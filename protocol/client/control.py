@@ -29,6 +29,8 @@ from protocol.keys import ClientKeys, fingerprint
 
 PROBE_AFTER_S: Final = 0.05
 """A command is answered within 50 ms (design section 8); after that one asks whether anybody is there."""
+BROKEN_OFF_MAX: Final = 3
+"""Handshakes in a row. An engine that wants a key may end the connection before its own greeting has been read."""
 REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
 """A larger reply is the peer's mistake; ZeroMQ cuts the connection."""
 _HANDSHAKE_FAILED: Final = (
@@ -58,6 +60,7 @@ class ControlClient:
         self.keys = keys_of_environment() if keys is None and run_dir is None else keys
         self._suspicion = ""
         """What the last handshakes let one think of a timeout."""
+        self._broken_off = 0
         self._context = zmq.Context()
 
     @classmethod
@@ -88,7 +91,7 @@ class ControlClient:
 
     def _exchange(self, request: zmq.Socket[bytes], handshake: zmq.Socket[bytes], text: bytes) -> bytes:
         deadline = time.monotonic() + self.timeout_s
-        self._suspicion = ""
+        self._suspicion, self._broken_off = "", 0
         with suppress(zmq.Again):  # refused already, and the handshake says so
             request.send(text, zmq.NOBLOCK)
         if not self._wait(request, handshake, min(PROBE_AFTER_S, self.timeout_s)):
@@ -124,8 +127,12 @@ class ControlClient:
         if value == int(zmq.Event.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH):
             what = "wants a key (CURVE), and none" if self.keys is None else "speaks plain text, and a key"
             raise RefusedError(f"the engine {self._place()} {what} was given; ${KEY_VARIABLE} names the file of one")
+        self._broken_off += 1
         if self.keys is not None:
             self._suspicion = "; it broke the handshake off: is that the engine's public key?"
+        elif self._broken_off >= BROKEN_OFF_MAX:
+            what = "breaks every handshake off: it wants a key (CURVE), it seems, and none"
+            raise RefusedError(f"the engine {self._place()} {what} was given; ${KEY_VARIABLE} names the file of one")
 
     def is_running(self) -> bool:
         """Whether an engine is there, answering or not."""
