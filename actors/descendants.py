@@ -58,4 +58,7 @@ def forks_end_with_this_process() -> None:
         poller.poll()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    os.register_at_fork(after_in_child=threading.Thread(target=watch, name="fork", daemon=True).start)
+    def begin() -> None:  # a thread of its own for each: a fork of a fork cannot start its parent's again
+        threading.Thread(target=watch, name="fork", daemon=True).start()
+
+    os.register_at_fork(after_in_child=begin)
