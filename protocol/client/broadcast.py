@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import zmq
 
-from protocol.client.subscribing import connect_subscriber, poll_ms
+from protocol.client.subscribing import Subscriber, poll_ms
 from protocol.client.telemetry import UnknownEvent
 from protocol.keys import ClientKeys
 from protocol.topics import ACCOUNT, BAR, EQUITY, MARGIN, ORDER, POSITION, TICK, TICK_DTYPE, TRADE, Topic
@@ -119,7 +119,7 @@ def decode_broadcast(frame: bytes) -> BroadcastRecord | UnknownEvent:
     return record(*layout.unpack(frame)[1:])
 
 
-class BroadcastSubscriber:
+class BroadcastSubscriber(Subscriber):
     """An iterator over records, without end. A context manager; `close` ends it.
 
     topics: None: all. keys: as ControlClient's.
@@ -129,10 +129,7 @@ class BroadcastSubscriber:
         """Raises: GatewayError if the endpoint is none."""
         self.counts: Counter[Topic] = Counter()
         """Records received so far."""
-        self._context = zmq.Context()
-        self.socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
-        """To be polled together with others."""
-        connect_subscriber(self.socket, endpoint, prefixes_of(topics), keys)
+        super().__init__(endpoint, prefixes_of(topics), keys)
 
     def receive(self, timeout_s: float | None = None) -> BroadcastRecord | UnknownEvent | None:
         """The next record, or None if there is none within `timeout_s` (None: waits for ever)."""
@@ -167,16 +164,6 @@ class BroadcastSubscriber:
     def __iter__(self) -> Iterator[BroadcastRecord | UnknownEvent]:
         while (record := self.receive()) is not None:
             yield record
-
-    def close(self) -> None:
-        self.socket.close(0)
-        self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def prefixes_of(topics: Sequence[Topic] | None) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import zmq
 
@@ -43,3 +43,23 @@ def connect_subscriber(
 
 def poll_ms(timeout_s: float | None) -> int | None:
     return None if timeout_s is None else max(0, round(timeout_s * 1000))
+
+
+class Subscriber:
+    """A context manager; `close` ends it. Raises: as connect_subscriber."""
+
+    def __init__(self, endpoint: str, prefixes: Iterable[bytes], keys: ClientKeys | None) -> None:
+        self._context = zmq.Context()
+        self.socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
+        """To be polled together with others."""
+        connect_subscriber(self.socket, endpoint, prefixes, keys)
+
+    def close(self) -> None:
+        self.socket.close(0)
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
-import zmq
 
-from protocol.client.subscribing import connect_subscriber, poll_ms
+from protocol.client.subscribing import Subscriber, poll_ms
 from protocol.keys import ClientKeys
 from protocol.telemetry import (
     AccountEvent,
@@ -124,7 +123,7 @@ def prefixes_of(kinds: frozenset[str] | None) -> list[bytes]:
     return [b""] if kinds is None else [f'{{"type":"{kind}"'.encode() for kind in sorted({*kinds, HEARTBEAT})]
 
 
-class TelemetrySubscriber:
+class TelemetrySubscriber(Subscriber):
     """An iterator over events, without end. A context manager; `close` ends it.
 
     kinds: event classes or their names; None: all. keys: as ControlClient's.
@@ -137,10 +136,7 @@ class TelemetrySubscriber:
         names = kind_names(kinds)
         self.reader = EventReader(names)
         self._events: deque[Event] = deque()
-        self._context = zmq.Context()
-        self.socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
-        """To be polled together with others."""
-        connect_subscriber(self.socket, endpoint, prefixes_of(names), keys)
+        super().__init__(endpoint, prefixes_of(names), keys)
 
     def receive(self, timeout_s: float | None = None) -> Event | None:
         """The next event, or None if there is none within `timeout_s` (None: waits for ever)."""
@@ -153,13 +149,3 @@ class TelemetrySubscriber:
     def __iter__(self) -> Iterator[Event]:
         while (event := self.receive()) is not None:
             yield event
-
-    def close(self) -> None:
-        self.socket.close(0)
-        self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
