@@ -46,7 +46,8 @@ class Console:
         assert self.process.wait(DEADLINE_S) == 0, self.log_path.read_text()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        assert "Traceback" not in self.log_path.read_text()
+        log = self.log_path.read_text()
+        assert "Traceback" not in log, log
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         return self._fetch(urllib.request.Request(self.url + path, headers=headers))

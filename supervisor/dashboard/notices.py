@@ -6,14 +6,14 @@ Pure: from an event of the telemetry to a notice, and a limit on how many of a k
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from protocol.client.telemetry import Event, Gap, UnknownEvent
 from protocol.orders import OrderStatus
 from protocol.telemetry import (
-    ActorStateEvent,
     OrderUpdateEvent,
     RiskViolationEvent,
     SignalRefusedEvent,
@@ -43,7 +43,7 @@ IN_A_SECOND_MAX: Final = 20
 
 _TRADING: Final = {"HALTED": ("halted", ERROR), "REDUCING": ("reducing", WARNING), "ACTIVE": ("active", INFO)}
 _CHILD_LEVELS: Final = {"dead": ERROR, "hung": ERROR, "parked": ERROR, "slow": WARNING}
-_SAID_OF_CHILDREN: Final = (*_CHILD_LEVELS, "ready", "stopped")
+_SAID_OF_CHILDREN: Final = (*_CHILD_LEVELS, "ready")
 _REJECTED: Final = OrderStatus.REJECTED.label
 
 
@@ -71,15 +71,25 @@ def notice_of(event: Event, now_us: int) -> Notice | None:
         case OrderUpdateEvent() if event.status == _REJECTED:
             text = f"order {event.order_id}: {event.side} {event.quantity:g} {event.symbol}"
             return Notice(now_us, WARNING, "rejected", text)
-        case ActorStateEvent() if event.state in _SAID_OF_CHILDREN:
-            text = f"{event.name} {event.state}, {event.restarts} restarts"
-            return Notice(now_us, _CHILD_LEVELS.get(event.state, INFO), "child", text)
         case Gap():
             missed = ", ".join(f"{count} {kind}" for kind, count in event.missed.items())
             return Notice(now_us, WARNING, "missed", missed or "the gateway has begun a new life")
         case UnknownEvent():
             return Notice(now_us, WARNING, "warning", f"telemetry of another version: {event.frame[:60]!r}")
     return None
+
+
+def notice_of_child(before: Mapping[str, Any] | None, child: Mapping[str, Any], now_us: int) -> Notice | None:
+    """Of a row of HEALTH and the one before it: a state that matters, or a life that ended in between."""
+    if before is None or (before["state"], before["incarnation"]) == (child["state"], child["incarnation"]):
+        return None
+    if child["state"] not in _SAID_OF_CHILDREN:
+        return None
+    is_new_life = child["restarts"] > before["restarts"]
+    level = _CHILD_LEVELS.get(child["state"], WARNING if is_new_life else INFO)
+    why = f": {child['last_error']}" if child["last_error"] and (is_new_life or level is ERROR) else ""
+    life = f", life {child['incarnation']}" if is_new_life else ""
+    return Notice(now_us, level, "child", f"{child['name']} {child['state']}{life}{why}")
 
 
 class Throttle:

@@ -18,15 +18,13 @@ from protocol.latency import JOURNAL_SYNC, TICK_TO_ORDER, Latencies, is_latency,
 from protocol.orders import FINAL_STATUSES
 from protocol.telemetry import (
     AccountEvent,
-    ActorStateEvent,
-    ActorStatsEvent,
     HeartbeatEvent,
     OrderUpdateEvent,
     PositionUpdateEvent,
     TradingStateEvent,
 )
 from protocol.units import MICROS
-from supervisor.dashboard.notices import ERROR, INFO, WARNING, Notice, Throttle, notice_of
+from supervisor.dashboard.notices import ERROR, INFO, WARNING, Notice, Throttle, notice_of, notice_of_child
 from supervisor.dashboard.tape import Tape
 
 Panel = dict[str, Any]
@@ -89,6 +87,7 @@ class Picture:
         self._latencies: deque[tuple[int, dict[str, Latencies]]] = deque()
         self._warnings: tuple[str, ...] = ()
         self._is_deaf = False
+        self._boot_id = ""
         self._peak = 0.0
         """The highest equity that this console has seen."""
 
@@ -98,13 +97,17 @@ class Picture:
         if not self.is_reachable:
             self.is_reachable = True
             self._note(Notice(now_us, INFO, "reachable", f"{reply['engine']}, version {reply['version']}"))
-        if reply["boot_id"] != self.health.get("boot_id"):
+        if reply["boot_id"] != self._boot_id:
             self.wants_snapshot = True  # another run, of which nothing is known
         self.health = reply
         self._put("engine", now_us, {
             key: reply[key] for key in ("engine", "version", "mode", "boot_id", "lsn", "warnings", "disk_low")
         } | {"reachable": True, "why_not": ""})  # fmt: skip
         self._put("trading", now_us, reply["trading_state"])
+        before = {} if reply["boot_id"] != self._boot_id else {row["name"]: row for row in self.panels["children"]}
+        self._boot_id = reply["boot_id"]
+        for child in reply["children"]:
+            self._note(notice_of_child(before.get(child["name"]), child, now_us))
         self._put("children", now_us, [_child_row(child) for child in reply["children"]])
         refused = self.counters_of("risk")
         self._put("refusals", now_us, {
@@ -167,8 +170,6 @@ class Picture:
             case Gap():
                 self.missed.update(event.missed or {"unknown": 1})
                 self.wants_snapshot = True
-            case ActorStateEvent() | ActorStatsEvent():
-                pass  # HEALTH says it, and more
         self._note(notice_of(event, now_us))
 
     def _confirm(self, now_us: int) -> None:

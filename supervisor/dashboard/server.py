@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -80,6 +80,8 @@ class Dashboard:
         self._target = target
         self._token = token
         self._streams = 0
+        self.is_ending: Callable[[], bool] = lambda: False
+        """Streams end with the server: whoever waits for them waits for ever."""
         self._registry = CollectorRegistry()
         self._registry.register(EngineCollector(watcher))
 
@@ -107,7 +109,7 @@ class Dashboard:
         cursor = Cursor()
         self._streams += 1
         try:
-            while not await request.is_disconnected():
+            while not (self.is_ending() or await request.is_disconnected()):
                 changes = await asyncio.to_thread(
                     self._watcher.read, lambda picture: json.dumps(cursor.changes(picture, now_us()))
                 )

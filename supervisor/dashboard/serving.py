@@ -38,10 +38,12 @@ def serve(
     alerts = _alerts(target, alert_command, alert_url, alert_kinds, alert_every_s)
     watcher = Watcher(target, alerts.take)
     shown = "" if is_read_only else token or make_token()
-    application = Dashboard(watcher, target, shown).application([*OWN_NAMES, host, *names])
+    dashboard = Dashboard(watcher, target, shown)
+    application = dashboard.application([*OWN_NAMES, host, *names])
     server = uvicorn.Server(
         uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S)
     )
+    dashboard.is_ending = lambda: server.should_exit
     signal.signal(signal.SIGTERM, _end)  # uvicorn raises what ended it once more
     alerts.start()
     watcher.start()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 from chromium import browser
 from consoles import TOKEN, Console
 from harness import DEADLINE_S, EngineUnderTest, config_tree, wait_for
+
+from supervisor.dashboard.server import STREAMS_MAX
 
 PANELS = ("account", "market", "positions", "fills", "latencies", "children", "log")
 
@@ -47,6 +51,11 @@ def opened(chromium: Any, address: str, width: int = 1440, scheme: str = "light"
     return page
 
 
+def wait_until(page: Any, condition: str, argument: Any = None) -> None:
+    """Playwright's own wait_for_function needs the eval that the page forbids."""
+    wait_for(lambda: page.evaluate(condition, argument) or None, condition)
+
+
 def is_stale(page: Any) -> list[str]:
     return page.eval_on_selector_all("section.stale", "found => found.map(one => one.dataset.panel)")
 
@@ -75,7 +84,7 @@ def test_the_page_lives(engine: EngineUnderTest, console: Console, chromium: Any
     page = opened(chromium, console.address)
     page.wait_for_selector("#fills td")
     before = page.inner_text("#fills tbody tr:first-child")
-    page.wait_for_function("before => document.querySelector('#fills tbody tr').innerText !== before", arg=before)
+    wait_until(page, "before => document.querySelector('#fills tbody tr').innerText !== before", before)
     newest = max(int(row["order_id"]) for row in page.evaluate("tapes.fills"))
     wait_for(lambda: page.evaluate("tapes.fills.at(-1).order_id") > newest, "a newer order's fill")
     assert page.evaluate("tapes.fills.every((row) => row.side === 'Buy' || row.side === 'Sell')")
@@ -140,10 +149,10 @@ def test_a_restart_of_the_gateway_is_shown_and_survived(
     page = opened(chromium, console.address)
     page.wait_for_selector("#fills td")
     engine.kill_and_wait_ready("gateway")
-    page.wait_for_function("tapes.log.some((row) => row.kind === 'child' && row.text.startsWith('gateway ready'))")
+    wait_until(page, "() => tapes.log.some((row) => row.kind === 'child' && row.text.startsWith('gateway ready'))")
     page.wait_for_selector("#banner[data-state=ACTIVE]")
     newest = page.evaluate("tapes.fills.at(-1).order_id")
-    page.wait_for_function("newest => tapes.fills.at(-1).order_id > newest", arg=newest)
+    wait_until(page, "newest => tapes.fills.at(-1).order_id > newest", newest)
     wait_for(lambda: not is_stale(page) or None, "no panel to be stale")
     page.close()
 
@@ -203,7 +212,7 @@ def test_one_click_halts_and_a_halted_engine_is_a_healthy_one(tmp_path: Path, ch
             assert engine.ask("STATUS")["halted"] is True
             assert console.get("/healthz")[0] == 200
             console.wait_for_metric('seawall_trading_state{state="HALTED"} 1.0')
-            page.wait_for_function("document.getElementById('why').innerText.includes('from the page')")
+            wait_until(page, "() => document.getElementById('why').innerText.includes('from the page')")
             assert engine.stop() == 0
             page.wait_for_selector("#banner[data-state=UNREACHABLE]")
             assert "HALTED" in page.inner_text("#why"), "the last that was known"
@@ -214,22 +223,23 @@ def test_one_click_halts_and_a_halted_engine_is_a_healthy_one(tmp_path: Path, ch
         assert {"halted", "unreachable"} <= set(kinds)
 
 
-def test_more_pages_than_it_serves_are_told_so(engine: EngineUnderTest, console: Console) -> None:
-    from supervisor.dashboard.server import STREAMS_MAX
+def test_more_pages_than_it_serves_are_told_so(engine: EngineUnderTest) -> None:
+    with Console(engine) as console, ExitStack() as pages:
+        first = None
+        for _ in range(STREAMS_MAX):
+            stream = pages.enter_context(urllib.request.urlopen(console.url + "/api/stream", timeout=DEADLINE_S))
+            assert stream.readline().startswith(b"data: ")
+            first = first or stream
+        assert console.get("/api/stream")[0] == 503
+        assert first is not None
+        first.fp.raw._sock.shutdown(socket.SHUT_RDWR)
 
-    streams = [urllib.request.urlopen(console.url + "/api/stream", timeout=DEADLINE_S) for _ in range(STREAMS_MAX)]
-    for stream in streams:
-        assert stream.readline().startswith(b"data: ")
-    assert console.get("/api/stream")[0] == 503
-    for stream in streams:
-        stream.fp.raw._sock.shutdown(socket.SHUT_RDWR)
-        stream.close()
+        def serves() -> bool:
+            try:
+                with urllib.request.urlopen(console.url + "/api/stream", timeout=DEADLINE_S) as again:
+                    return again.readline().startswith(b"data: ")
+            except urllib.error.HTTPError as error:
+                error.close()
+                return False
 
-    def serves() -> bool:
-        try:
-            with urllib.request.urlopen(console.url + "/api/stream", timeout=DEADLINE_S) as again:
-                return again.readline().startswith(b"data: ")
-        except urllib.error.HTTPError:
-            return False
-
-    wait_for(serves, "the pages that were closed to be counted no more")
+        wait_for(serves, "the page that has left to be counted no more")

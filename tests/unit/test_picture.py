@@ -11,7 +11,6 @@ from protocol.client.telemetry import Gap
 from protocol.latency import JOURNAL_SYNC, TICK_TO_ORDER, LatencyCounters
 from protocol.telemetry import (
     AccountEvent,
-    ActorStateEvent,
     HeartbeatEvent,
     OrderUpdateEvent,
     PositionUpdateEvent,
@@ -29,7 +28,8 @@ BEGIN = 1000 * S
 
 
 def child(name: str, **facts: Any) -> dict[str, Any]:
-    return {"name": name, "state": "ready", "counters": {}, "queues": [], "last_error": ""} | facts
+    row = {"name": name, "state": "ready", "counters": {}, "queues": [], "incarnation": 1, "restarts": 0}
+    return row | {"last_error": ""} | facts
 
 
 def health(*children: dict[str, Any], boot_id: str = "aa", state: str = "ACTIVE", **facts: Any) -> dict[str, Any]:
@@ -231,9 +231,6 @@ SAID: list[tuple[Telemetry | Gap, str, str]] = [
         "sma's signal 3 in EURUSD: price_collar (1.2)",
     ),
     (order(4, "Rejected"), "rejected", "order 4: Buy 2 EURUSD"),
-    (
-        ActorStateEvent(name="wal", state="dead", pid=0, incarnation=1, restarts=2), "child", "wal dead, 2 restarts"
-    ),
     (Gap(missed={"order_update": 2}), "missed", "2 order_update"),
 ]  # fmt: skip
 
@@ -245,6 +242,29 @@ def test_what_an_operator_would_want_to_have_heard_is_said(event: Telemetry | Ga
     picture.take_event(event, BEGIN)
     assert log(picture) == [(kind, text)]
     assert [(notice.kind, notice.text, notice.time_us) for notice in told] == [(kind, text, BEGIN)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "text"),
+    [
+        ({"state": "dead", "last_error": "killed"}, "error", "wal dead: killed"),
+        ({"state": "hung"}, "error", "wal hung"),
+        ({"state": "slow"}, "warning", "wal slow"),
+        ({"incarnation": 2, "restarts": 1, "last_error": "killed"}, "warning", "wal ready, life 2: killed"),
+    ],
+    ids=["dead", "hung", "slow", "a life that ended between two looks"],
+)
+def test_what_becomes_of_a_process_is_said(facts: dict[str, Any], level: str, text: str) -> None:
+    picture = known(child("wal"), child("risk"))
+    for second in (1, 2):
+        picture.take_health(health(child("wal", **facts), child("risk")), BEGIN + second * S)
+    assert [(row["level"], row["text"]) for row in picture.tapes["log"] if row["kind"] == "child"] == [(level, text)]
+
+
+def test_a_process_of_another_run_is_no_new_life() -> None:
+    picture = known(child("wal"))
+    picture.take_health(health(child("wal", incarnation=5, restarts=4), boot_id="bb"), BEGIN + S)
+    assert "child" not in [kind for kind, _ in log(picture)]
 
 
 def test_an_order_that_goes_its_way_is_not_said() -> None:
