@@ -16,6 +16,7 @@ import zmq
 
 from actors.base import Actor, ChildSpec, Place
 from actors.logs import configure_logging
+from protocol import logs
 from protocol.errors import ConfigError, DataError, ExitCode
 from protocol.settings import Config, decode_config
 
@@ -89,6 +90,8 @@ def main() -> int:
         return ExitCode.USAGE if mistakes else ExitCode.OK
     spec = msgspec.json.decode(data, type=ChildSpec)
     configure_logging(spec.config.logging)
+    if spec.name.partition(".")[0] == "strategy":
+        logs.load()  # it may fork, and a fork must not begin in the middle of an import
     import setproctitle
 
     setproctitle.setproctitle(process_title(spec))

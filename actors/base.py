@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 import zmq
 
 from actors.clock import monotonic_s
@@ -35,6 +34,7 @@ from actors.frames import receive_all
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
 from actors.process_limits import keep_within
+from protocol import logs
 from protocol.errors import (
     ConfigError,
     DataError,
@@ -46,6 +46,7 @@ from protocol.errors import (
     WalError,
     WalSyncError,
 )
+from protocol.logs import Log
 from protocol.messages import (
     MESSAGE_BYTES_MAX,
     Ask,
@@ -208,7 +209,7 @@ class Actor:
         self.context = place.context
         self.is_process = place.is_process
         self.run_dir = Path(spec.config.engine.run_dir)
-        self.log: Any = structlog.get_logger().bind(child=spec.name, pid=os.getpid())
+        self.log = Log(child=spec.name, pid=os.getpid())
         self.page = HealthPage.open(page_path(self.run_dir, spec.name), writable=True)
         self.page.begin_life(spec.incarnation, os.getpid())
         # The supervisor has made the page. One that is gone since may have held a HALT, and others hold it still (H5).
@@ -304,6 +305,8 @@ class Actor:
 
     def ready(self, lsn: int) -> None:
         self.tell(Ready(lsn))
+        if self.is_process:  # beside the work, and before anything can go wrong
+            threading.Thread(target=logs.load, name="import of the log", daemon=True).start()
 
     def stopped(self, lsn: int) -> None:
         """The actor is drained: says so and ends."""

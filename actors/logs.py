@@ -6,13 +6,18 @@ import logging
 import sys
 from typing import Any
 
-import structlog
-
+from protocol.logs import before_first_line, load
 from protocol.settings import LoggingSettings
 
 
 def configure_logging(settings: LoggingSettings) -> None:
-    """structlog writes to this process's stderr from now on."""
+    """Lines go to this process's stderr from now on; structlog is not imported before the first one."""
+    before_first_line(lambda: _configure(settings))
+
+
+def _configure(settings: LoggingSettings) -> None:
+    import structlog
+
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     processors: list[Any] = [
@@ -33,5 +38,8 @@ def configure_logging(settings: LoggingSettings) -> None:
 
 def configure_logging_once(settings: LoggingSettings) -> None:
     """Whoever runs an engine inside his own program may have said already where logs go."""
+    load()
+    import structlog
+
     if not structlog.is_configured():
         configure_logging(settings)

@@ -22,6 +22,7 @@ from actors.fold import Fold, PositionView
 from actors.logs import configure_logging, configure_logging_once
 from protocol.config_checks import check_config
 from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, WalError, WireError
+from protocol.logs import Log
 from protocol.records import decode_record
 from protocol.settings import Config, encode_config
 from protocol.wal.journal import read_journal
@@ -174,9 +175,7 @@ def check_promises(config: Config, *, resume: bool = False) -> None:
     """What does not hold with these settings is said. Raises: ConfigError if the run_dir forbids them."""
     if mistakes := check_run_dir(config, resume=resume):
         raise ConfigError(mistakes)
-    import structlog  # late: it imports rich, unless `actors` has come first
-
-    log = structlog.get_logger().bind(child="supervisor")
+    log = Log(child="supervisor")
     for warning in warnings_of(config):
         log.warning("promise_not_kept", reason=warning)
 
@@ -216,10 +215,8 @@ def run_engine(
     configure_logging(config.logging)
     check_promises(config, resume=resume)
     if config.is_replay and inproc and sys.flags.hash_randomization:
-        import structlog
-
         hint = "a strategy that goes through a set of strings does so in another order each time: PYTHONHASHSEED=0"
-        structlog.get_logger().warning("replay_hashes_at_random", child="supervisor", hint=hint)
+        Log(child="supervisor").warning("replay_hashes_at_random", hint=hint)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
     supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
     supervisor.notifier = Notifier.of(os.environ)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from protocol import VERSION
 from protocol.errors import ConfigError
+from protocol.logs import Log
 from protocol.settings import Config, decode_config, encode_config
 
 CONFIG_NAME: Final = "config.json"
@@ -43,7 +43,7 @@ def save_config(run_dir: Path, config: Config) -> None:
     try:
         _write(run_dir, msgspec.json.format(msgspec.json.encode(saved), indent=2) + b"\n")
     except OSError as error:
-        structlog.get_logger().warning("config_not_saved", run_dir=str(run_dir), error=str(error))
+        Log().warning("config_not_saved", run_dir=str(run_dir), error=str(error))
 
 
 def _write(run_dir: Path, content: bytes) -> None:

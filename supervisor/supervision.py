@@ -11,9 +11,8 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import structlog
 import zmq
 
 from actors.base import Loop, page_path
@@ -30,6 +29,7 @@ from protocol.errors import (
     StopRequestedError,
     SupervisionError,
 )
+from protocol.logs import Log
 from protocol.messages import Go, Loaded, Message, Ready, Steer, SteerVerb, Stop
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
@@ -63,7 +63,7 @@ class Supervisor:
         self.config = config
         self.run_dir = Path(config.engine.run_dir).absolute()
         self.inproc = inproc
-        self.log: Any = structlog.get_logger().bind(child="supervisor", pid=os.getpid())
+        self.log = Log(child="supervisor", pid=os.getpid())
         self.boot_id = bytes(16) if config.is_replay else secrets.token_bytes(16)
         self.children: dict[str, Child] = {}
         self.run_record: EngineRun | None = None

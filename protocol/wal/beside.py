@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
 from protocol.errors import WalError
+from protocol.logs import Log
 from protocol.wal.names import JOURNAL_NAME, NEW_SUFFIX
 from protocol.wal.replace import COPY_BYTES
 from protocol.wal.scan import Readable, first_lsn_of, journal_id_of
 from protocol.wal.sealed import SealedFile, open_sealed
 from protocol.wal.storage import Storage
 
-_log = structlog.get_logger(__name__)
+_log = Log()
 
 
 def remove_leftovers(storage: Storage, path: Path) -> None:

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from protocol.errors import WalCorruptError, WalError, WalSyncError
+from protocol.logs import Log
 from protocol.records import Checkpoint, EngineRun, EntryType, Producer, decode_record, encode_record
 from protocol.wal.batch import Chain, NewEntry, Segment
 from protocol.wal.beside import clear_the_way, remove_leftovers, sealed_journal_id
@@ -52,7 +51,7 @@ RECENT_BYTES_MAX: Final = 16 * 1024 * 1024
 SYNC_MODES: Final = ("always", "interval", "off")
 
 _ENGINE_RUN: Final = int(EntryType.ENGINE_RUN)
-_log = structlog.get_logger(__name__)
+_log = Log()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from types import TracebackType
 from typing import Final, Self
 from zlib import crc32
 
-import structlog
-
 from protocol.errors import WalCorruptError, WalError, WalForeignError, WalSyncError
+from protocol.logs import Log
 from protocol.records import EntryType
 from protocol.wal.format import (
     HEADER,
@@ -37,7 +36,7 @@ LENGTH_FIELD_MAX: Final = 2**32 - 1
 LENGTH_FIELD: Final = range(5, 9)
 """Its bytes within the header."""
 _ENTRY_TYPES: Final = frozenset(map(int, EntryType))
-_log = structlog.get_logger(__name__)
+_log = Log()
 
 
 class WriteAheadLog:

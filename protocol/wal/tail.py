@@ -15,9 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from protocol.errors import WalError
+from protocol.logs import Log
 from protocol.wal.batch import Segment
 from protocol.wal.format import HEADER, BadEntry, decode_envelope, iterate_entries
 from protocol.wal.scan import INDEX_EVERY, Readable
@@ -30,7 +29,7 @@ LSN_MAX: Final = 2**64 - 1
 STEP_BYTES: Final = 64 * 1024
 """Read at a time while stepping to an entry."""
 
-_log = structlog.get_logger(__name__)
+_log = Log()
 _unpack_length = LENGTH.unpack_from
 _first_lsn = itemgetter(0)
 

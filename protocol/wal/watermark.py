@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-import structlog
-
+from protocol.logs import Log
 from protocol.wal.storage import SECTOR_BYTES, File, Storage
 
 SLOTS: Final = 2
@@ -25,7 +24,7 @@ SLOT_CRC: Final = struct.Struct("<I")
 SLOT_MAGIC: Final = b"SWMK"
 EMPTY: Final = bytes(SECTOR_BYTES)
 
-_log = structlog.get_logger(__name__)
+_log = Log()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,9 +208,9 @@ def live_log(directory: Path) -> int:
 
 
 def main() -> int:
-    # Half of what a start takes; there are hundreds.
-    quiet = types.SimpleNamespace(warning=lambda *_, **__: None)
-    sys.modules["structlog"] = types.SimpleNamespace(get_logger=lambda *_: quiet)  # type: ignore[assignment]
+    # What is logged of each fault is half of what a life takes; there are hundreds.
+    quiet = types.SimpleNamespace(warning=lambda *_, **__: None, bind=lambda **_: quiet)
+    sys.modules["structlog"] = types.SimpleNamespace(get_logger=lambda: quiet)  # type: ignore[assignment]
     sys.path.insert(0, str(Path(__file__).parents[2]))
     kind, directory = sys.argv[1:]
     return {"journal": live_journal, "log": live_log}[kind](Path(directory))

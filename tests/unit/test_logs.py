@@ -10,11 +10,13 @@ import sys
 import pytest
 
 PROGRAM = """
-import sys, structlog
+import sys
 from actors.logs import configure_logging
+from protocol.logs import Log
 from protocol.settings import LoggingSettings
 configure_logging(LoggingSettings(format=sys.argv[1], level=sys.argv[2]))
-log = structlog.get_logger().bind(child="risk")
+assert "structlog" not in sys.modules, "it is imported with the first line"
+log = Log(child="risk")
 log.debug("fine_detail")
 log.info("trading_halted", reason="two\\nlines")
 try:

@@ -1,0 +1,65 @@
+"""Log lines, by structlog, which is imported with the first of them: it is near half of what a process needs to start.
+
+How lines look is said elsewhere (actors/logs.py), before the first one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+_pending: Final[list[Callable[[], None]]] = []
+
+
+def before_first_line(configure: Callable[[], None]) -> None:
+    """`configure` is called once structlog is there, or at once if it is. The last one counts."""
+    _pending[:] = [configure]
+    if "structlog" in sys.modules:
+        load()
+
+
+def load() -> None:
+    """Imports structlog. Not in the middle of trouble: a process without descriptors or memory can import no more."""
+    hides_rich = "structlog" not in sys.modules and "rich" not in sys.modules
+    if hides_rich:  # structlog imports it, where it is installed, for tracebacks in colour
+        sys.modules["rich"] = None  # type: ignore[assignment]  # to whoever imports it: not installed
+    import structlog  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    if hides_rich:
+        del sys.modules["rich"]
+    while _pending:
+        _pending.pop()()
+
+
+class Log:
+    """As structlog's bound loggers, with these facts in each line."""
+
+    __slots__ = ("_facts",)
+
+    def __init__(self, **facts: Any) -> None:
+        self._facts = facts
+
+    def bind(self, **facts: Any) -> Log:
+        return Log(**self._facts, **facts)
+
+    def debug(self, event: str, **facts: Any) -> None:
+        self._logger().debug(event, **facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        self._logger().info(event, **facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        self._logger().warning(event, **facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        self._logger().error(event, **facts)
+
+    def exception(self, event: str, **facts: Any) -> None:
+        self._logger().exception(event, **facts)
+
+    def _logger(self) -> Any:
+        load()
+        import structlog
+
+        return structlog.get_logger().bind(**self._facts)
