@@ -18,9 +18,14 @@
     repair    what an operator's repair would do and lose, and doing it
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from protocol.errors import WalCorruptError, WalError, WalForeignError, WalLockedError, WalSyncError
-from protocol.wal.journal import Journal
-from protocol.wal.log import WriteAheadLog
+
+if TYPE_CHECKING:
+    from protocol.wal.journal import Journal
+    from protocol.wal.log import WriteAheadLog
 
 __all__ = [
     "Journal",
@@ -31,3 +36,11 @@ __all__ = [
     "WalSyncError",
     "WriteAheadLog",
 ]
+_WRITERS: Final = {"Journal": "protocol.wal.journal", "WriteAheadLog": "protocol.wal.log"}
+"""Imported when they are asked for: every process reads the format, and only wal and the venue write."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WRITERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WRITERS[name]), name)
