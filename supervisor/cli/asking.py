@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from protocol.client import ControlClient
 from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError
-from protocol.key_files import read_config_keys
 from protocol.records import FIRST_EXTERNAL
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note
 
 POLL_S: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The engine that a verb is meant for: by its run_dir, or by a bare endpoint."""
-
-    run_dir: Path | None
-    endpoint: str
-    keys_of: str = ""
-    """The config that names the client's keys; "": the environment does, if there are any."""
-
-    def client(self, timeout_s: float) -> ControlClient:
-        """Raises: NotRunningError if the lock of run_dir is free, ConfigError if a key cannot be used."""
-        if self.run_dir is not None:
-            return ControlClient.for_run_dir(self.run_dir, timeout_s)
-        keys = read_config_keys(self.keys_of) if self.keys_of else None
-        return ControlClient(self.endpoint, timeout_s, keys=keys)
 
 
 def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:

@@ -18,16 +18,19 @@ from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
 from supervisor.cli.output import Failure, note
 
-OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "account", "stop")
+LOOKING_VERBS: Final = ("status", "health", "orders", "positions", "limits", "account")
+OPERATOR_VERBS: Final = ("halt", "ping")
 OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
 CHILD_VERBS: Final = ("restart", "park", "unpark")
 VERBS: Final = {
     **dict.fromkeys(CHILD_VERBS, "supervisor.cli.child_verbs"),
+    **dict.fromkeys(LOOKING_VERBS, "supervisor.cli.looking_verbs"),
     **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
     "init": "supervisor.cli.init_verb",
     "keys": "supervisor.cli.keys_verbs",
     "report": "supervisor.cli.report_verb",
+    "stop": "supervisor.cli.stop_verb",
     "venue": "supervisor.cli.venue_verb",
     "wal": "supervisor.cli.wal_verbs",
 }

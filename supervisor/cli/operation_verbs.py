@@ -15,8 +15,9 @@ from uuid import uuid4
 import click
 
 from protocol.errors import ExitCode
-from supervisor.cli.asking import POLL_S, Target, ask, cancels_of, open_orders
-from supervisor.cli.operator_verbs import engine_options, words_behind_config
+from supervisor.cli.asking import POLL_S, ask, cancels_of, open_orders
+from supervisor.cli.engine_options import engine_options
+from supervisor.cli.naming import Target, words_behind_config
 from supervisor.cli.output import Failure, note, print_json
 
 _TIMEOUT_S: Final = 5.0

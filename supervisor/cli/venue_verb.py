@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from protocol.client import desk_endpoint
-from supervisor.cli.asking import Target, ask
-from supervisor.cli.operator_verbs import engine_options, words_behind_config
+from supervisor.cli.asking import ask
+from supervisor.cli.engine_options import engine_options
+from supervisor.cli.naming import Target, words_behind_config
 from supervisor.cli.output import print_json
 
 

@@ -166,7 +166,7 @@ def test_json_is_the_reply_alone_on_stdout(verb: str, reply: dict[str, Any], tmp
 @pytest.mark.parametrize(
     ("verb", "words"),
     [
-        ("status", ["demo: ACTIVE by operator: lunch", "AAPL[x]", "3", "150.5", "12.75"]),
+        ("status", ["demo: ACTIVE by operator", "lunch", "AAPL[x]", "3", "150.5", "12.75", "risk", "ready"]),
         ("positions", ["AAPL[x]", "net quantity", "3", "150.5", "12.75"]),
         ("orders", ["41", "AAPL", "Buy", "limit", "Accepted", "150.5", "sma"]),
         ("health", ["demo: ACTIVE", "LSN 9", "0.1.0", "risk", "ready", "7", "1.2", "3"]),
