@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from protocol.client import LOCK_NAME, control_endpoint
 from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError
 from protocol.records import FIRST_EXTERNAL
 from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note
 
 POLL_S: Final = 0.05
+LONGER_S: Final = 10.0
+"""What a second try is told to wait: several restarts of a gateway (0.6 s each)."""
 
 
 def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
@@ -20,9 +23,9 @@ def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Exi
         with target.client(timeout_s) as client:
             reply = client.request(text)
     except NotRunningError as error:
-        raise Failure(not_running, str(error)) from error
+        raise Failure(not_running, str(error), hint=hint_not_running(target)) from error
     except NoAnswerError as error:
-        raise Failure(ExitCode.NO_ANSWER, str(error)) from error
+        raise Failure(ExitCode.NO_ANSWER, str(error), hint=_hint_no_answer(target, timeout_s)) from error
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
     except (GatewayError, OSError) as error:
@@ -30,6 +33,34 @@ def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Exi
     if reply.get("status") != "ok":
         raise Failure(ExitCode.FAILURE, str(reply.get("response", reply)))
     return reply
+
+
+def hint_not_running(target: Target) -> str:
+    """What to do where no engine runs."""
+    if target.run_dir is None:
+        return (
+            f"Nothing listens at {target.endpoint}. Is it the gateway.command of a running engine? On the engine's own "
+            "machine name the engine by its CONFIG or --run-dir: that needs no endpoint."
+        )
+    return (
+        f"Nobody holds {target.run_dir / LOCK_NAME}. Another directory? A CONFIG's run_dir is relative to where the "
+        "engine was started. `ps -eo pid,args | grep '[s]eawall:'` shows what runs; `seawall run CONFIG` starts an "
+        "engine."
+    )
+
+
+def _hint_no_answer(target: Target, timeout_s: float) -> str:
+    """Of a gateway that is there: why it may be silent, and what to try."""
+    endpoint = target.endpoint if target.run_dir is None else control_endpoint(target.run_dir)
+    tried = f"seawall ping {target.as_option()} --timeout {max(LONGER_S, 5 * timeout_s):g}"
+    lines = [
+        f"Asked at {endpoint}. Likely: its gateway has died or hangs, and the supervisor is bringing it back; or the "
+        "machine, or its disk, is too busy.",
+        f"Next: `{tried}`; then the engine's log.",
+    ]
+    if target.run_dir is not None:
+        lines.append(f"`seawall halt {target.as_option()}` halts without the gateway, too.")
+    return "\n".join(lines)
 
 
 def open_orders(target: Target, timeout_s: float) -> dict[int, dict[str, Any]]:

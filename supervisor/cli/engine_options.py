@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from supervisor.cli.completing import Complete, complete_config
 from supervisor.cli.naming import RUN_DIR_VARIABLE, config_among, find_target
 
 Verb = Callable[..., None]
@@ -15,13 +16,18 @@ TIMEOUT_S: Final = 2.0
 
 
 def engine_options(
-    timeout_s: float = TIMEOUT_S, *, config: bool = True, tables: bool = False
+    timeout_s: float = TIMEOUT_S, *, config: bool = True, tables: bool = False, complete: Complete = complete_config
 ) -> Callable[[Verb], Verb]:  # fmt: skip
     """Adds the options by which a verb finds its engine; it gets (target, as JSON?, timeout in seconds, ...).
 
     config: a CONFIG is its only argument, else it gets `words`, of which the first may be one. tables: `-o wide` too,
-    and the verb gets `wide`.
+    and the verb gets `wide`. complete: what a shell offers for the arguments.
     """
+    argument = (
+        click.argument("config", required=False, shell_complete=complete)
+        if config
+        else click.argument("words", nargs=-1, metavar="[CONFIG] [WORD]...", shell_complete=complete)
+    )
     outputs = ["table", "wide", "json"] if tables else ["table", "json"]
 
     def decorate(verb: Verb) -> Verb:
@@ -48,12 +54,9 @@ def engine_options(
                 "--run-dir", metavar="DIR", type=click.Path(file_okay=False),
                 help=f"Directory of the engine; else ${RUN_DIR_VARIABLE}.",
             ),
-            click.argument("config", required=False) if config else _WORDS,
+            argument,
         ):  # fmt: skip
             decorated = option(decorated)
         return decorated
 
     return decorate
-
-
-_WORDS: Final = click.argument("words", nargs=-1, metavar="[CONFIG] [WORD]...")

@@ -116,7 +116,12 @@ FILES: Final = {"seawall.toml": _CONFIG, "breakout.py": _STRATEGY, "README.md": 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def init(directory: Path) -> None:
-    """Write a config and a strategy to start from into DIR; overwrites nothing."""
+    """Write a config and a strategy to start from into DIR; overwrites nothing.
+
+    \b
+    Example:
+      seawall init first
+    """
     taken = [name for name in FILES if (directory / name).exists()]
     if taken:
         raise Failure(ExitCode.FAILURE, f"{directory} has {', '.join(taken)} already; nothing was written")

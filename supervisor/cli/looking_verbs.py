@@ -15,6 +15,7 @@ import click
 
 from protocol.errors import ExitCode
 from supervisor.cli.asking import ask
+from supervisor.cli.completing import complete_config
 from supervisor.cli.engine_options import Verb, engine_options
 from supervisor.cli.naming import Target
 from supervisor.cli.output import Part, Styled, note, print_json, print_parts
@@ -113,7 +114,7 @@ def looking_verb(verb: Callable[..., None]) -> click.Command:
         verb(Looking(target, as_json, wide, timeout_s, watch), **rest)
 
     watching = click.option(
-        WATCH, type=click.FloatRange(INTERVAL_MIN_S), metavar="[SECONDS]",
+        WATCH, type=click.FloatRange(INTERVAL_MIN_S), metavar="[SECONDS]", shell_complete=complete_config,
         help=f"Again and again until Ctrl-C, every {INTERVAL_S:g} s or so many.",
     )  # fmt: skip
     decorated: Verb = engine_options(tables=True)(look)
@@ -126,7 +127,13 @@ def looking_verb(verb: Callable[..., None]) -> click.Command:
     help="Exit 150 if HALTED, 151 if REDUCING, 152 if degraded: a child is not ready, or the disk is nearly full.",
 )  # fmt: skip
 def status(looking: Looking, check: bool) -> None:
-    """The trading state, with who, when and why; every position; every process."""
+    """The trading state, with who, when and why; every position; every process.
+
+    \b
+    Example:
+      seawall status deploy/configs/demo.toml
+      seawall status --run-dir run/demo --watch 0.5
+    """
     if check and looking.watch_s is not None:
         raise click.UsageError(f"--check looks once, {WATCH} again and again: one of them")
     looking = replace(looking, not_running=ExitCode.STATUS_NOT_RUNNING)
@@ -152,29 +159,54 @@ def check_code(reply: Reply, health: Reply) -> ExitCode:
 
 @looking_verb
 def positions(looking: Looking) -> None:
-    """Every position, flat ones too."""
+    """Every position, flat ones too.
+
+    \b
+    Example:
+      seawall positions --run-dir run/demo
+    """
     looking.show("STATUS", positions_page)
 
 
 @looking_verb
 def orders(looking: Looking) -> None:
-    """Open orders."""
+    """Open orders.
+
+    \b
+    Example:
+      seawall orders --run-dir run/demo -o wide
+    """
     looking.show("ORDERS", orders_page)
 
 
 @looking_verb
 def limits(looking: Looking) -> None:
-    """The limits that are set, and how far each is used."""
+    """The limits that are set, and how far each is used.
+
+    \b
+    Example:
+      seawall limits --run-dir run/demo
+    """
     looking.show("LIMITS", limits_page)
 
 
 @looking_verb
 def account(looking: Looking) -> None:
-    """Balance, equity and margin, and what each strategy has brought from 0."""
+    """Balance, equity and margin, and what each strategy has brought from 0.
+
+    \b
+    Example:
+      seawall account --run-dir run/demo --watch
+    """
     looking.show("ACCOUNT", account_page)
 
 
 @looking_verb
 def health(looking: Looking) -> None:
-    """Every process, the trading state, and how far each has come."""
+    """Every process, the trading state, and how far each has come.
+
+    \b
+    Example:
+      seawall health --run-dir run/demo -o wide
+    """
     looking.show("HEALTH", health_page)

@@ -23,7 +23,12 @@ REASON_MAX: Final = 500
 @click.command()
 @engine_options()
 def ping(target: Target, as_json: bool, timeout_s: float) -> None:
-    """Does the gateway answer?"""
+    """Does the gateway answer?
+
+    \b
+    Example:
+      seawall ping --endpoint tcp://127.0.0.1:5556
+    """
     reply = ask(target, timeout_s, "PING")
     print_json(reply) if as_json else click.echo(reply["response"])
 
@@ -35,6 +40,10 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
 
     A first word that ends in .toml is the CONFIG, all others are the reason. Where the gateway does not answer,
     the latch page in the run_dir is set from here. What became of the cancels is told afterwards.
+
+    \b
+    Example:
+      seawall halt "enough for today" --run-dir run/demo
     """
     reason = " ".join(words_behind_config(words))[:REASON_MAX]
     reply, way, is_by_gateway = _halt_engine(target, timeout_s, reason)
@@ -73,5 +82,8 @@ def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[st
     try:
         halt_page(target.run_dir, "cli", reason or "seawall halt")
     except (OSError, SeawallError) as error:
-        raise Failure(ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}") from error
+        raise Failure(
+            ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}",
+            hint=f"`seawall stop {target.as_option()}` ends the engine; SIGKILL to its processes ends all sending.",
+        ) from error  # fmt: skip
     return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False

@@ -25,11 +25,13 @@ PIPE_WIDTH: Final = 200
 class Failure(click.ClickException):
     """Ends the command: the message on stderr, the exit code of design section 10.
 
-    as_json: for a reader of `-o json`, one line with the message, the code and the facts. stdout has data only.
+    hint: what to do next, in a paragraph of its own. as_json: for a reader of `-o json`, one line with the message, the
+    code and the facts. stdout has data only.
     """
 
-    def __init__(self, exit_code: ExitCode, message: str, **facts: Any) -> None:
+    def __init__(self, exit_code: ExitCode, message: str, *, hint: str = "", **facts: Any) -> None:
         super().__init__(message)
+        self.hint = hint
         # click's is one for the class, ours for the case
         self.exit_code = int(exit_code)  # pyright: ignore[reportAttributeAccessIssue]
         self.facts = facts
@@ -38,6 +40,8 @@ class Failure(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         if not self.as_json:
             super().show(file)
+            if self.hint:
+                click.echo(self.hint, file=file, err=file is None)
             return
         facts = {"error": self.message, "exit_code": self.exit_code, **self.facts}
         click.echo(json.dumps(facts, ensure_ascii=False, separators=(",", ":")), file=file, err=file is None)
@@ -120,7 +124,7 @@ def _draw_table(table: Table) -> RichTable:
     )  # fmt: skip
     for index, column in enumerate(table.columns):
         numeric = _is_numeric([row[index] for row in table.rows])
-        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric or not index, overflow="fold")
     for row in table.rows:
         drawn.add_row(*map(_draw_text, row))
     return drawn

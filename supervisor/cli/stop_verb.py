@@ -12,6 +12,7 @@ import click
 
 from protocol.client import LOCK_NAME, engine_pid
 from protocol.errors import ExitCode, NotRunningError
+from supervisor.cli.asking import hint_not_running
 from supervisor.cli.engine_options import engine_options
 from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note, print_json
@@ -24,17 +25,26 @@ STOP_POLL_S: Final = 0.02
 @click.command()
 @engine_options(STOP_TIMEOUT_S)
 def stop(target: Target, as_json: bool, timeout_s: float) -> None:
-    """Ordered stop: SIGTERM to the supervisor, then wait until its lock is free."""
+    """Ordered stop: SIGTERM to the supervisor, then wait until its lock is free.
+
+    \b
+    Example:
+      seawall stop --run-dir run/demo
+    """
     if target.run_dir is None:
         raise click.UsageError("stop needs the engine's CONFIG or --run-dir: it signals the pid in RUN_DIR/lock")
     try:
         stopped = stop_engine(target.run_dir, timeout_s)
     except NotRunningError as error:
-        raise Failure(ExitCode.NOT_RUNNING, str(error)) from error
+        raise Failure(ExitCode.NOT_RUNNING, str(error), hint=hint_not_running(target)) from error
     except OSError as error:
         raise Failure(ExitCode.FAILURE, f"{target.run_dir}: {error}") from error
     if not stopped:
-        raise Failure(ExitCode.NO_ANSWER, f"the engine in {target.run_dir} has not stopped within {timeout_s:g} s")
+        raise Failure(
+            ExitCode.NO_ANSWER, f"the engine in {target.run_dir} has not stopped within {timeout_s:g} s",
+            hint=f"It may be about to: its log says at which step it is. `seawall stop {target.as_option()}` goes on "
+                 f"waiting; `seawall health {target.as_option()}` shows who is left.",
+        )  # fmt: skip
     code, reason = read_ending(target.run_dir)
     if code:
         raise Failure(ExitCode.FAILURE, f"stopped, with exit code {code}: {reason}")

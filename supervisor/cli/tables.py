@@ -46,7 +46,8 @@ def status_page(status: Reply, health: Reply, *, wide: bool = False) -> Page:
 def health_page(health: Reply, *, wide: bool = False) -> Page:
     facts = f"{health['mode']} · {health['version']} · LSN {health['lsn']} · market {health['market_position']}"
     more = f" · boot {health['boot_id']} · {show_time(health['time_us'])} UTC" if wide else ""
-    return Page([trading_line(health), Styled(facts + more), Styled(""), *children_parts(health, wide=wide)], warnings(health))
+    first = [trading_line(health), Styled(facts + more), Styled("")]
+    return Page([*first, *children_parts(health, wide=wide)], warnings(health))
 
 
 def positions_page(status: Reply, *, wide: bool = False) -> Page:

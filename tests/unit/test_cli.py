@@ -88,7 +88,9 @@ def test_a_verb_that_is_told_no_engine_is_a_usage_error(verb: str) -> None:
 def test_an_engine_that_does_not_run_is_told_fast(verb: str, tmp_path: Path) -> None:
     result = seawall(verb, "--run-dir", tmp_path, "--timeout", "60")
     assert result.exit_code == (3 if verb == "status" else 7)
-    assert (result.stdout, result.stderr) == ("", f"Error: no engine is running in {tmp_path}\n")
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: no engine is running in {tmp_path}\n")
+    assert "`seawall run CONFIG` starts an engine" in result.stderr
 
 
 def test_naming_the_engine_twice_is_a_usage_error(tmp_path: Path) -> None:
@@ -121,10 +123,26 @@ def test_the_engine_is_found_by_config_run_dir_and_variable(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "halt"])
 def test_a_gateway_that_is_silent_is_exit_code_4(verb: str, tmp_path: Path) -> None:
-    with engine(tmp_path / "run", STATUS=None, PING=None, HEALTH=None, ORDERS=None, ACCOUNT=None):
-        result = seawall(verb, "--run-dir", tmp_path / "run", "--timeout", "0.1")
+    run_dir = tmp_path / "run"
+    with engine(run_dir, STATUS=None, PING=None, HEALTH=None, ORDERS=None, ACCOUNT=None):
+        result = seawall(verb, "--run-dir", run_dir, "--timeout", "0.1")
     assert (result.exit_code, result.stdout) == (4, "")
-    assert "did not answer within 0.1 s" in result.stderr
+    what, where, then, _ = result.stderr.splitlines()
+    assert what == f"Error: the engine in {run_dir} did not answer within 0.1 s"
+    assert where.startswith(f"Asked at {control_endpoint(run_dir)}. Likely: ")
+    assert then.startswith(f"Next: `seawall ping --run-dir {run_dir} --timeout 10`")
+
+
+def test_an_endpoint_at_which_nobody_is_or_answers_is_named_with_what_to_try(tmp_path: Path) -> None:
+    nobody = f"ipc://{tmp_path}/nobody"
+    result = seawall("ping", "--endpoint", nobody)
+    assert (result.exit_code, f"no engine is running at {nobody}" in result.stderr) == (7, True)
+    assert "Is it the gateway.command of a running engine" in result.stderr
+    with gateway(lambda _: None) as (endpoint, _):
+        result = seawall("ping", "--endpoint", endpoint, "--timeout", "0.1")
+    assert (result.exit_code, f"Asked at {endpoint}." in result.stderr) == (4, True)
+    assert f"Next: `seawall ping --endpoint {endpoint} --timeout 10`" in result.stderr
+    assert "halt" not in result.stderr, "that needs the run_dir"
 
 
 def test_the_account_is_shown_with_what_each_strategy_has_brought(tmp_path: Path) -> None:
