@@ -129,6 +129,8 @@ def looking_verb(verb: Callable[..., None]) -> click.Command:
 def status(looking: Looking, check: bool) -> None:
     """The trading state, with who, when and why; every position; every process.
 
+    lag: records of the journal that a process has yet to read. A queue is shown as its depth/limit.
+
     \b
     Example:
       seawall status deploy/configs/demo.toml

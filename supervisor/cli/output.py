@@ -123,8 +123,9 @@ def _draw_table(table: Table) -> RichTable:
         title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )  # fmt: skip
     for index, column in enumerate(table.columns):
-        numeric = _is_numeric([row[index] for row in table.rows])
-        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric or not index, overflow="fold")
+        cells = [row[index] for row in table.rows]
+        numeric, whole = _is_numeric(cells), not index or any(isinstance(cell, Styled) for cell in cells)
+        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric or whole, overflow="fold")
     for row in table.rows:
         drawn.add_row(*map(_draw_text, row))
     return drawn

@@ -13,66 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from gateways import gateway, held_lock
+from small_engines import NO_ORDERS, ORDER, STATUS, engine, health, seawall
 
 from actors.latch import LATCH_NAME, Latch
 from protocol.client import control_endpoint
 from protocol.settings import load_config
-from supervisor.cli.main import main
-
-STATUS = {
-    "status": "ok",
-    "halted": False,
-    "positions": [{"symbol": "AAPL[x]", "net_quantity": 3.0, "average_price": 150.5, "realized_pnl": 12.75}],
-}
-NO_ORDERS: Final[dict[str, Any]] = {"status": "ok", "orders": []}
-ORDER = {
-    "order_id": 41, "symbol": "AAPL", "side": "Buy", "order_type": "limit", "status": "Accepted", "quantity": 3.0,
-    "filled_quantity": 0.0, "limit_price": 150.5, "average_price": 0.0, "strategy": "sma", "signal": 4,
-}  # fmt: skip
-
-
-def _health(state: str = "ACTIVE", child: str = "ready", *warnings: str) -> dict[str, Any]:
-    return {
-        "status": "ok", "engine": "demo", "version": "0.1.0", "mode": "paper", "boot_id": "00", "time_us": 1,
-        "trading_state": {"state": state, "by": "operator", "reason": "lunch", "since_us": 1}, "lsn": 9,
-        "market_position": 5,
-        "children": [
-            {"name": "risk", "state": child, "pid": 7, "incarnation": 1, "restarts": 0, "cpu_percent": 1.25,
-             "memory_bytes": 3 * 2**20, "lsn": 9, "journal_lag": 0, "market_position": 5, "counters": {}},
-        ],
-        "disk_low": bool(warnings), "warnings": list(warnings),
-    }  # fmt: skip
-
-
-@contextmanager
-def engine(run_dir: Path, **replies: dict[str, Any] | None) -> Iterator[list[bytes]]:
-    """A run_dir with a held lock and a gateway that knows these verbs; None: it takes the request and is silent."""
-    known: dict[str, dict[str, Any] | None] = {
-        "PING": {"status": "ok", "response": "PONG"},
-        "STATUS": STATUS,
-        "HALT": {"status": "ok", "response": "Trading halted"},
-        "HEALTH": _health(),
-        "ORDERS": {"status": "ok", "orders": [ORDER]},
-        **replies,
-    }
-
-    def answer(text: bytes) -> bytes | None:
-        reply = known[text.decode().split()[0]]
-        return None if reply is None else json.dumps(reply, separators=(",", ":")).encode()
-
-    (run_dir / "ipc").mkdir(parents=True)
-    with held_lock(run_dir, "1"), gateway(answer, control_endpoint(run_dir)) as (_, got):
-        yield got
-
-
-def seawall(*words: str | Path, env: dict[str, str | None] | None = None) -> Result:
-    return CliRunner(env={"SEAWALL_RUN_DIR": None, **(env or {})}).invoke(main, [str(word) for word in words])
-
 
 VERBS = ("status", "positions", "orders", "account", "health", "ping", "halt")
 
@@ -170,7 +119,7 @@ def test_an_error_reply_is_exit_code_1_with_its_words(tmp_path: Path) -> None:
     ("verb", "reply"),
     [
         ("status", STATUS), ("positions", STATUS), ("orders", {"status": "ok", "orders": [ORDER]}),
-        ("health", _health()), ("ping", {"status": "ok", "response": "PONG"}),
+        ("health", health()), ("ping", {"status": "ok", "response": "PONG"}),
         ("halt", {"status": "ok", "response": "Trading halted"}),
     ],
 )  # fmt: skip
@@ -212,7 +161,7 @@ def test_tables_have_what_the_reply_has(verb: str, words: list[str], tmp_path: P
 def test_status_check_says_the_worst_by_its_exit_code(
     halted: bool, state: str, child: str, code: int, tmp_path: Path
 ) -> None:
-    with engine(tmp_path / "run", STATUS={**STATUS, "halted": halted}, HEALTH=_health(state, child)):
+    with engine(tmp_path / "run", STATUS={**STATUS, "halted": halted}, HEALTH=health(state, child)):
         for output in ("json", "table"):
             result = seawall("status", "--check", "--run-dir", tmp_path / "run", "-o", output)
             assert result.exit_code == code
@@ -233,14 +182,14 @@ def test_why_an_engine_is_degraded_is_said_line_by_line(
     state: str, child: str, warnings: list[str], code: int, tmp_path: Path
 ) -> None:
     lines = ["Warning: risk is parked"] * (child == "parked") + [f"Warning: {warning}" for warning in warnings]
-    with engine(tmp_path / "run", HEALTH=_health(state, child, *warnings)):
+    with engine(tmp_path / "run", HEALTH=health(state, child, *warnings)):
         for words, expected in ((["status"], 0), (["status", "--check"], code), (["health"], 0)):
             result = seawall(*words, "--run-dir", tmp_path / "run")
             assert (result.exit_code, result.stderr.splitlines()) == (expected, lines)
 
 
 def test_the_health_of_an_older_engine_without_warnings_is_read(tmp_path: Path) -> None:
-    older = {key: value for key, value in _health().items() if key not in ("disk_low", "warnings")}
+    older = {key: value for key, value in health().items() if key not in ("disk_low", "warnings")}
     with engine(tmp_path / "run", HEALTH=older):
         assert seawall("status", "--check", "--run-dir", tmp_path / "run").exit_code == 0
 
