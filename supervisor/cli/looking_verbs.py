@@ -86,10 +86,10 @@ class LookingCommand(click.Command):
     """Takes `--watch` with and without its seconds, also before a CONFIG."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _with_seconds(args))
+        return super().parse_args(ctx, with_seconds(args))
 
 
-def _with_seconds(args: list[str]) -> list[str]:
+def with_seconds(args: list[str]) -> list[str]:
     """Source: click takes whatever follows for an option's optional value, a CONFIG too."""
     found: list[str] = []
     for index, word in enumerate(args):
