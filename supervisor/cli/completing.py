@@ -22,13 +22,21 @@ Offer = Callable[[dict[str, Any]], Iterable[tuple[str, str]]]
 
 
 def complete_config(context: click.Context, parameter: click.Parameter, typed: str) -> Items:
-    """The .toml files; where there are none, whatever file the shell itself offers, so that one gets to a directory."""
-    found = sorted(glob.glob(f"{glob.escape(typed)}*.toml"))[:FILES_MAX]
-    return [CompletionItem(path) for path in found] or [CompletionItem(typed, type="file")]
+    """The .toml files; where there are none, whatever file the shell itself offers, so that one gets to a directory.
+
+    Of words the first alone may be a CONFIG: those behind it are a reason.
+    """
+    if context.params.get("words"):
+        return []
+    return _configs(typed) or [CompletionItem(typed, type="file")]
+
+
+def _configs(typed: str) -> Items:
+    return [CompletionItem(path) for path in sorted(glob.glob(f"{glob.escape(typed)}*.toml"))[:FILES_MAX]]
 
 
 def complete_word(verb: str, offer: Offer) -> Complete:
-    """The first word behind a CONFIG, from the engine's reply to `verb`; before it, a CONFIG too."""
+    """The first word behind a CONFIG, from the engine's reply to `verb`; where no engine is named yet, a CONFIG."""
 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> Items:
         from supervisor.cli.naming import words_behind_config  # late, as below
@@ -38,7 +46,7 @@ def complete_word(verb: str, offer: Offer) -> Complete:
             return []
         offered = [CompletionItem(word, help=what) for word, what in offer(_ask(context, given, verb))]
         items = [item for item in offered if item.value.startswith(typed)]
-        return items if given or items else complete_config(context, parameter, typed)
+        return items if given or items else _configs(typed)
 
     return complete
 
