@@ -22,6 +22,7 @@ from small_engines import NO_ORDERS, ORDER, STATUS, engine, health, seawall
 from actors.latch import LATCH_NAME, Latch
 from protocol.client import control_endpoint
 from protocol.settings import load_config
+from supervisor.cli.project import project_files
 
 VERBS = ("status", "positions", "orders", "account", "health", "ping", "halt")
 
@@ -339,9 +340,10 @@ def test_every_config_mistake_is_told_with_exit_code_2(verb: str, tmp_path: Path
 def test_init_writes_what_loads_and_overwrites_nothing(tmp_path: Path) -> None:
     target = tmp_path / "a" / "first"
     assert seawall("init", target).exit_code == 0
-    assert {path.name for path in target.iterdir()} == {"seawall.toml", "breakout.py", "README.md"}
-    config = load_config(target / "seawall.toml")
-    assert (config.market_data.source, config.strategies[0].class_path) == ("synthetic", "breakout:Breakout")
+    assert {path.name for path in target.iterdir()} == {*project_files()}
+    live, replay = load_config(target / "seawall.toml"), load_config(target / "replay.toml")
+    assert (live.market_data.source, live.strategies[0].class_path) == ("synthetic", "breakout:Breakout")
+    assert (replay.engine.mode, replay.market_data.path) == ("replay", "ticks.csv")
     (target / "README.md").write_text("mine")
     (target / "breakout.py").unlink()
     result = seawall("init", target)
@@ -350,31 +352,10 @@ def test_init_writes_what_loads_and_overwrites_nothing(tmp_path: Path) -> None:
     assert not (target / "breakout.py").exists()
 
 
-def test_inits_strategy_turns_with_the_breakout(tmp_path: Path) -> None:
-    assert seawall("init", tmp_path).exit_code == 0
-    script = """
-import breakout
-from actors.strategies import Environment, PositionInfo, Tick
-class Runtime:
-    def __init__(self): self.quantity, self.calls = 0.0, []
-    def position(self, symbol): return PositionInfo(symbol, self.quantity)
-    def place(self, symbol, side, quantity, *prices):
-        self.calls.append((side, quantity)); self.quantity += quantity if side == "Buy" else -quantity
-runtime = Runtime()
-strategy = breakout.Breakout()
-strategy.attach(Environment(runtime, "breakout", ("EURUSD",), {"EURUSD": 0}, {"window": 3, "quantity": 5.0}))
-strategy.on_start()
-for price in (1.0, 1.1, 1.05, 1.2, 1.3, 0.9, 0.8):
-    strategy.on_tick(Tick("EURUSD", price, price, 0.0))
-assert runtime.calls == [("Buy", 5.0), ("Sell", 10.0)], runtime.calls
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_command_answers_without_loading_the_engine_or_numpy() -> None:
     heavy = ("numpy", "supervisor.engine", "actors")
-    script = f"import sys, supervisor.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    modules = "supervisor.cli.main, supervisor.cli.looking_verbs"
+    script = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
