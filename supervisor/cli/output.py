@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH: Final = 200
 """Columns of a table that goes to no terminal: wide enough to cut nothing."""
+UNPRINTABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 class Failure(click.ClickException):
@@ -138,12 +139,12 @@ def _is_numeric(cells: Sequence[object]) -> bool:
 
 
 def _draw_text(cell: object) -> Text:
-    """Text, not str: a reason or a symbol in square brackets is no markup."""
+    """Text, not str: a reason or a symbol in square brackets is no markup. Nor does it steer the reader's terminal."""
     from rich.text import Text
 
-    if isinstance(cell, Styled):
-        return Text(cell.text, cell.style)
-    return Text(show_number(cell) if isinstance(cell, int | float) else str(cell))
+    said, style = cell if isinstance(cell, Styled) else (cell, "")
+    text = show_number(said) if isinstance(said, int | float) else str(said)
+    return Text("".join(sign if sign.isprintable() or sign == "\n" else UNPRINTABLE for sign in text), style)
 
 
 def show_number(value: float) -> str:

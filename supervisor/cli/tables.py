@@ -44,9 +44,12 @@ def status_page(status: Reply, health: Reply, *, wide: bool = False) -> Page:
 
 
 def health_page(health: Reply, *, wide: bool = False) -> Page:
-    facts = f"{health['mode']} · {health['version']} · LSN {health['lsn']} · market {health['market_position']}"
-    more = f" · boot {health['boot_id']} · {show_time(health['time_us'])} UTC" if wide else ""
-    first = [trading_line(health), Styled(facts + more), Styled("")]
+    facts = [
+        health["mode"], health["version"], f"LSN {health['lsn']}", f"market position {health['market_position']}"
+    ]  # fmt: skip
+    if wide:
+        facts += [f"boot {health['boot_id']}", f"{show_time(health['time_us'])} UTC"]
+    first = [trading_line(health), Styled(" · ".join(facts)), Styled("")]
     return Page([*first, *children_parts(health, wide=wide)], warnings(health))
 
 
@@ -119,7 +122,7 @@ def _child_row(child: Reply, now_us: int, *, wide: bool) -> dict[str, object]:
     row: dict[str, object] = {
         "child": child["name"],
         "state": child_state(child["state"]),
-        "pid": child["pid"],
+        "pid": child["pid"] or "",
         "uptime": _show_age(now_us - started_us) if started_us else "",
         "restarts": child["restarts"],
         "lag": child["journal_lag"],

@@ -71,6 +71,10 @@ def test_the_trading_state_says_who_when_and_why(facts: dict[str, Any], line: st
     assert trading_line(reply(**facts)).text == line
 
 
+def test_a_reason_from_outside_is_no_markup_and_does_not_steer_the_terminal() -> None:
+    assert drawn([trading_line(reply(reason="[red]\x1b[2J\x07now"))]) == "demo: ACTIVE: [red]\ufffd[2J\ufffdnow\n"
+
+
 def test_a_closed_latch_counts_before_the_journal_says_so() -> None:
     first = status_page({**STATUS, "halted": True}, reply()).parts[0]
     assert isinstance(first, Styled)
