@@ -1,4 +1,4 @@
-"""How the command line asks a running engine: one question and its answer, and what became of cancels."""
+"""How one asks a running engine: a question and its answer, what became of cancels, and a halt, come what may."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from protocol.client import LOCK_NAME, control_endpoint
-from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError
+from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError, SeawallError
 from protocol.records import FIRST_EXTERNAL
 from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note
 
 POLL_S: Final = 0.05
+HALT_TIMEOUT_S: Final = 0.5
+"""A gateway answers HALT within 50 ms, or never; ten times that, then the latch page is set from here."""
 LONGER_S: Final = 10.0
 """What a second try is told to wait: several restarts of a gateway (0.6 s each)."""
 
@@ -88,3 +90,24 @@ def cancels_of(target: Target, timeout_s: float, before: Iterable[int], *, all_a
     if unknown:
         note(f"Not known: {', '.join(map(str, unknown))}; `seawall orders` shows what is open.")
     return unknown
+
+
+def halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str, bool]:
+    """The reply and the way it went: through the gateway (True), or, when that fails, by setting the latch page."""
+    try:
+        reply = ask(target, timeout_s, f"HALT {reason}".strip())
+        return reply, "Halted through the gateway.", True
+    except Failure as failure:
+        if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:
+            raise
+        trouble = failure.message
+    from actors.latch import halt_page
+
+    try:
+        halt_page(target.run_dir, "cli", reason or "seawall halt")
+    except (OSError, SeawallError) as error:
+        raise Failure(
+            ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}",
+            hint=f"`seawall stop {target.as_option()}` ends the engine; SIGKILL to its processes ends all sending.",
+        ) from error  # fmt: skip
+    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False

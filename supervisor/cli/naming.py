@@ -18,6 +18,7 @@ import click
 
 from protocol.client import ControlClient
 from protocol.key_files import read_config_keys
+from protocol.keys import ClientKeys
 
 RUN_DIR_VARIABLE: Final = "SEAWALL_RUN_DIR"
 
@@ -35,8 +36,11 @@ class Target:
         """Raises: NotRunningError if the lock of run_dir is free, ConfigError if a key cannot be used."""
         if self.run_dir is not None:
             return ControlClient.for_run_dir(self.run_dir, timeout_s)
-        keys = read_config_keys(self.keys_of) if self.keys_of else None
-        return ControlClient(self.endpoint, timeout_s, keys=keys)
+        return ControlClient(self.endpoint, timeout_s, keys=self.keys())
+
+    def keys(self) -> ClientKeys | None:
+        """Of tcp, and of the feeds. None: those that the environment names. Raises: ConfigError."""
+        return read_config_keys(self.keys_of) if self.keys_of else None
 
     def as_option(self) -> str:
         """As one names it to another verb, in a shell."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from protocol.errors import ExitCode, SeawallError
-from supervisor.cli.asking import ask, cancels_of, open_orders
+from supervisor.cli.asking import HALT_TIMEOUT_S, ask, cancels_of, halt_engine, open_orders
 from supervisor.cli.engine_options import engine_options
 from supervisor.cli.naming import Target, words_behind_config
 from supervisor.cli.output import Failure, note, print_json
 
-HALT_TIMEOUT_S: Final = 0.5
-"""A gateway answers HALT within 50 ms, or never; ten times that, then the latch page is set from here."""
 CANCELS_WAIT_S: Final = 2.0
 """For what becomes of the cancels of a halt, once it is told that trading is halted."""
 REASON_MAX: Final = 500
@@ -46,7 +43,7 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
       seawall halt "enough for today" --run-dir run/demo
     """
     reason = " ".join(words_behind_config(words))[:REASON_MAX]
-    reply, way, is_by_gateway = _halt_engine(target, timeout_s, reason)
+    reply, way, is_by_gateway = halt_engine(target, timeout_s, reason)
     note(way)
     if reply.get("in_flight"):
         note("A send was under way when trading was halted; look at the orders.")
@@ -66,24 +63,3 @@ def _tell_cancels(target: Target, timeout_s: float) -> None:
             cancels_of(target, CANCELS_WAIT_S, unprotected, all_asked=False)
     except Failure as failure:
         note(f"Not known what became of the cancels: {failure.message}")
-
-
-def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str, bool]:
-    """The reply and the way it went: through the gateway (True), or, when that fails, by setting the latch page."""
-    try:
-        reply = ask(target, timeout_s, f"HALT {reason}".strip())
-        return reply, "Halted through the gateway.", True
-    except Failure as failure:
-        if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:
-            raise
-        trouble = failure.message
-    from actors.latch import halt_page
-
-    try:
-        halt_page(target.run_dir, "cli", reason or "seawall halt")
-    except (OSError, SeawallError) as error:
-        raise Failure(
-            ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}",
-            hint=f"`seawall stop {target.as_option()}` ends the engine; SIGKILL to its processes ends all sending.",
-        ) from error  # fmt: skip
-    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False
