@@ -1,43 +1,22 @@
-"""How the command line asks a running engine: one question and its answer, and what became of cancels."""
+"""How one asks a running engine: a question and its answer, what became of cancels, and a halt, come what may."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from protocol.client import ControlClient
+from protocol.client import LOCK_NAME, control_endpoint
 from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError, SeawallError
-from protocol.key_files import read_config_keys
-from protocol.keys import ClientKeys
 from protocol.records import FIRST_EXTERNAL
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note
 
 POLL_S: Final = 0.05
 HALT_TIMEOUT_S: Final = 0.5
 """A gateway answers HALT within 50 ms, or never; ten times that, then the latch page is set from here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The engine that a verb is meant for: by its run_dir, or by a bare endpoint."""
-
-    run_dir: Path | None
-    endpoint: str
-    keys_of: str = ""
-    """The config that names the client's keys; "": the environment does, if there are any."""
-
-    def client(self, timeout_s: float) -> ControlClient:
-        """Raises: NotRunningError if the lock of run_dir is free, ConfigError if a key cannot be used."""
-        if self.run_dir is not None:
-            return ControlClient.for_run_dir(self.run_dir, timeout_s)
-        return ControlClient(self.endpoint, timeout_s, keys=self.keys())
-
-    def keys(self) -> ClientKeys | None:
-        """Of tcp, and of the feeds. None: those that the environment names. Raises: ConfigError."""
-        return read_config_keys(self.keys_of) if self.keys_of else None
+LONGER_S: Final = 10.0
+"""What a second try is told to wait: several restarts of a gateway (0.6 s each)."""
 
 
 def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
@@ -46,9 +25,9 @@ def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Exi
         with target.client(timeout_s) as client:
             reply = client.request(text)
     except NotRunningError as error:
-        raise Failure(not_running, str(error)) from error
+        raise Failure(not_running, str(error), hint=hint_not_running(target)) from error
     except NoAnswerError as error:
-        raise Failure(ExitCode.NO_ANSWER, str(error)) from error
+        raise Failure(ExitCode.NO_ANSWER, str(error), hint=_hint_no_answer(target, timeout_s)) from error
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
     except (GatewayError, OSError) as error:
@@ -56,6 +35,34 @@ def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = Exi
     if reply.get("status") != "ok":
         raise Failure(ExitCode.FAILURE, str(reply.get("response", reply)))
     return reply
+
+
+def hint_not_running(target: Target) -> str:
+    """What to do where no engine runs."""
+    if target.run_dir is None:
+        return (
+            f"Nothing listens at {target.endpoint}. Is it the gateway.command of a running engine? On the engine's own "
+            "machine name the engine by its CONFIG or --run-dir: that needs no endpoint."
+        )
+    return (
+        f"Nobody holds {target.run_dir / LOCK_NAME}. Another directory? A CONFIG's run_dir is relative to where the "
+        "engine was started. `ps -eo pid,args | grep '[s]eawall:'` shows what runs; `seawall run CONFIG` starts an "
+        "engine."
+    )
+
+
+def _hint_no_answer(target: Target, timeout_s: float) -> str:
+    """Of a gateway that is there: why it may be silent, and what to try."""
+    endpoint = target.endpoint if target.run_dir is None else control_endpoint(target.run_dir)
+    tried = f"seawall ping {target.as_option()} --timeout {max(LONGER_S, 5 * timeout_s):g}"
+    lines = [
+        f"Asked at {endpoint}. Likely: its gateway has died or hangs, and the supervisor is bringing it back; or the "
+        "machine, or its disk, is too busy.",
+        f"Next: `{tried}`; then the engine's log.",
+    ]
+    if target.run_dir is not None:
+        lines.append(f"`seawall halt {target.as_option()}` halts without the gateway, too.")
+    return "\n".join(lines)
 
 
 def open_orders(target: Target, timeout_s: float) -> dict[int, dict[str, Any]]:
@@ -99,5 +106,8 @@ def halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str
     try:
         halt_page(target.run_dir, "cli", reason or "seawall halt")
     except (OSError, SeawallError) as error:
-        raise Failure(ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}") from error
+        raise Failure(
+            ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}",
+            hint=f"`seawall stop {target.as_option()}` ends the engine; SIGKILL to its processes ends all sending.",
+        ) from error  # fmt: skip
     return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False

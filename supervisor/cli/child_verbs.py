@@ -9,8 +9,10 @@ from typing import Any, Final
 import click
 
 from protocol.errors import ExitCode
-from supervisor.cli.asking import POLL_S, Target, ask
-from supervisor.cli.operator_verbs import engine_options, words_behind_config
+from supervisor.cli.asking import POLL_S, ask
+from supervisor.cli.completing import complete_child, complete_strategy
+from supervisor.cli.engine_options import engine_options
+from supervisor.cli.naming import Target, words_behind_config
 from supervisor.cli.output import Failure, note, print_json
 
 _TIMEOUT_S: Final = 15.0
@@ -38,7 +40,10 @@ def _steer(
             note(f"{name} is {row['state']} (process {row['pid']}, life {row['incarnation']}).")
             return
         time.sleep(POLL_S)
-    raise Failure(ExitCode.NO_ANSWER, f"not seen within {timeout_s:g} s; `seawall health` shows how {name} is")
+    raise Failure(
+        ExitCode.NO_ANSWER, f"{verb} of {name} was asked for, and not seen done within {timeout_s:g} s",
+        hint=f"It may be done still: `seawall health {target.as_option()}` shows how {name} is.",
+    )  # fmt: skip
 
 
 def _rows(target: Target, deadline: float) -> list[Row]:
@@ -57,22 +62,37 @@ def _rows(target: Target, deadline: float) -> list[Row]:
 
 
 @click.command()
-@engine_options(_TIMEOUT_S, config=False)
+@engine_options(_TIMEOUT_S, config=False, complete=complete_child)
 def restart(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """Ends a process of the engine; its next life goes on where it stood."""
+    """Ends a process of the engine; its next life goes on where it stood.
+
+    \b
+    Example:
+      seawall restart risk --run-dir run/demo
+    """
     _steer(target, timeout_s, as_json, "RESTART", words,
            lambda before, now: now["incarnation"] > before["incarnation"] and now["state"] == "ready")  # fmt: skip
 
 
 @click.command()
-@engine_options(_TIMEOUT_S, config=False)
+@engine_options(_TIMEOUT_S, config=False, complete=complete_strategy)
 def park(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """A strategy stays down, and its orders are cancelled; the others trade on."""
+    """A strategy stays down, and its orders are cancelled; the others trade on.
+
+    \b
+    Example:
+      seawall park breakout --run-dir run/demo
+    """
     _steer(target, timeout_s, as_json, "PARK", words, lambda _, now: now["state"] == "parked")
 
 
 @click.command()
-@engine_options(_TIMEOUT_S, config=False)
+@engine_options(_TIMEOUT_S, config=False, complete=complete_strategy)
 def unpark(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """A parked strategy comes back, with what it had saved; its deaths count anew."""
+    """A parked strategy comes back, with what it had saved; its deaths count anew.
+
+    \b
+    Example:
+      seawall unpark breakout --run-dir run/demo
+    """
     _steer(target, timeout_s, as_json, "UNPARK", words, lambda _, now: now["state"] == "ready")

@@ -9,8 +9,8 @@ from typing import Final
 import click
 
 from protocol.errors import ExitCode
-from supervisor.cli.asking import Target
-from supervisor.cli.operator_verbs import engine_options
+from supervisor.cli.engine_options import engine_options
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure
 
 TOKEN_VARIABLE: Final = "SEAWALL_DASH_TOKEN"
@@ -38,7 +38,9 @@ def dash(
 
     Prints the page's address; its token lets it command. $SEAWALL_DASH_TOKEN sets the token, else it is made anew.
 
-    Example: seawall dash --run-dir run/demo --listen 127.0.0.1:8080
+    \b
+    Example:
+      seawall dash --run-dir run/demo --listen 127.0.0.1:8080
     """
     try:
         from supervisor.dashboard.serving import kinds_of, serve

@@ -26,6 +26,10 @@ def keys() -> None:
     """Keys for CURVE: who may connect to the engine's sockets, and as what.
 
     DIR is the directory that gateway.curve.keys names.
+
+    \b
+    Example:
+      seawall keys init keys
     """
 
 
@@ -48,7 +52,12 @@ def _keys_verb(verb: Verb) -> Verb:
 @keys.command("init")
 @_keys_verb
 def init(directory: KeyDirectory, as_json: bool) -> None:
-    """Make DIR with a key pair for the engine, and a list with nobody on it; overwrites nothing."""
+    """Make DIR with a key pair for the engine, and a list with nobody on it; overwrites nothing.
+
+    \b
+    Example:
+      seawall keys init keys
+    """
     pair = directory.create()
     if as_json:
         print_json({"public": pair.public, "public_file": str(directory.public)})
@@ -66,7 +75,12 @@ def init(directory: KeyDirectory, as_json: bool) -> None:
 )
 @click.option("--public", metavar="KEY", help="Of a client that has made its pair itself: the public key, or its file.")
 def add(directory: KeyDirectory, as_json: bool, name: str, role: str, public: str | None) -> None:
-    """Make a key pair for the client NAME and put it on the list; its secret key's file is printed."""
+    """Make a key pair for the client NAME and put it on the list; its secret key's file is printed.
+
+    \b
+    Example:
+      seawall keys add keys desk --role observer
+    """
     if re.fullmatch(CLIENT_NAME_PATTERN, name) is None:
         raise ConfigError([f"NAME = {name!r}: {CLIENT_NAME_ALLOWED}"])
     pair = KeyPair.make() if public is None else None
@@ -86,7 +100,12 @@ def add(directory: KeyDirectory, as_json: bool, name: str, role: str, public: st
 @keys.command("list")
 @_keys_verb
 def list_clients(directory: KeyDirectory, as_json: bool) -> None:
-    """Who is on the list, with fingerprints as in the engine's log."""
+    """Who is on the list, with fingerprints as in the engine's log.
+
+    \b
+    Example:
+      seawall keys list keys
+    """
     rows = [_row(client) for client in directory.read_list().values()]
     if as_json:
         print_json(rows)
@@ -104,7 +123,12 @@ def _row(client: Client) -> dict[str, str]:
 @_keys_verb
 @click.argument("name")
 def remove(directory: KeyDirectory, as_json: bool, name: str) -> None:
-    """Take NAME from the list, and delete its secret key if it is still here."""
+    """Take NAME from the list, and delete its secret key if it is still here.
+
+    \b
+    Example:
+      seawall keys remove keys desk
+    """
     client = directory.remove(name)
     if as_json:
         print_json(_row(client))

@@ -16,19 +16,24 @@ import click
 from protocol import VERSION
 from protocol.errors import ConfigError, ExitCode, SeawallError
 from protocol.settings import Config, load_config
+from supervisor.cli.completing import complete_config
 from supervisor.cli.output import Failure, note
 
-OPERATOR_VERBS: Final = ("status", "halt", "ping", "health", "orders", "positions", "limits", "account", "stop")
+LOOKING_VERBS: Final = ("status", "health", "orders", "positions", "limits", "account")
+OPERATOR_VERBS: Final = ("halt", "ping")
 OPERATION_VERBS: Final = ("reduce", "resume", "cancel", "flatten", "deposit")
 CHILD_VERBS: Final = ("restart", "park", "unpark")
 VERBS: Final = {
     **dict.fromkeys(CHILD_VERBS, "supervisor.cli.child_verbs"),
+    **dict.fromkeys(LOOKING_VERBS, "supervisor.cli.looking_verbs"),
     **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
+    "completion": "supervisor.cli.completion_verb",
     "dash": "supervisor.cli.dash_verb",
     "init": "supervisor.cli.init_verb",
     "keys": "supervisor.cli.keys_verbs",
     "report": "supervisor.cli.report_verb",
+    "stop": "supervisor.cli.stop_verb",
     "top": "supervisor.cli.top_verb",
     "venue": "supervisor.cli.venue_verb",
     "wal": "supervisor.cli.wal_verbs",
@@ -51,11 +56,17 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION)
 def main() -> None:
-    """Seawall: a trading engine made of processes."""
+    """Seawall: a trading engine made of processes.
+
+    \b
+    Example:
+      seawall init first
+      seawall status --run-dir run/demo
+    """
 
 
 @main.command()
-@click.argument("config")
+@click.argument("config", shell_complete=complete_config)
 @click.option("--inproc", is_flag=True, help="All actors as threads of one process: for debugging and tests.")
 @click.option("--resume", is_flag=True, help="Go on with a replay that was interrupted.")
 @click.option(
@@ -64,7 +75,12 @@ def main() -> None:
 )
 @click.option("--progress/--no-progress", default=True, help="How far a file has been run, on stderr.")
 def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...], progress: bool) -> None:
-    """Start the engine that CONFIG describes, and stay until it has stopped."""
+    """Start the engine that CONFIG describes, and stay until it has stopped.
+
+    \b
+    Example:
+      seawall run deploy/configs/demo.toml
+    """
     settings = _read_config(config)
     from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
 
@@ -80,9 +96,14 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
 
 
 @main.command()
-@click.argument("config")
+@click.argument("config", shell_complete=complete_config)
 def check(config: str) -> None:
-    """Check CONFIG whole, as `run` does before it starts anything."""
+    """Check CONFIG whole, as `run` does before it starts anything.
+
+    \b
+    Example:
+      seawall check deploy/configs/demo.toml
+    """
     settings = _read_config(config)
     from supervisor.engine import check_children
     from supervisor.run_dir import check_run_dir

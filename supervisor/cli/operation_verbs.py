@@ -15,11 +15,14 @@ from uuid import uuid4
 import click
 
 from protocol.errors import ExitCode
-from supervisor.cli.asking import POLL_S, Target, ask, cancels_of, open_orders
-from supervisor.cli.operator_verbs import engine_options, words_behind_config
+from supervisor.cli.asking import POLL_S, ask, cancels_of, open_orders
+from supervisor.cli.completing import complete_order, complete_symbol
+from supervisor.cli.engine_options import engine_options
+from supervisor.cli.naming import Target, words_behind_config
 from supervisor.cli.output import Failure, note, print_json
 
 _TIMEOUT_S: Final = 5.0
+
 
 def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
     """The reply that it is taken. Said under one token until then, whoever is silent or dies. Raises: Failure."""
@@ -32,14 +35,14 @@ def operate(target: Target, timeout_s: float, text: str) -> dict[str, Any]:
             reply = ask(target, max(POLL_S, deadline - time.monotonic()), said)
             if "pending" not in reply:
                 return reply
-            trouble = "it was not on disk in time"
+            trouble, hint = "it was not on disk in time", ""
         except Failure as failure:
             if failure.exit_code != ExitCode.NO_ANSWER and "is starting" not in failure.message:
                 raise
-            trouble = failure.message
+            trouble, hint = failure.message, failure.hint
         if time.monotonic() > deadline:
-            hint = f"it may be carried out still; say it again with {token}, and it is not done twice"
-            raise Failure(ExitCode.NO_ANSWER, f"{trouble}: {hint}")
+            again = f"it may be carried out still; say it again with {token}, and it is not done twice"
+            raise Failure(ExitCode.NO_ANSWER, f"{trouble}: {again}", hint=hint)
         time.sleep(POLL_S)
 
 
@@ -51,27 +54,45 @@ def _tell(reply: dict[str, Any], as_json: bool) -> None:
 def _tell_cancels(target: Target, timeout_s: float, orders: Iterable[int]) -> None:
     """Raises: Failure if it is not known what became of one."""
     if cancels_of(target, timeout_s, orders, all_asked=True):
-        raise Failure(ExitCode.NO_ANSWER, f"not every cancel was confirmed within {timeout_s:g} s")
+        raise Failure(
+            ExitCode.NO_ANSWER, f"not every cancel was confirmed within {timeout_s:g} s",
+            hint=f"While the venue is away cancels wait: `seawall health {target.as_option()}` warns of that.",
+        )  # fmt: skip
 
 
 @click.command()
 @engine_options(_TIMEOUT_S, config=False)
 def reduce(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """From now on only what reduces a position; `resume` ends it. All words but a CONFIG are the reason."""
+    """From now on only what reduces a position; `resume` ends it. All words but a CONFIG are the reason.
+
+    \b
+    Example:
+      seawall reduce "wild" --run-dir run/demo
+    """
     _tell(operate(target, timeout_s, " ".join(("REDUCE", *words_behind_config(words)))), as_json)
 
 
 @click.command()
 @engine_options(_TIMEOUT_S, config=False)
 def resume(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """Ends REDUCING. A halt it does not end: that takes an ordered stop and a new start."""
+    """Ends REDUCING. A halt it does not end: that takes an ordered stop and a new start.
+
+    \b
+    Example:
+      seawall resume "calm again" --run-dir run/demo
+    """
     _tell(operate(target, timeout_s, " ".join(("RESUME", *words_behind_config(words)))), as_json)
 
 
 @click.command()
-@engine_options(_TIMEOUT_S, config=False)
+@engine_options(_TIMEOUT_S, config=False, complete=complete_order)
 def cancel(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """Cancels an open order, by its id, or ALL of them."""
+    """Cancels an open order, by its id, or ALL of them.
+
+    \b
+    Example:
+      seawall cancel 41 --run-dir run/demo
+    """
     named = words_behind_config(words)
     if len(named) != 1:
         raise click.UsageError("which order? Its id (see `seawall orders`), or ALL")
@@ -82,9 +103,14 @@ def cancel(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ..
 
 
 @click.command()
-@engine_options(_TIMEOUT_S, config=False)
+@engine_options(_TIMEOUT_S, config=False, complete=complete_symbol)
 def flatten(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """Cancels, and closes the position in a symbol, or every position."""
+    """Cancels, and closes the position in a symbol, or every position.
+
+    \b
+    Example:
+      seawall flatten EURUSD --run-dir run/demo
+    """
     named = words_behind_config(words)
     if len(named) > 1:
         raise click.UsageError("one symbol, or none for all")
@@ -99,7 +125,10 @@ def flatten(target: Target, as_json: bool, timeout_s: float, words: tuple[str, .
     while left := _held(target, timeout_s, named):
         if time.monotonic() > deadline:
             shown = ", ".join(f"{quantity:g} {symbol}" for symbol, quantity in left.items())
-            raise Failure(ExitCode.NO_ANSWER, f"still held after {timeout_s:g} s: {shown}")
+            raise Failure(
+                ExitCode.NO_ANSWER, f"still held after {timeout_s:g} s: {shown}",
+                hint=f"What closes it may rest at the venue, or wait for it: `seawall orders {target.as_option()}`.",
+            )  # fmt: skip
         time.sleep(POLL_S)
     note("Flat.")
 
@@ -115,7 +144,12 @@ def _held(target: Target, timeout_s: float, named: tuple[str, ...]) -> dict[str,
 @click.command(context_settings={"ignore_unknown_options": True})
 @engine_options(_TIMEOUT_S, config=False)
 def deposit(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]) -> None:
-    """Adds an AMOUNT to the balance, or takes it away if it is below 0; further words are the reason."""
+    """Adds an AMOUNT to the balance, or takes it away if it is below 0; further words are the reason.
+
+    \b
+    Example:
+      seawall deposit -20.5 "a fee" --run-dir run/demo
+    """
     named = words_behind_config(words)
     if not named:
         raise click.UsageError("how much? An amount, such as 500 or -20.5")

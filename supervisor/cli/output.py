@@ -7,24 +7,32 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from protocol.errors import ExitCode
 
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
 PIPE_WIDTH: Final = 200
 """Columns of a table that goes to no terminal: wide enough to cut nothing."""
+UNPRINTABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 class Failure(click.ClickException):
     """Ends the command: the message on stderr, the exit code of design section 10.
 
-    as_json: for a reader of `-o json`, one line with the message, the code and the facts. stdout has data only.
+    hint: what to do next, in a paragraph of its own. as_json: for a reader of `-o json`, one line with the message, the
+    code and the facts. stdout has data only.
     """
 
-    def __init__(self, exit_code: ExitCode, message: str, **facts: Any) -> None:
+    def __init__(self, exit_code: ExitCode, message: str, *, hint: str = "", **facts: Any) -> None:
         super().__init__(message)
+        self.hint = hint
         # click's is one for the class, ours for the case
         self.exit_code = int(exit_code)  # pyright: ignore[reportAttributeAccessIssue]
         self.facts = facts
@@ -33,6 +41,8 @@ class Failure(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         if not self.as_json:
             super().show(file)
+            if self.hint:
+                click.echo(self.hint, file=file, err=file is None)
             return
         facts = {"error": self.message, "exit_code": self.exit_code, **self.facts}
         click.echo(json.dumps(facts, ensure_ascii=False, separators=(",", ":")), file=file, err=file is None)
@@ -61,24 +71,80 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
+class Styled(NamedTuple):
+    """A line or a cell. `style` is rich's (bold, red); nothing is said by it alone, for there may be no colour."""
+
+    text: str
+    style: str = ""
+
+
+class Table(NamedTuple):
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+Part = Styled | Table
+"""Of what is shown: pages are lines and tables, one below the other."""
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    print_parts([Table(title, columns, [list(row) for row in rows])])
+
+
+def print_parts(parts: Iterable[Part]) -> None:
+    """On stdout; in colour on a terminal, unless NO_COLOR is set."""
+    console = open_console()
+    with console.capture() as text:  # for rich makes of a closed pipe an exit of its own
+        console.print(draw_parts(parts))
+    click.echo(text.get(), nl=False)
+
+
+def open_console() -> Console:
+    """Of stdout. NO_COLOR is rich's own affair. Source: no-color.org."""
+    from rich.console import Console  # late, with what it draws: `seawall run` starts without the weight
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def draw_parts(parts: Iterable[Part]) -> Group:
+    from rich.console import Group
+
+    return Group(*(_draw_table(part) if isinstance(part, Table) else _draw_text(part) for part in parts))
+
+
+def _draw_table(table: Table) -> RichTable:
     """Numbers to the right, everything else to the left."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich import box
+    from rich.table import Table as RichTable
+
+    title = table.title or None
+    # No edges, and two columns of room between: the children fit into the 80 of a terminal.
+    drawn = RichTable(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )  # fmt: skip
+    for index, column in enumerate(table.columns):
+        cells = [row[index] for row in table.rows]
+        numeric, whole = _is_numeric(cells), not index or any(isinstance(cell, Styled) for cell in cells)
+        drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric or whole, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(_draw_text, row))
+    return drawn
+
+
+def _is_numeric(cells: Sequence[object]) -> bool:
+    """Empty ones may be among them."""
+    said = [cell for cell in cells if cell != ""]
+    return bool(said) and all(isinstance(cell, int | float) for cell in said)
+
+
+def _draw_text(cell: object) -> Text:
+    """Text, not str: a reason or a symbol in square brackets is no markup. Nor does it steer the reader's terminal."""
     from rich.text import Text
 
-    listed = [list(row) for row in rows]
-    table = Table(title=title or None, title_justify="left")
-    for index, column in enumerate(columns):
-        numeric = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
-        table.add_column(column, justify="right" if numeric else "left")
-    for row in listed:
-        # Text, not str: a reason or a symbol in square brackets is no markup.
-        table.add_row(*(Text(show_number(cell) if isinstance(cell, int | float) else str(cell)) for cell in row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    with console.capture() as text:  # for rich makes of a closed pipe an exit of its own
-        console.print(table)
-    click.echo(text.get(), nl=False)
+    said, style = cell if isinstance(cell, Styled) else (cell, "")
+    text = show_number(said) if isinstance(said, int | float) else str(said)
+    return Text("".join(sign if sign.isprintable() or sign == "\n" else UNPRINTABLE for sign in text), style)
 
 
 def show_number(value: float) -> str:
@@ -86,11 +152,3 @@ def show_number(value: float) -> str:
     if isinstance(value, bool | int):
         return str(value)
     return f"{value:.6f}".rstrip("0").rstrip(".")
-
-
-def show_state(trading: dict[str, Any]) -> str:
-    """`HALTED by gateway: enough for today`."""
-    text = str(trading.get("state", "?"))
-    if trading.get("by"):
-        text += f" by {trading['by']}"
-    return f"{text}: {trading['reason']}" if trading.get("reason") else text

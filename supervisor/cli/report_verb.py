@@ -39,6 +39,10 @@ def report(run_dir: Path, output: str | None, days_per_year: str) -> None:
 
     Of a file, the last run; of a live feed, all that the journal has. Exit code 160 if the journal has a torn tail,
     161, and no report, if it is corrupt.
+
+    \b
+    Example:
+      seawall report run/demo -o report.html
     """
     target = _target(run_dir, output)
     try:

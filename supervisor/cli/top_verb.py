@@ -7,8 +7,8 @@ import sys
 import click
 
 from protocol.errors import ExitCode
-from supervisor.cli.asking import Target
-from supervisor.cli.operator_verbs import engine_options
+from supervisor.cli.engine_options import engine_options
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure
 
 
@@ -17,7 +17,9 @@ from supervisor.cli.output import Failure
 def top(target: Target, as_json: bool, timeout_s: float) -> None:
     """The engine in this terminal: `h` halts, `q` leaves. The engine goes on.
 
-    Example: seawall top --run-dir run/demo
+    \b
+    Example:
+      seawall top --run-dir run/demo
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise click.UsageError("top draws on a terminal; for a program there is `seawall health -o json`")

@@ -35,6 +35,10 @@ def wal() -> None:
     """The write-ahead log: look at it, check it, take it away, mend it.
 
     PATH is a run_dir, a wal directory (sealed files are read too), or one file, also of a plain log.
+
+    \b
+    Example:
+      seawall wal inspect run/demo --last 10
     """
 
 
@@ -72,6 +76,10 @@ def inspect(path: Path, as_json: bool, wanted: Filter, last: int | None) -> None
 
     The table is in units. JSON is as the journal has it: prices and quantities are integers in 1e-6, times in
     microseconds; money and costs, in 1e-12, and halt tokens are strings of digits, for they outgrow 2^53.
+
+    \b
+    Example:
+      seawall wal inspect run/demo --order 7
     """
     print_entries(select_entries(find_place(path), wanted, last), as_json)
 
@@ -87,7 +95,12 @@ def print_entries(entries: Iterable[tuple[Described, Names]], as_json: bool) -> 
 @click.option("-n", "--last", type=click.IntRange(0), default=10, show_default=True, metavar="N")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C; waits for a first start.")
 def tail(path: Path, as_json: bool, wanted: Filter, last: int, follow: bool) -> None:
-    """The last entries, and with -f those that come. JSON has the units of `inspect`."""
+    """The last entries, and with -f those that come. JSON has the units of `inspect`.
+
+    \b
+    Example:
+      seawall wal tail run/demo -f
+    """
     if not follow:
         print_entries(select_entries(find_place(path), wanted, last), as_json)
         return
@@ -100,7 +113,12 @@ def tail(path: Path, as_json: bool, wanted: Filter, last: int, follow: bool) -> 
 @wal_verb
 @click.option("--fold", is_flag=True, help="Fold too: derived records and checkpoints are recomputed and compared.")
 def verify(path: Path, as_json: bool, fold: bool) -> None:
-    """Is every entry whole and linked, over all files? Exit code 0 clean, 160 torn, 161 corrupt."""
+    """Is every entry whole and linked, over all files? Exit code 0 clean, 160 torn, 161 corrupt.
+
+    \b
+    Example:
+      seawall wal verify run/demo --fold
+    """
     from supervisor.cli.wal_verify import verify_place  # imported late, as below: the other verbs need no fold
 
     code = verify_place(find_place(path, may_be_missing=True), fold=fold, as_json=as_json)
@@ -124,6 +142,10 @@ def export(
 
     Numbers are exact: decimal strings in CSV, decimal128 in Parquet. A torn tail or damage ends the table, with the
     exit code of `verify`; what comes before it is in OUT.
+
+    \b
+    Example:
+      seawall wal export run/demo fills.csv --table fills
     """
     from supervisor.cli.wal_export import export_place
 
@@ -142,6 +164,10 @@ def repair(path: Path, as_json: bool, yes: bool) -> None:
     """Make a damaged journal one that the engine starts on, and say what is lost by that.
 
     Only when the engine has stopped. The damaged file is kept whole beside the journal.
+
+    \b
+    Example:
+      seawall wal repair run/demo
     """
     from supervisor.cli.wal_repair import repair_place
 

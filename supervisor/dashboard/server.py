@@ -26,7 +26,8 @@ from starlette.staticfiles import StaticFiles
 
 from actors.clock import now_us
 from protocol.errors import SeawallError
-from supervisor.cli.asking import HALT_TIMEOUT_S, Target, halt_engine
+from supervisor.cli.asking import HALT_TIMEOUT_S, halt_engine
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure
 from supervisor.dashboard.metrics import EngineCollector
 from supervisor.dashboard.picture import PANELS, TAPES, Picture

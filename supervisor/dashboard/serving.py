@@ -12,7 +12,7 @@ import click
 import uvicorn
 
 from protocol.errors import ExitCode
-from supervisor.cli.asking import Target
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note
 from supervisor.dashboard.alerts import USUAL_KINDS, Alerts, Hook, address_hook, command_hook
 from supervisor.dashboard.notices import KINDS

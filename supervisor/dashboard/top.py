@@ -19,7 +19,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Label, Static
 
 from actors.clock import now_us
-from supervisor.cli.asking import HALT_TIMEOUT_S, Target, halt_engine
+from supervisor.cli.asking import HALT_TIMEOUT_S, halt_engine
+from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, show_number
 from supervisor.dashboard.picture import PANELS, Picture
 from supervisor.dashboard.watcher import Watcher

@@ -22,7 +22,7 @@ from protocol.client.subscribing import Subscriber
 from protocol.client.telemetry import EventReader, UnknownEvent, prefixes_of
 from protocol.errors import SeawallError
 from protocol.topics import Topic
-from supervisor.cli.asking import Target
+from supervisor.cli.naming import Target
 from supervisor.dashboard.notices import Notice
 from supervisor.dashboard.picture import Picture
 

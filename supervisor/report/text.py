@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from supervisor.report.statistics import CALENDAR_DAYS
-
 DASH: Final = "–"
 MINUS: Final = "−"
 DIGITS_MIN, DIGITS_MAX = 2, 6
@@ -71,5 +69,7 @@ def show_duration(duration_us: int | None) -> str:
 
 def show_annualisation(days_per_year: int) -> str:
     """How Sharpe and Sortino were scaled, as it stands beside them."""
+    from supervisor.report.statistics import CALENDAR_DAYS  # late: NumPy, which the command line does without
+
     which = "every calendar day" if days_per_year == CALENDAR_DAYS else "days with data"
     return f"daily returns ({which}, UTC) × √{days_per_year}, risk-free rate 0"

@@ -172,21 +172,3 @@ def test_without_a_journal_the_engine_trades_and_forgets(tmp_path: Path) -> None
         engine.restart()
         assert engine.ask("STATUS") == {"status": "ok", "halted": False, "positions": []}
         assert engine.stop() == 0
-
-
-def test_what_init_writes_runs_as_it_stands(tmp_path: Path) -> None:
-    """Only the ports are changed: others may have them."""
-    made = EngineUnderTest(tmp_path)
-    done = made.cli("init", "first")
-    assert done.returncode == 0
-    directory = tmp_path / "first"
-    text = (directory / "seawall.toml").read_text()
-    tree = config_tree(engine={"name": "first"})
-    engine = EngineUnderTest(directory, tree)
-    for key, default in (("command", 5556), ("telemetry", 5557), ("broadcast", 5555)):
-        text = text.replace(f"tcp://127.0.0.1:{default}", tree["gateway"][key])
-    engine.config_path.write_text(text)
-    with engine:
-        wait_for(lambda: engine.records("ORDER_UPDATE", report=2), "a fill of the strategy that init wrote")
-        assert engine.cli("status", "seawall.toml").returncode == 0
-        assert engine.stop() == 0

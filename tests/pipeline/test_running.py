@@ -380,6 +380,27 @@ def test_status_positions_and_ping_answer_on_the_command_line(engine: EngineUnde
     assert (ping.returncode, ping.stdout.strip()) == (0, "PONG")
 
 
+def test_status_on_the_command_line_has_the_trading_state_positions_and_every_process(engine: EngineUnderTest) -> None:
+    told = engine.cli("status", "seawall.toml")
+    assert (told.returncode, told.stderr) == (0, "")
+    first, *lines = told.stdout.splitlines()
+    assert first == "test: ACTIVE"
+    children = {child["name"]: child for child in engine.ask("HEALTH")["children"]}
+    rows = {name: line.split() for line in lines for name in BOOT_ORDER if line.startswith(f"{name} ")}
+    assert tuple(rows) == BOOT_ORDER
+    assert {name: row[1:3] for name, row in rows.items()} == {
+        name: ["ready", str(child["pid"])] for name, child in children.items()
+    }
+    assert any(line.startswith("EURUSD ") for line in lines)
+    assert " s " in lines[-1], "uptime"
+    wide = engine.cli("health", "seawall.toml", "-o", "wide")
+    assert wide.returncode == 0
+    queues = {f"{queue['name']} to {queue['peer']} " if queue["peer"] else f"{queue['name']} "
+              for child in children.values() for queue in child["queues"]}  # fmt: skip
+    assert len(queues) > len(BOOT_ORDER)
+    assert [queue for queue in queues if queue not in wide.stdout] == []
+
+
 def test_health_orders_and_status_check_answer_on_the_command_line(engine: EngineUnderTest) -> None:
     health = engine.cli("health", "seawall.toml", "-o", "json")
     assert health.returncode == 0

@@ -18,7 +18,7 @@ from harness import DEADLINE_S, POLL_S, EngineUnderTest, config_tree, wait_for
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from supervisor.cli.asking import Target
+from supervisor.cli.naming import Target
 from supervisor.dashboard.top import LEFT, RIGHT, Sure, Top
 from supervisor.dashboard.watcher import Watcher
 

@@ -13,66 +13,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from gateways import gateway, held_lock
+from small_engines import NO_ORDERS, ORDER, STATUS, engine, health, seawall
 
 from actors.latch import LATCH_NAME, Latch
 from protocol.client import control_endpoint
 from protocol.settings import load_config
-from supervisor.cli.main import main
-
-STATUS = {
-    "status": "ok",
-    "halted": False,
-    "positions": [{"symbol": "AAPL[x]", "net_quantity": 3.0, "average_price": 150.5, "realized_pnl": 12.75}],
-}
-NO_ORDERS: Final[dict[str, Any]] = {"status": "ok", "orders": []}
-ORDER = {
-    "order_id": 41, "symbol": "AAPL", "side": "Buy", "order_type": "limit", "status": "Accepted", "quantity": 3.0,
-    "filled_quantity": 0.0, "limit_price": 150.5, "average_price": 0.0, "strategy": "sma", "signal": 4,
-}  # fmt: skip
-
-
-def _health(state: str = "ACTIVE", child: str = "ready", *warnings: str) -> dict[str, Any]:
-    return {
-        "status": "ok", "engine": "demo", "version": "0.1.0", "mode": "paper", "boot_id": "00", "time_us": 1,
-        "trading_state": {"state": state, "by": "operator", "reason": "lunch", "since_us": 1}, "lsn": 9,
-        "market_position": 5,
-        "children": [
-            {"name": "risk", "state": child, "pid": 7, "incarnation": 1, "restarts": 0, "cpu_percent": 1.25,
-             "memory_bytes": 3 * 2**20, "lsn": 9, "journal_lag": 0, "market_position": 5, "counters": {}},
-        ],
-        "disk_low": bool(warnings), "warnings": list(warnings),
-    }  # fmt: skip
-
-
-@contextmanager
-def engine(run_dir: Path, **replies: dict[str, Any] | None) -> Iterator[list[bytes]]:
-    """A run_dir with a held lock and a gateway that knows these verbs; None: it takes the request and is silent."""
-    known: dict[str, dict[str, Any] | None] = {
-        "PING": {"status": "ok", "response": "PONG"},
-        "STATUS": STATUS,
-        "HALT": {"status": "ok", "response": "Trading halted"},
-        "HEALTH": _health(),
-        "ORDERS": {"status": "ok", "orders": [ORDER]},
-        **replies,
-    }
-
-    def answer(text: bytes) -> bytes | None:
-        reply = known[text.decode().split()[0]]
-        return None if reply is None else json.dumps(reply, separators=(",", ":")).encode()
-
-    (run_dir / "ipc").mkdir(parents=True)
-    with held_lock(run_dir, "1"), gateway(answer, control_endpoint(run_dir)) as (_, got):
-        yield got
-
-
-def seawall(*words: str | Path, env: dict[str, str | None] | None = None) -> Result:
-    return CliRunner(env={"SEAWALL_RUN_DIR": None, **(env or {})}).invoke(main, [str(word) for word in words])
-
+from supervisor.cli.project import project_files
 
 VERBS = ("status", "positions", "orders", "account", "health", "ping", "halt")
 
@@ -88,7 +38,9 @@ def test_a_verb_that_is_told_no_engine_is_a_usage_error(verb: str) -> None:
 def test_an_engine_that_does_not_run_is_told_fast(verb: str, tmp_path: Path) -> None:
     result = seawall(verb, "--run-dir", tmp_path, "--timeout", "60")
     assert result.exit_code == (3 if verb == "status" else 7)
-    assert (result.stdout, result.stderr) == ("", f"Error: no engine is running in {tmp_path}\n")
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: no engine is running in {tmp_path}\n")
+    assert "`seawall run CONFIG` starts an engine" in result.stderr
 
 
 def test_naming_the_engine_twice_is_a_usage_error(tmp_path: Path) -> None:
@@ -121,10 +73,26 @@ def test_the_engine_is_found_by_config_run_dir_and_variable(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "halt"])
 def test_a_gateway_that_is_silent_is_exit_code_4(verb: str, tmp_path: Path) -> None:
-    with engine(tmp_path / "run", STATUS=None, PING=None, HEALTH=None, ORDERS=None, ACCOUNT=None):
-        result = seawall(verb, "--run-dir", tmp_path / "run", "--timeout", "0.1")
+    run_dir = tmp_path / "run"
+    with engine(run_dir, STATUS=None, PING=None, HEALTH=None, ORDERS=None, ACCOUNT=None):
+        result = seawall(verb, "--run-dir", run_dir, "--timeout", "0.1")
     assert (result.exit_code, result.stdout) == (4, "")
-    assert "did not answer within 0.1 s" in result.stderr
+    what, where, then, _ = result.stderr.splitlines()
+    assert what == f"Error: the engine in {run_dir} did not answer within 0.1 s"
+    assert where.startswith(f"Asked at {control_endpoint(run_dir)}. Likely: ")
+    assert then.startswith(f"Next: `seawall ping --run-dir {run_dir} --timeout 10`")
+
+
+def test_an_endpoint_at_which_nobody_is_or_answers_is_named_with_what_to_try(tmp_path: Path) -> None:
+    nobody = f"ipc://{tmp_path}/nobody"
+    result = seawall("ping", "--endpoint", nobody)
+    assert (result.exit_code, f"no engine is running at {nobody}" in result.stderr) == (7, True)
+    assert "Is it the gateway.command of a running engine" in result.stderr
+    with gateway(lambda _: None) as (endpoint, _):
+        result = seawall("ping", "--endpoint", endpoint, "--timeout", "0.1")
+    assert (result.exit_code, f"Asked at {endpoint}." in result.stderr) == (4, True)
+    assert f"Next: `seawall ping --endpoint {endpoint} --timeout 10`" in result.stderr
+    assert "halt" not in result.stderr, "that needs the run_dir"
 
 
 def test_the_account_is_shown_with_what_each_strategy_has_brought(tmp_path: Path) -> None:
@@ -152,7 +120,7 @@ def test_an_error_reply_is_exit_code_1_with_its_words(tmp_path: Path) -> None:
     ("verb", "reply"),
     [
         ("status", STATUS), ("positions", STATUS), ("orders", {"status": "ok", "orders": [ORDER]}),
-        ("health", _health()), ("ping", {"status": "ok", "response": "PONG"}),
+        ("health", health()), ("ping", {"status": "ok", "response": "PONG"}),
         ("halt", {"status": "ok", "response": "Trading halted"}),
     ],
 )  # fmt: skip
@@ -166,7 +134,7 @@ def test_json_is_the_reply_alone_on_stdout(verb: str, reply: dict[str, Any], tmp
 @pytest.mark.parametrize(
     ("verb", "words"),
     [
-        ("status", ["demo: ACTIVE by operator: lunch", "AAPL[x]", "3", "150.5", "12.75"]),
+        ("status", ["demo: ACTIVE by operator", "lunch", "AAPL[x]", "3", "150.5", "12.75", "risk", "ready"]),
         ("positions", ["AAPL[x]", "net quantity", "3", "150.5", "12.75"]),
         ("orders", ["41", "AAPL", "Buy", "limit", "Accepted", "150.5", "sma"]),
         ("health", ["demo: ACTIVE", "LSN 9", "0.1.0", "risk", "ready", "7", "1.2", "3"]),
@@ -194,7 +162,7 @@ def test_tables_have_what_the_reply_has(verb: str, words: list[str], tmp_path: P
 def test_status_check_says_the_worst_by_its_exit_code(
     halted: bool, state: str, child: str, code: int, tmp_path: Path
 ) -> None:
-    with engine(tmp_path / "run", STATUS={**STATUS, "halted": halted}, HEALTH=_health(state, child)):
+    with engine(tmp_path / "run", STATUS={**STATUS, "halted": halted}, HEALTH=health(state, child)):
         for output in ("json", "table"):
             result = seawall("status", "--check", "--run-dir", tmp_path / "run", "-o", output)
             assert result.exit_code == code
@@ -215,14 +183,14 @@ def test_why_an_engine_is_degraded_is_said_line_by_line(
     state: str, child: str, warnings: list[str], code: int, tmp_path: Path
 ) -> None:
     lines = ["Warning: risk is parked"] * (child == "parked") + [f"Warning: {warning}" for warning in warnings]
-    with engine(tmp_path / "run", HEALTH=_health(state, child, *warnings)):
+    with engine(tmp_path / "run", HEALTH=health(state, child, *warnings)):
         for words, expected in ((["status"], 0), (["status", "--check"], code), (["health"], 0)):
             result = seawall(*words, "--run-dir", tmp_path / "run")
             assert (result.exit_code, result.stderr.splitlines()) == (expected, lines)
 
 
 def test_the_health_of_an_older_engine_without_warnings_is_read(tmp_path: Path) -> None:
-    older = {key: value for key, value in _health().items() if key not in ("disk_low", "warnings")}
+    older = {key: value for key, value in health().items() if key not in ("disk_low", "warnings")}
     with engine(tmp_path / "run", HEALTH=older):
         assert seawall("status", "--check", "--run-dir", tmp_path / "run").exit_code == 0
 
@@ -372,9 +340,10 @@ def test_every_config_mistake_is_told_with_exit_code_2(verb: str, tmp_path: Path
 def test_init_writes_what_loads_and_overwrites_nothing(tmp_path: Path) -> None:
     target = tmp_path / "a" / "first"
     assert seawall("init", target).exit_code == 0
-    assert {path.name for path in target.iterdir()} == {"seawall.toml", "breakout.py", "README.md"}
-    config = load_config(target / "seawall.toml")
-    assert (config.market_data.source, config.strategies[0].class_path) == ("synthetic", "breakout:Breakout")
+    assert {path.name for path in target.iterdir()} == {*project_files()}
+    live, replay = load_config(target / "seawall.toml"), load_config(target / "replay.toml")
+    assert (live.market_data.source, live.strategies[0].class_path) == ("synthetic", "breakout:Breakout")
+    assert (replay.engine.mode, replay.market_data.path) == ("replay", "ticks.csv")
     (target / "README.md").write_text("mine")
     (target / "breakout.py").unlink()
     result = seawall("init", target)
@@ -383,31 +352,10 @@ def test_init_writes_what_loads_and_overwrites_nothing(tmp_path: Path) -> None:
     assert not (target / "breakout.py").exists()
 
 
-def test_inits_strategy_turns_with_the_breakout(tmp_path: Path) -> None:
-    assert seawall("init", tmp_path).exit_code == 0
-    script = """
-import breakout
-from actors.strategies import Environment, PositionInfo, Tick
-class Runtime:
-    def __init__(self): self.quantity, self.calls = 0.0, []
-    def position(self, symbol): return PositionInfo(symbol, self.quantity)
-    def place(self, symbol, side, quantity, *prices):
-        self.calls.append((side, quantity)); self.quantity += quantity if side == "Buy" else -quantity
-runtime = Runtime()
-strategy = breakout.Breakout()
-strategy.attach(Environment(runtime, "breakout", ("EURUSD",), {"EURUSD": 0}, {"window": 3, "quantity": 5.0}))
-strategy.on_start()
-for price in (1.0, 1.1, 1.05, 1.2, 1.3, 0.9, 0.8):
-    strategy.on_tick(Tick("EURUSD", price, price, 0.0))
-assert runtime.calls == [("Buy", 5.0), ("Sell", 10.0)], runtime.calls
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_command_answers_without_loading_the_engine_or_numpy() -> None:
     heavy = ("numpy", "supervisor.engine", "actors")
-    script = f"import sys, supervisor.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    modules = "supervisor.cli.main, supervisor.cli.looking_verbs"
+    script = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
