@@ -44,6 +44,8 @@ FILL_WAITS_US: Final = 1_000_000
 DEAF_US: Final = 5_000_000
 """A heartbeat comes every second."""
 
+OF_ENGINE: Final = ("engine", "version", "mode", "boot_id", "lsn", "warnings", "disk_low", "telemetry", "broadcast")
+"""Of HEALTH's keys."""
 MEASURED: Final = {JOURNAL_SYNC: "wal", TICK_TO_ORDER: "order_routing"}
 """Latency -> the child that counts it."""
 _FINAL_LABELS: Final = frozenset(status.label for status in FINAL_STATUSES)
@@ -99,9 +101,11 @@ class Picture:
             self._note(Notice(now_us, INFO, "reachable", f"{reply['engine']}, version {reply['version']}"))
         if reply["boot_id"] != self._boot_id:
             self.wants_snapshot = True  # another run, of which nothing is known
+        if not reply["telemetry"]:
+            self.wants_snapshot = True  # nothing else tells of changes
         self.health = reply
         self._put("engine", now_us, {
-            key: reply[key] for key in ("engine", "version", "mode", "boot_id", "lsn", "warnings", "disk_low")
+            key: reply[key] for key in OF_ENGINE
         } | {"reachable": True, "why_not": ""})  # fmt: skip
         self._put("trading", now_us, reply["trading_state"])
         before = {} if reply["boot_id"] != self._boot_id else {row["name"]: row for row in self.panels["children"]}

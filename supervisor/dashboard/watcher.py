@@ -76,6 +76,10 @@ class Watcher(threading.Thread):
                     asked_s = now_s
                     self._ask_health()
                 self._take_in()
+        except Exception as error:  # else everything would stand still, and nobody knew why
+            with self._lock:
+                self._picture.take_silence(f"the console itself has failed, start it anew: {error!r}", now_us())
+            raise
         finally:
             self._feeds.close()
 

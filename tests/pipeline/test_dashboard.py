@@ -223,6 +223,16 @@ def test_one_click_halts_and_a_halted_engine_is_a_healthy_one(tmp_path: Path, ch
         assert {"halted", "unreachable"} <= set(kinds)
 
 
+def test_feeds_that_are_turned_off_are_said_to_be_and_the_rest_is_asked_for(tmp_path: Path, chromium: Any) -> None:
+    tree = config_tree(gateway={"broadcast": "", "telemetry": ""})
+    with EngineUnderTest(tmp_path, tree) as engine, Console(engine) as console:
+        page = opened(chromium, console.address)
+        page.wait_for_selector("#positions td")
+        wait_for(lambda: is_stale(page) == [] or None, "no panel to be stale")
+        assert page.get_attribute("section[data-panel=market]", "data-shown-age") == "turned off"
+        page.close()
+
+
 def test_more_pages_than_it_serves_are_told_so(engine: EngineUnderTest) -> None:
     with Console(engine) as console, ExitStack() as pages:
         first = None

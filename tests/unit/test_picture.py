@@ -66,6 +66,13 @@ def log(picture: Picture) -> list[tuple[str, str]]:
     return [(row["kind"], row["text"]) for row in picture.tapes["log"]]
 
 
+def test_without_telemetry_everything_is_asked_for_each_time() -> None:
+    picture = known()
+    assert not picture.wants_snapshot
+    picture.take_health(health(telemetry=""), BEGIN + S)
+    assert picture.wants_snapshot
+
+
 def test_before_anything_is_heard_every_panel_is_unknown() -> None:
     picture = Picture()
     assert [picture.read(name) for name in PANELS] == [None] * len(PANELS)

@@ -243,8 +243,9 @@ function showAges() {
   for (const section of document.querySelectorAll("section")) {
     const name = section.dataset.age || section.dataset.panel, known = ages[name];
     const age = known === null || known === undefined ? null : Math.max(0, known + passed);
-    section.dataset.shownAge = age === null ? "no data" : age < 1000 ? "now" : span(age / 1000);
-    section.classList.toggle("stale", age === null || age > (STALE_MS[name] || STALE_MS.default));
+    const isOff = (panels.engine || {}).broadcast === "" && ["market", "fills"].includes(section.dataset.panel);
+    section.dataset.shownAge = isOff ? "turned off" : age === null ? "no data" : age < 1000 ? "now" : span(age / 1000);
+    section.classList.toggle("stale", !isOff && (age === null || age > (STALE_MS[name] || STALE_MS.default)));
   }
 }
 
