@@ -47,9 +47,7 @@ def test_every_key_that_a_page_names_is_in_the_config(page: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize(
-    ("key", "found"), [("risk.none", False), ("wal.keep", True), ("gateway.curve.keys", True)]
-)
+@pytest.mark.parametrize(("key", "found"), [("risk.none", False), ("wal.keep", True), ("gateway.curve.keys", True)])
 def test_a_key_is_told_from_what_is_none(key: str, found: bool) -> None:
     section, *path = key.split(".")
     assert is_key(path, SECTIONS[section]) is found
