@@ -196,6 +196,8 @@ class Answers:
             warnings=[
                 *(disk_warnings(rows) if gateway.journal.disk_low else []), *venue_warnings(rows), *key_warnings(rows)
             ],
+            telemetry=gateway.config.gateway.telemetry,
+            broadcast=gateway.config.gateway.broadcast,
         )
 
     def _trading_state(self) -> TradingStateRow:

@@ -10,5 +10,10 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def monotonic_us() -> int:
+    """Microseconds on a clock that never goes back; for what something took."""
+    return time.monotonic_ns() // 1000
+
+
 monotonic_s = time.monotonic
 """Seconds on a clock that never goes back; for deadlines and intervals only."""

@@ -6,11 +6,13 @@ file is read from its first row and a live feed from its head.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final, Protocol
 
 from actors.base import Actor
+from actors.clock import monotonic_us
 from actors.stream import CREDIT_SHARE, StreamClient
 from protocol.codec import MarketKind, MarketPayload, decode_market
 from protocol.messages import HEAD, Data, Welcome
@@ -19,6 +21,8 @@ from protocol.positions import tick_position
 from protocol.settings import Config
 from protocol.topics import BAR, TICK
 
+ARRIVALS_MAX: Final = 4096
+"""Messages of the market stream behind which an order's tick is not looked for: it has waited for the disk by then."""
 REPLAY_CHUNK_TICKS: Final = 32768
 """A replay is exact however its ticks are cut."""
 
@@ -70,6 +74,8 @@ class MarketClient:
         self._welcome = on_welcome
         self._is_file = actor.config.market_data.is_file
         self.at_end = False
+        self.arrivals: deque[tuple[int, int]] | None = None
+        """(first position, monotonic_us) of the newest DATA, for who asks `arrival_us`."""
         pipe = market_pipe(actor.config)
         self.stream = StreamClient(
             actor.loop,
@@ -92,6 +98,16 @@ class MarketClient:
         if after_tick:
             stream.start_position = tick_position(after_tick) + 1
         stream.start()
+
+    def keep_arrivals(self) -> None:
+        self.arrivals = deque(maxlen=ARRIVALS_MAX)
+
+    def arrival_us(self, position: int) -> int | None:
+        """When the tick of this position came here, by monotonic_us. None: that is not known, or long ago."""
+        for first, arrived_us in reversed(self.arrivals or ()):
+            if first <= position:
+                return arrived_us
+        return None
 
     def resume(self, epoch: bytes, position: int) -> None:
         """`start` goes on after this position, whatever the page says."""
@@ -125,6 +141,8 @@ class MarketClient:
         if not data.gap and self.stream.position and first // 3 > self.stream.position // 3 + 1:
             return None
         tick = first // 3
+        if self.arrivals is not None:
+            self.arrivals.append((first, monotonic_us()))
         for piece in decode_market(frame):
             if piece.kind is MarketKind.TICKS:
                 self._handler.on_ticks(tick, piece)

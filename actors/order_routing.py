@@ -34,6 +34,7 @@ class OrderRouting(Router):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.market = MarketClient(self, self, on_chunk=self._reached, on_welcome=self._on_market_welcome)
+        self.market.keep_arrivals()
         self.venue: Venue
         self.converting: frozenset[int] = frozenset()
         """Symbols whose quotes convert money, until those known before this life are."""

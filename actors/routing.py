@@ -11,16 +11,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from actors.base import Place
+from actors.clock import monotonic_us
 from actors.fold import Fold
 from actors.folding import FoldingActor
+from actors.market import MarketClient
 from actors.order_tracker import Order
 from actors.page import Activity
 from actors.venues import Answer
+from protocol.latency import TICK_TO_ORDER, LatencyCounters
 from protocol.orders import OrderStatus, Report
 from protocol.records import OrderPlace, OrderReplace, OrderUpdate, Producer
 
 
 class Router(FoldingActor):
+    market: MarketClient
+
     def __init__(self, place: Place) -> None:
         super().__init__(place, producer=Producer.ORDER_ROUTING)
         self.sent: set[int] = set()
@@ -28,6 +33,7 @@ class Router(FoldingActor):
         self.ended: set[int] = set()
         """Orders that ended here without being sent, and whose end is not in the fold yet."""
         self.counters = {"sent": 0, "refused_by_latch": 0, "not_approved": 0, "fills": 0, "cancels": 0, "replaces": 0}
+        self.latency = LatencyCounters(self.counters, TICK_TO_ORDER)
 
     @abstractmethod
     def give(self, place: OrderPlace) -> Sequence[Answer]:
@@ -61,12 +67,17 @@ class Router(FoldingActor):
             if may_leave:
                 self.sent.add(place.order_id)
                 self.counters["sent"] += 1
+                self._note_latency(place)
                 answers = self.give(place)
         if may_leave:
             self.append(answers)
         else:
             self.counters["refused_by_latch"] += 1
             self.reject(place.order_id, "trading_halted")
+
+    def _note_latency(self, place: OrderPlace) -> None:
+        if place.market_epoch == self.market.epoch and (arrived_us := self.market.arrival_us(place.market_position)):
+            self.latency.note(monotonic_us() - arrived_us)
 
     def replace(self, request: OrderReplace) -> None:
         """A change leaves as an order does; none passes the latch, for what it would raise is not looked at."""

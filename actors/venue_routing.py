@@ -51,6 +51,7 @@ class VenueRouting(Router):
         super().__init__(place)
         self.settings = self.config.order_routing
         self.market = MarketClient(self, self)
+        self.market.keep_arrivals()
         self.session: VenueSession
         self.is_following = False
         """The fold is complete: what comes on the tail is new."""

@@ -23,7 +23,7 @@ import msgspec
 
 from actors.base import Actor, Place
 from actors.checkpoints import BARRIER_MAX_S, Checkpoints
-from actors.clock import monotonic_s, now_us
+from actors.clock import monotonic_s, monotonic_us, now_us
 from actors.derived import with_tables
 from actors.frames import RECEIVE_MAX
 from actors.page import KNOWN_BY, Activity, forget_acknowledged, known_lsn
@@ -32,6 +32,7 @@ from actors.sealing import Sealing
 from actors.stream import Chunk, Consumer, StreamServer
 from protocol.codec import decode_append
 from protocol.errors import ConfigError, ExitCode, WalError, WalNotAFileError, WalSyncError, WireError
+from protocol.latency import JOURNAL_SYNC, LatencyCounters
 from protocol.messages import Append, Done, Grant, Hello, QueueDepth, Ready, Statistics, Welcome
 from protocol.pipeline import JOURNAL
 from protocol.queues import BATCH
@@ -107,6 +108,7 @@ class Wal(Actor):
         room = PACKING_ROOM * settings.reserve_mb * MIB
         self.sealing = Sealing(directory, settings.keep_rule, room, self.log) if settings.enabled else None
         self.counters = {"appended": 0, "duplicates": 0, "dropped_gap": 0, "syncs": 0}
+        self.sync_latency = LatencyCounters(self.counters, JOURNAL_SYNC)
 
     def make_journal(self, directory: Path) -> Journal:
         """Not opened yet."""
@@ -373,10 +375,12 @@ class Wal(Actor):
 
     def sync(self) -> None:
         self.page.set_activity(Activity.SYNCING)
+        begun_us = monotonic_us()
         try:
             self.journal.sync()
         except WalError as error:
             self.journal_failed(error)
+        self.sync_latency.note(monotonic_us() - begun_us)
         self.page.set_activity(Activity.WORKING)
         self.synced_s = monotonic_s()
         self.counters["syncs"] += 1
@@ -404,13 +408,9 @@ class Wal(Actor):
 
     def _tell_disk(self) -> None:
         """One line for each change of state; the consumers are told in every DATA."""
-        reserve = self.reserve
-        room = {
-            "directory": str(self.journal.path.parent), "free_mb": reserve.free_bytes // MIB,
-            "wanted_mb": -(-reserve.wanted_bytes // MIB), "reserve_mb": reserve.reserve_bytes // MIB,
-        }  # fmt: skip
-        if reserve.is_low:
-            event = "disk_nearly_full" if reserve.state is DiskState.LOW else "disk_reserve_spent"
+        room = self.reserve.room()
+        if self.reserve.is_low:
+            event = "disk_nearly_full" if self.reserve.state is DiskState.LOW else "disk_reserve_spent"
             hint = "new orders are refused until wanted_mb are free; cancels, reductions and fills go on: make room"
             self.log.error(event, **room, hint=hint)
         elif self.server.disk_low:

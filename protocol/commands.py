@@ -236,6 +236,9 @@ class HealthReply(Reply, frozen=True, kw_only=True):
     """The journal's disk is nearly full: new orders are refused."""
     warnings: list[str] = []
     """What an operator should see to, in plain words; empty if there is nothing."""
+    telemetry: str = ""
+    """Where the feeds are bound, as the config says; empty: turned off."""
+    broadcast: str = ""
 
 
 _ENCODER: Final = msgspec.json.Encoder()

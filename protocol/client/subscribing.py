@@ -18,16 +18,17 @@ QUEUE_MAX: Final = 100_000
 
 
 def connect_subscriber(
-    socket: zmq.Socket[Any], endpoint: str, prefixes: Iterable[bytes], keys: ClientKeys | None
-) -> None:
-    """`socket` hears what begins with one of `prefixes`.
+    socket: zmq.Socket[Any], endpoint: str, prefixes: Iterable[bytes], keys: ClientKeys | None,
+    queue_max: int = QUEUE_MAX,
+) -> None:  # fmt: skip
+    """`socket` hears what begins with one of `prefixes`; of what waits for its reader it keeps queue_max messages.
 
     keys: of CURVE; None: those that the environment names, if it does. Raises: GatewayError if the endpoint is
     none (the socket is closed then), ConfigError if a key cannot be used.
     """
     try:
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.RCVHWM, QUEUE_MAX)
+        socket.setsockopt(zmq.RCVHWM, queue_max)
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         socket.setsockopt(zmq.IPV6, "[" in endpoint)
         shown = keys_of_environment() if keys is None else keys
@@ -48,11 +49,13 @@ def poll_ms(timeout_s: float | None) -> int | None:
 class Subscriber:
     """A context manager; `close` ends it. Raises: as connect_subscriber."""
 
-    def __init__(self, endpoint: str, prefixes: Iterable[bytes], keys: ClientKeys | None) -> None:
+    def __init__(
+        self, endpoint: str, prefixes: Iterable[bytes], keys: ClientKeys | None, queue_max: int = QUEUE_MAX
+    ) -> None:
         self._context = zmq.Context()
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
         """To be polled together with others."""
-        connect_subscriber(self.socket, endpoint, prefixes, keys)
+        connect_subscriber(self.socket, endpoint, prefixes, keys, queue_max)
 
     def close(self) -> None:
         self.socket.close(0)

@@ -79,6 +79,13 @@ class DiskReserve:
         free_mb, wanted_mb = self.free_bytes >> 20, -(-self.wanted_bytes >> 20)
         return {"disk_low": int(self.is_low), "disk_free_mb": free_mb, "disk_wanted_mb": wanted_mb}
 
+    def room(self) -> dict[str, str | int]:
+        """For the log."""
+        return {
+            "directory": str(self.path.parent), "free_mb": self.free_bytes >> 20,
+            "wanted_mb": -(-self.wanted_bytes >> 20), "reserve_mb": self.reserve_bytes >> 20,
+        }  # fmt: skip
+
     def open(self, now_s: float, about_to_write: int = 0) -> None:
         """What an earlier life has left is taken over, made or removed, as the setting and the disk will have it."""
         self.state, self._tried_s = DiskState.OK, float("-inf")

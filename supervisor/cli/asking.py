@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol.client import ControlClient
-from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError
+from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError, SeawallError
 from protocol.key_files import read_config_keys
+from protocol.keys import ClientKeys
 from protocol.records import FIRST_EXTERNAL
 from supervisor.cli.output import Failure, note
 
 POLL_S: Final = 0.05
+HALT_TIMEOUT_S: Final = 0.5
+"""A gateway answers HALT within 50 ms, or never; ten times that, then the latch page is set from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,11 @@ class Target:
         """Raises: NotRunningError if the lock of run_dir is free, ConfigError if a key cannot be used."""
         if self.run_dir is not None:
             return ControlClient.for_run_dir(self.run_dir, timeout_s)
-        keys = read_config_keys(self.keys_of) if self.keys_of else None
-        return ControlClient(self.endpoint, timeout_s, keys=keys)
+        return ControlClient(self.endpoint, timeout_s, keys=self.keys())
+
+    def keys(self) -> ClientKeys | None:
+        """Of tcp, and of the feeds. None: those that the environment names. Raises: ConfigError."""
+        return read_config_keys(self.keys_of) if self.keys_of else None
 
 
 def ask(target: Target, timeout_s: float, text: str, not_running: ExitCode = ExitCode.NOT_RUNNING) -> dict[str, Any]:
@@ -77,3 +83,21 @@ def cancels_of(target: Target, timeout_s: float, before: Iterable[int], *, all_a
     if unknown:
         note(f"Not known: {', '.join(map(str, unknown))}; `seawall orders` shows what is open.")
     return unknown
+
+
+def halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str, bool]:
+    """The reply and the way it went: through the gateway (True), or, when that fails, by setting the latch page."""
+    try:
+        reply = ask(target, timeout_s, f"HALT {reason}".strip())
+        return reply, "Halted through the gateway.", True
+    except Failure as failure:
+        if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:
+            raise
+        trouble = failure.message
+    from actors.latch import halt_page
+
+    try:
+        halt_page(target.run_dir, "cli", reason or "seawall halt")
+    except (OSError, SeawallError) as error:
+        raise Failure(ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}") from error
+    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False

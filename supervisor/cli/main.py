@@ -25,9 +25,11 @@ VERBS: Final = {
     **dict.fromkeys(CHILD_VERBS, "supervisor.cli.child_verbs"),
     **dict.fromkeys(OPERATION_VERBS, "supervisor.cli.operation_verbs"),
     **dict.fromkeys(OPERATOR_VERBS, "supervisor.cli.operator_verbs"),
+    "dash": "supervisor.cli.dash_verb",
     "init": "supervisor.cli.init_verb",
     "keys": "supervisor.cli.keys_verbs",
     "report": "supervisor.cli.report_verb",
+    "top": "supervisor.cli.top_verb",
     "venue": "supervisor.cli.venue_verb",
     "wal": "supervisor.cli.wal_verbs",
 }

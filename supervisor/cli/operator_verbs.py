@@ -19,14 +19,12 @@ from typing import Any, Final
 import click
 
 from protocol.client import LOCK_NAME, engine_pid
-from protocol.errors import ExitCode, NotRunningError, SeawallError
-from supervisor.cli.asking import Target, ask, cancels_of, open_orders
+from protocol.errors import ExitCode, NotRunningError
+from supervisor.cli.asking import HALT_TIMEOUT_S, Target, ask, cancels_of, halt_engine, open_orders
 from supervisor.cli.output import Failure, note, print_json, print_table, show_state
 from supervisor.lock import read_ending
 
 RUN_DIR_VARIABLE: Final = "SEAWALL_RUN_DIR"
-HALT_TIMEOUT_S: Final = 0.5
-"""A gateway answers HALT within 50 ms, or never; ten times that, then the latch page is set from here."""
 CANCELS_WAIT_S: Final = 2.0
 """For what becomes of the cancels of a halt, once it is told that trading is halted."""
 STOP_TIMEOUT_S: Final = 60.0
@@ -243,7 +241,7 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
     the latch page in the run_dir is set from here. What became of the cancels is told afterwards.
     """
     reason = " ".join(words_behind_config(words))[:REASON_MAX]
-    reply, way, is_by_gateway = _halt_engine(target, timeout_s, reason)
+    reply, way, is_by_gateway = halt_engine(target, timeout_s, reason)
     note(way)
     if reply.get("in_flight"):
         note("A send was under way when trading was halted; look at the orders.")
@@ -263,24 +261,6 @@ def _tell_cancels(target: Target, timeout_s: float) -> None:
             cancels_of(target, CANCELS_WAIT_S, unprotected, all_asked=False)
     except Failure as failure:
         note(f"Not known what became of the cancels: {failure.message}")
-
-
-def _halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str, bool]:
-    """The reply and the way it went: through the gateway (True), or, when that fails, by setting the latch page."""
-    try:
-        reply = ask(target, timeout_s, f"HALT {reason}".strip())
-        return reply, "Halted through the gateway.", True
-    except Failure as failure:
-        if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:
-            raise
-        trouble = failure.message
-    from actors.latch import halt_page
-
-    try:
-        halt_page(target.run_dir, "cli", reason or "seawall halt")
-    except (OSError, SeawallError) as error:
-        raise Failure(ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}") from error
-    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False
 
 
 @click.command()

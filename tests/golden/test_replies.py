@@ -45,6 +45,7 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
             engine="demo", version="0.1.0", mode="paper", boot_id="00ff", time_us=3,
             trading_state=commands.TradingStateRow(state="ACTIVE", by="", reason="", since_us=0),
             lsn=9, market_position=5, children=[_CHILD], disk_low=True, warnings=["make room"],
+            telemetry="tcp://127.0.0.1:5557",
         ),
         b'{"status":"ok","engine":"demo","version":"0.1.0","mode":"paper","boot_id":"00ff","time_us":3,'
         b'"trading_state":{"state":"ACTIVE","by":"","reason":"","since_us":0},"lsn":9,"market_position":5,'
@@ -52,7 +53,7 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
         b'"memory_bytes":1024,"lsn":9,"journal_lag":0,"market_position":5,"counters":{"signals":3},'
         b'"started_us":2,"last_error":"no room",'
         b'"queues":[{"name":"appends","peer":"wal","depth":1,"limit":50000,"when_full":"wait"}]}],"disk_low":true,'
-        b'"warnings":["make room"]}',
+        b'"warnings":["make room"],"telemetry":"tcp://127.0.0.1:5557","broadcast":""}',
     ),
     (
         "ORDERS",

@@ -1,0 +1,138 @@
+"""Does the page keep up with a busy engine, and does it grow? A real engine, `seawall dash`, a real headless Chromium.
+
+    python -m tests.bench.page [--json FILE] [--dir DIR] [--minutes N] [--events PER_SECOND]
+
+A strategy trades without end, so that so many telemetry events come in a second. A row every half minute: events sent
+and missed, the page's heap after a collection, its nodes, the server's memory, the longest wait for a change.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+sys.path[:0] = [str(Path(__file__).parents[1])]  # as pytest does for its tests
+
+from chromium import browser  # noqa: E402
+from consoles import Console  # noqa: E402
+from harness import EngineUnderTest, config_tree, wait_for  # noqa: E402
+
+from tests.bench.report import Report, bench_directory, parser, surroundings  # noqa: E402
+
+MIB: Final = 1 << 20
+ROW_S: Final = 30.0
+TICKS_S: Final = 50
+EVENTS_PER_ORDER: Final = 3
+"""New, filled, the position: measured."""
+WARM_ROWS: Final = 4
+GROWTH_AIM: Final = 1.15
+WAIT_AIM_MS: Final = 2000.0
+WATCH: Final = """
+() => { const own = take; window.waited = 0; let last = performance.now();
+        take = (message) => { const now = performance.now(); window.waited = Math.max(window.waited, now - last);
+                              last = now; own(message); }; }
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    minute: float
+    events_s: float
+    missed: float
+    heap_mib: float
+    nodes: int
+    server_mib: float
+    wait_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.minute:5.1f} min {self.events_s:8.0f} events/s {self.missed:8.0f} missed"
+            f"  page {self.heap_mib:6.1f} MiB {self.nodes:6} nodes"
+            f"  server {self.server_mib:6.1f} MiB  longest wait {self.wait_ms:6.0f} ms"
+        )
+
+
+class Watched:
+    def __init__(self, engine: EngineUnderTest, console: Console, page: Any) -> None:
+        self.engine, self.console, self.page = engine, console, page
+        self.devtools = page.context.new_cdp_session(page)
+        self.server = psutil.Process(console.process.pid)
+        self.heartbeats = engine.telemetry("heartbeat")
+        self.begun_s = time.monotonic()
+        self.before = self._sent()
+
+    def _sent(self) -> tuple[float, int]:
+        """(engine's time in seconds, telemetry events so far), from the newest heartbeat."""
+        self.heartbeats.frames.clear()
+        beat = wait_for(self.heartbeats.events, "a heartbeat")[-1]
+        return beat["time_us"] / 1e6, sum(beat["telemetry_counts"].values())
+
+    def look(self) -> Row:
+        self.devtools.send("HeapProfiler.collectGarbage")
+        heap = self.devtools.send("Runtime.getHeapUsage")["usedSize"]
+        nodes = self.devtools.send("Memory.getDOMCounters")["nodes"]
+        metrics = self.console.get("/metrics")[1].splitlines()
+        missed = next(float(line.split()[1]) for line in metrics if line.startswith("seawall_telemetry_missed_total "))
+        (then_s, then), self.before = self.before, self._sent()
+        now_s, now = self.before
+        waited = self.page.evaluate("() => { const waited = window.waited; window.waited = 0; return waited; }")
+        return Row(
+            (time.monotonic() - self.begun_s) / 60, (now - then) / (now_s - then_s), missed, heap / MIB, nodes,
+            self.server.memory_info().rss / MIB, waited,
+        )  # fmt: skip
+
+
+def flooding(directory: Path, events_s: float) -> EngineUnderTest:
+    each = max(1, math.ceil(events_s / EVENTS_PER_ORDER / TICKS_S))
+    strategy = {
+        "name": "flood", "class": "tests.bench.halt_strategies:Flood", "symbols": ["EURUSD"], "params": {"each": each}
+    }  # fmt: skip
+    tree = config_tree(
+        strategies=[strategy], market_data={"rate": TICKS_S}, wal={"keep": 3, "checkpoint_records": 50_000}
+    )
+    return EngineUnderTest(directory, tree)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--minutes", type=float, default=10.0, help="(%(default)s)")
+    options.add_argument("--events", type=float, default=5000.0, help="a second (%(default)s)")
+    chosen = options.parse_args()
+    rows: list[Row] = []
+    with bench_directory(chosen.dir) as directory:
+        facts = surroundings(directory)
+        with (
+            flooding(directory / "engine", chosen.events) as engine,
+            Console(engine) as console,
+            browser() as chromium,
+        ):
+            page = chromium.new_page()
+            page.goto(console.address, wait_until="domcontentloaded")
+            page.wait_for_selector("#fills td")
+            page.evaluate(WATCH)
+            watched = Watched(engine, console, page)
+            for _ in range(round(chosen.minutes * 60 / ROW_S)):
+                time.sleep(ROW_S)
+                rows.append(watched.look())
+                print(rows[-1], file=sys.stderr, flush=True)
+    report = Report("page", facts | {"minutes": f"{chosen.minutes:g}"})
+    warm, last = rows[min(WARM_ROWS, len(rows) - 1)], rows[-1]
+    least = min(row.events_s for row in rows[1:] or rows)
+    report.add_at_least("events", least, "/s", chosen.events, "the least of a row")
+    report.add("missed", last.missed, "events", "asked for anew")
+    report.add_at_most("the page's heap, last over fifth row", last.heap_mib / warm.heap_mib, "", GROWTH_AIM)
+    report.add_at_most("the server's memory, last over fifth row", last.server_mib / warm.server_mib, "", GROWTH_AIM)
+    report.add_at_most("nodes of the page, last over fifth row", last.nodes / warm.nodes, "", GROWTH_AIM)
+    report.add_at_most("longest wait for a change", max(row.wait_ms for row in rows), "ms", WAIT_AIM_MS)
+    report.series = [asdict(row) for row in rows]
+    report.finish(chosen.json)
+
+
+if __name__ == "__main__":
+    main()
