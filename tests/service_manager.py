@@ -3,7 +3,6 @@
 Run as a program by tests/pipeline/test_operations_page.py, in name spaces where /etc, /opt and /var are its own. It
 reads the real unit and its drop-ins, runs ExecStartPre and ExecStart, waits for READY=1 as Type=notify does, and stops
 by SIGTERM with the unit's patience. Not kept: the user, the hardening (systemd-analyze looks at these), and restarts.
-Units that are not Type=notify, the dashboard's, must be there, and are not started.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from string import Template
 from typing import Final
 
 UNITS: Final = Path("/etc/systemd/system")
@@ -24,6 +24,8 @@ STATE: Final = Path("/var/lib")
 KEPT: Final = Path("/var/lib/service-manager")
 """Pids and, for services that log to the journal, their lines."""
 POLL_S: Final = 0.01
+DEFAULT_STOP_S: Final = "90"
+"""Source: systemd-system.conf(5), DefaultTimeoutStopSec."""
 
 
 def read_unit(template: str) -> dict[str, list[str]]:
@@ -43,35 +45,34 @@ def expand(text: str, instance: str) -> str:
 def start(name: str) -> int:
     template, _, instance = name.partition("@")
     unit = read_unit(f"{template}@")
-    if unit["Type"] != ["notify"]:
-        return 0
+    environment = dict(os.environ, **dict(text.split("=", 1) for text in unit.get("Environment", ())))
     directory = Path(expand(unit["WorkingDirectory"][-1], instance))
     directory.mkdir(mode=0o700, exist_ok=True)
     log = expand(unit.get("StandardError", [f"append:{KEPT}/{name}.log"])[-1], instance).removeprefix("append:")
     with open(log, "ab") as stderr:
-        for command in unit["ExecStartPre"]:
+        for command in unit.get("ExecStartPre", ()):
             words = shlex.split(expand(command, instance))
             if code := subprocess.run(words, cwd=directory, stderr=stderr, check=False).returncode:
                 return code
-        return run_until_ready(name, shlex.split(expand(unit["ExecStart"][-1], instance)), directory, stderr.fileno())
+        command = Template(expand(unit["ExecStart"][-1], instance)).substitute(environment)
+        with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+            heard.bind(f"{short}/notify")
+            heard.settimeout(POLL_S)
+            life = subprocess.Popen(
+                shlex.split(command), cwd=directory, env=environment | {"NOTIFY_SOCKET": f"{short}/notify"},
+                stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, start_new_session=True,
+            )  # fmt: skip
+            (KEPT / f"{name}.pid").write_text(str(life.pid), encoding="utf-8")
+            return wait_ready(life, heard) if unit["Type"] == ["notify"] else 0
 
 
-def run_until_ready(name: str, words: list[str], directory: Path, stderr: int) -> int:
-    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(f"{short}/notify")
-        heard.settimeout(POLL_S)
-        environment = dict(os.environ, NOTIFY_SOCKET=f"{short}/notify")
-        life = subprocess.Popen(
-            words, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
-            start_new_session=True,
-        )  # fmt: skip
-        (KEPT / f"{name}.pid").write_text(str(life.pid), encoding="utf-8")
-        while life.poll() is None:
-            try:
-                if "READY=1" in heard.recv(4096).decode():
-                    return 0
-            except TimeoutError:
-                continue
+def wait_ready(life: subprocess.Popen[bytes], heard: socket.socket) -> int:
+    while life.poll() is None:
+        try:
+            if "READY=1" in heard.recv(4096).decode():
+                return 0
+        except TimeoutError:
+            continue
     return life.returncode
 
 
@@ -79,7 +80,8 @@ def stop(name: str) -> int:
     kept = KEPT / f"{name}.pid"
     if not kept.exists() or not is_alive(pid := int(kept.read_text(encoding="utf-8"))):
         return 0
-    deadline = time.monotonic() + float(read_unit(name.partition("@")[0] + "@")["TimeoutStopSec"][-1])
+    unit = read_unit(name.partition("@")[0] + "@")
+    deadline = time.monotonic() + float(unit.get("TimeoutStopSec", [DEFAULT_STOP_S])[-1])
     os.kill(pid, signal.SIGTERM)
     while is_alive(pid):
         if time.monotonic() > deadline:

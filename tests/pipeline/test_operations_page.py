@@ -33,6 +33,9 @@ PROBES = {
     "StandardError=": "systemd-analyze verify seawall@demo.service seawall-dash@demo.service && echo 'units verified'",
     "logrotate --debug": ROTATED,
     "wal verify $backup": "echo \"backup: $(seawall wal verify $backup --fold -o json)\"",
+    "--type TRADING_STATE": f"""{sys.executable} -c 'from urllib.request import urlopen as get
+print("halted and healthy:", get("http://127.0.0.1:8080/healthz").status)
+print("seawall_up 1.0" in get("http://127.0.0.1:8080/metrics").read().decode())'""",
     "mv $SEAWALL_RUN_DIR": "echo \"restored: $(seawall positions -o json)\"",
 }  # fmt: skip
 """By a mark in a block: what is looked at behind it."""
@@ -114,6 +117,7 @@ def test_every_command_of_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     said = re.findall(r'^seawall .*\|\| echo "exit code \$\?" +# (\d+)', PAGE, re.MULTILINE)
     # Nobody is missed while the engine runs, as it does here: `ping` would say 7 or 4.
     assert re.findall(r"^exit code (\d+)$", told, re.MULTILINE) == [code for code in said if code != "7"]
+    assert "halted and healthy: 200\nTrue\n" in told, told
     assert_restored_halted_with_the_positions_of_the_backup(told)
     if missing := missing_tools():
         pytest.skip(f"all of the page but what needs {' and '.join(missing)}")
