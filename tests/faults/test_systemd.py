@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +18,11 @@ from actors.base import Loop
 from actors.page import HealthPage
 from supervisor.notify import Notifier
 
-UNIT = (ROOT / "deploy" / "systemd" / "seawall@.service").read_text(encoding="utf-8")
+UNITS = ROOT / "deploy" / "systemd"
+UNIT = (UNITS / "seawall@.service").read_text(encoding="utf-8")
 WATCHDOG_S = 0.3
+EXPOSURE_MAX = 30
+"""Of 100, by systemd-analyze; a unit without hardening has 96."""
 
 
 @pytest.fixture
@@ -83,3 +88,12 @@ def test_the_unit_starts_what_there_is_and_gives_up_where_a_restart_would_repeat
     assert shlex.split(settings["ExecStart"])[1:] == ["run", "--no-progress", "/etc/seawall/%i.toml"]
     assert (settings["Type"], settings["KillMode"], settings["OOMPolicy"]) == ("notify", "mixed", "continue")
     assert settings["RestartPreventExitStatus"].split() == ["2", "10", "11", "161"]
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_a_unit_is_hardened(path: Path) -> None:
+    if not (analyze := shutil.which("systemd-analyze")):
+        pytest.skip("no systemd-analyze")
+    words = [analyze, "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE_MAX}", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -15,6 +16,8 @@ import pytest
 from chromium import browser
 from consoles import TOKEN, Console
 from harness import DEADLINE_S, EngineUnderTest, config_tree, wait_for
+from metrics_table import metrics
+from prometheus_client.parser import text_string_to_metric_families
 
 from supervisor.dashboard.server import STREAMS_MAX
 
@@ -175,15 +178,33 @@ def test_a_page_whose_server_has_gone_turns_red_and_comes_back(
 
 
 def test_the_metrics_are_those_of_the_documented_table(engine: EngineUnderTest, console: Console) -> None:
-    text = console.wait_for_metric('seawall_child_up{child="risk"} 1.0')
+    def has_traded() -> str:
+        text = console.get("/metrics")[1]
+        wanted = (
+            'seawall_orders_total{status="Filled"}',
+            "seawall_position_quantity{symbol=",
+            "seawall_market_age_seconds{",
+        )
+        count = re.search(r"^seawall_tick_to_order_seconds_count (\S+)$", text, re.MULTILINE)
+        return text if count and float(count[1]) and all(start in text for start in wanted) else ""
+
+    text = wait_for(has_traded, "the metrics of an engine that has traded")
+    assert 'seawall_child_up{child="risk"} 1.0' in text
     assert 'seawall_trading_state{state="ACTIVE"} 1.0' in text
     assert 'seawall_journal_sync_seconds_bucket{le="+Inf"}' in text
     assert 'seawall_tick_to_order_seconds_bucket{le="0.0001"}' in text
     assert 'seawall_queue_limit{child="wal",peer="",queue="batch"} 8192.0' in text
-    count = next(line for line in text.splitlines() if line.startswith("seawall_tick_to_order_seconds_count"))
-    assert float(count.split()[1]) > 0
-    assert 'seawall_orders_total{status="Filled"}' in text
-    assert 'seawall_position_quantity{symbol=' in text
+    families = {
+        family.name + "_total" * (family.type == "counter"): family
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("seawall_")
+    }
+    assert {name: family.type for name, family in families.items()} == {
+        name: metric.kind for name, metric in metrics().items()
+    }
+    for name, metric in metrics().items():
+        labels = {frozenset(sample.labels.keys() - {"le"}) for sample in families[name].samples}
+        assert labels <= {metric.labels}, name
 
 
 def test_an_address_that_is_taken_is_said(engine: EngineUnderTest, console: Console) -> None:
