@@ -27,7 +27,7 @@ from supervisor.dashboard.watcher import Watcher
 
 DRAW_S: Final = 0.5
 STALE_S: Final = 5
-WIDE: Final = 120
+WIDE: Final = 150
 """Columns from which on there are two of them."""
 ROWS_MAX: Final = 12
 LOG_ROWS: Final = 15
@@ -185,6 +185,7 @@ RIGHT: Final = {
     "positions": ("Positions", draw_positions), "orders": ("Open orders", draw_orders), "fills": ("Fills", draw_fills),
     "log": ("Log", draw_log),
 }  # fmt: skip
+IN_CURRENCY: Final = ("positions", "fills")
 _AGE_OF: Final = {"errors": "children", "fills": "orders", "log": "engine"}
 """Panel -> whose age it has."""
 
@@ -256,9 +257,11 @@ class Top(App[None]):
     def draw(self) -> None:
         known, screen = self._watcher.read(look), self.screen_stack[0]  # the question may stand on top of it
         screen.query_one("#banner", Static).update(draw_banner(known))
-        for name, (_, drawing) in {**LEFT, **RIGHT}.items():
+        for name, (title, drawing) in {**LEFT, **RIGHT}.items():
             panel = screen.query_one(f"#{name}", Static)
             panel.update(drawing(known))
+            if name in IN_CURRENCY and known["account"] is not None:
+                panel.border_title = f"{title}, profit in {known['account']['currency']}"
             age_s = known["ages_s"][_AGE_OF.get(name, name)]
             panel.border_subtitle = "no data" if age_s is None else f"{span(age_s)} old" if age_s > STALE_S else ""
             panel.set_class(age_s is None or age_s > STALE_S, "stale")

@@ -4,6 +4,7 @@
 const LIMITS = { equity: 3600, prices: 3600, fills: 500, log: 500 };
 const SHOWN_ROWS = 100;
 const STALE_MS = { market: 15000, default: 5000 };
+const CHART_PX = 190; // without its legend
 const SURE_MS = 4000; // a second click within so long
 const panels = {}, tapes = { equity: [], prices: [], fills: [], log: [] };
 let ages = {}, agesAt = 0, stream, shownSymbol = "";
@@ -53,7 +54,6 @@ function figures(place, pairs) {
   }));
 }
 
-const currency = () => (panels.account || {}).currency || "…";
 const sign = (value) => (value > 0 ? "good" : value < 0 ? "bad" : "");
 
 const draw = {
@@ -90,7 +90,7 @@ const draw = {
     table("positions", [
       ["symbol", (row) => row.symbol], ["quantity", (row) => quantity(row.net_quantity), true, (row) => sign(row.net_quantity)],
       ["average price", (row) => price(row.average_price), true],
-      [`realized, ${currency()}`, (row) => number(row.realized_pnl), true, (row) => sign(row.realized_pnl)],
+      ["realized", (row) => number(row.realized_pnl), true, (row) => sign(row.realized_pnl)],
     ], rows, "none yet");
   },
   orders({ open, rows }) {
@@ -145,7 +145,7 @@ function drawFills() {
   table("fills", [
     ["time (UTC)", (row) => clock(row.time_us)], ["order", (row) => row.order_id, true, null, true], ["symbol", (row) => row.symbol],
     ["side", (row) => row.side || "?"], ["quantity", (row) => quantity(row.quantity), true], ["price", (row) => price(row.price), true],
-    [`profit, ${currency()}`, (row) => number(row.profit), true, (row) => sign(row.profit)],
+    ["profit", (row) => number(row.profit), true, (row) => sign(row.profit)],
   ], tapes.fills.slice(-SHOWN_ROWS).reverse(), "none since this page's server began");
 }
 
@@ -172,14 +172,13 @@ class Chart {
   constructor(place, series, format, hooks = {}) {
     this.place = byId(place);
     this.make = () => new uPlot({
-      width: this.place.clientWidth || 300, height: 220, legend: { show: true }, cursor: { drag: { x: false, y: false } },
+      width: this.place.clientWidth || 300, height: CHART_PX, legend: { show: true }, cursor: { drag: { x: false, y: false } },
       scales: { x: { time: true } }, series: [{ label: "UTC", value: (_, at) => (at ? clock(at * 1e6) : "–") }, ...series()], axes: axes(format), hooks,
       tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"),
     }, this.data || [[], ...series().map(() => [])], this.place);
     this.plot = this.make();
-    new ResizeObserver(() => this.plot.setSize({ width: this.place.clientWidth, height: Math.max(120, 220 - this.legend()) })).observe(this.place);
+    new ResizeObserver(() => this.plot.setSize({ width: this.place.clientWidth, height: CHART_PX })).observe(this.place);
   }
-  legend() { const legend = this.place.querySelector(".u-legend"); return legend ? legend.offsetHeight : 0; }
   set(data) { this.data = data; this.plot.setData(data); }
   redraw() { this.plot.destroy(); this.plot = this.make(); }
 }
