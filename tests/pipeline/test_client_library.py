@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from harness import DEADLINE_S, EngineUnderTest, config_tree, wait_for
@@ -78,3 +82,26 @@ def test_three_lines_are_enough(engine: EngineUnderTest) -> None:
     client = ControlClient(engine.endpoint("command"))
     assert client.status()["status"] == "ok"
     client.close()
+
+
+def test_the_examples_of_its_page_run_as_they_stand(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "protocol" / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page.partition("## 11. The client library")[2], re.DOTALL)
+    assert len(examples) == 2
+    with EngineUnderTest(tmp_path) as engine:
+        for example, said in zip(examples, ("PONG ACTIVE", "PONG"), strict=True):
+            program = example
+            for port, which in ((5555, "broadcast"), (5556, "command"), (5557, "telemetry")):
+                program = program.replace(f"tcp://127.0.0.1:{port}", engine.endpoint(which))
+            done = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.splitlines()[0] == said
+            assert len(done.stdout.splitlines()) > 1
+
+
+def test_it_needs_nothing_but_pyzmq_msgpack_and_msgspec() -> None:
+    forbidden = ["numpy", "structlog", "psutil", "click", "rich", "setproctitle", "textual", "starlette", "actors"]
+    program = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); import protocol.client, protocol.client.aio"
+    subprocess.run([sys.executable, "-c", program], timeout=DEADLINE_S, check=True)
