@@ -6,12 +6,14 @@ A warning names the key, the promise that does not hold, and what to set instead
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
 from protocol.config_checks import plaintext_binds
 from protocol.settings import Config
 
+MOUNTS: Final = Path("/proc/self/mounts")
 FORGETFUL: Final = ("tmpfs", "ramfs")
 REMOTE: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs")
 """File systems whose locks, shared memory or syncs another machine decides about."""
@@ -48,8 +50,11 @@ def _of_run_dir(config: Config) -> list[str]:
 
 
 def _of_sockets(config: Config) -> list[str]:
-    """That others than this machine may read, and halt, in plain text."""
-    return [
+    """That others than this machine may read, and halt, in plain text; that who may command is said elsewhere."""
+    curve = config.gateway.curve
+    kind = "" if curve is None else file_system_of(Path(curve.keys))
+    remote = [f"gateway.curve.keys: on {kind}; where that hangs, so does the gateway, which reads the list each second"]
+    return (remote if kind in REMOTE else []) + [
         f"{path} = {endpoint!r}: plain text beyond loopback, open to anybody who reaches it; `seawall keys` makes keys"
         for path, endpoint in plaintext_binds(config)
     ]
@@ -57,10 +62,14 @@ def _of_sockets(config: Config) -> list[str]:
 
 def file_system_of(path: Path) -> str:
     """Of `path`, or of the directory in which it would be made. "" if the system does not say."""
-    import psutil  # late: the other verbs need not wait for it
-
     place = os.path.realpath(path)
-    kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}  # the last mounted is on top
+    mounts = [line.split(" ") for line in MOUNTS.read_text("utf-8", "surrogateescape").splitlines()]
+    kinds = {_unescaped(mount[1]): mount[2] for mount in mounts}  # the last mounted is on top
     while place not in kinds and place != os.path.dirname(place):
         place = os.path.dirname(place)
     return kinds.get(place, "")
+
+
+def _unescaped(mount_point: str) -> str:
+    """Source: proc(5): blanks and the like stand as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), mount_point)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -48,9 +47,27 @@ def test_a_run_dir_in_memory_is_warned_of_before_it_is_made() -> None:
         assert warned(config_tree(engine=tree["engine"], wal={"enabled": False})) == ["wal.enabled"]
 
 
-def test_a_run_dir_on_another_machine_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what the system says of its mounts: there is no NFS here."""
-    mounts = [SimpleNamespace(mountpoint="/", fstype="ext4"), SimpleNamespace(mountpoint="/srv/far", fstype="nfs4")]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+@pytest.fixture
+def far_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system would say of mounts that there are not here."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text("/dev/a / ext4 rw 0 0\nhost:/ /srv/far nfs4 rw 0 0\nhost:/b /srv/far\\040away nfs4 rw 0 0\n")
+    monkeypatch.setattr("supervisor.warnings.MOUNTS", mounts)
+
+
+def test_a_run_dir_on_another_machine_is_warned_of(far_mounts: None) -> None:
     assert file_system_of(Path("/srv/farther")) == "ext4"
+    assert file_system_of(Path("/srv/far away/run")) == "nfs4"
     assert warned(config_tree(engine={"run_dir": "/srv/far/run"})) == ["engine.run_dir"]
+
+
+def test_keys_on_another_machine_are_warned_of(far_mounts: None) -> None:
+    settings = config_tree(engine={"run_dir": "/srv/run"})
+    settings["gateway"]["curve"] = {"keys": "/srv/far/keys"}
+    assert warned(settings) == ["gateway.curve.keys: on nfs4; where that hangs, so does the gateway, which reads the "
+                                "list each second"]  # fmt: skip
+
+
+def test_the_systems_own_mounts_are_read_as_others_read_them() -> None:
+    known = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    assert {place: file_system_of(Path(place)) for place in known} == known
