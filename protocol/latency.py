@@ -15,6 +15,9 @@ BOUNDS_US: Final = (
 )  # fmt: skip
 """From a good disk's sync to what an operator notices himself."""
 
+LONGER_US: Final = BOUNDS_US[-1] + 1
+"""Stands for what took longer than the last bound."""
+
 JOURNAL_SYNC: Final = "journal_sync"
 """wal: one fdatasync."""
 TICK_TO_ORDER: Final = "tick_to_order"
@@ -54,9 +57,9 @@ class Latencies(NamedTuple):
         return Latencies(counts, self.sum_us - before.sum_us)
 
     def quantile_us(self, share: float) -> int | None:
-        """A bound that at least this share did not exceed; the last for what took longer. None: there is nothing."""
+        """A bound that at least this share did not exceed, or LONGER_US. None: there is nothing."""
         total, so_far = sum(self.counts), 0
-        for bound, count in zip((*BOUNDS_US, BOUNDS_US[-1]), self.counts, strict=True):
+        for bound, count in zip((*BOUNDS_US, LONGER_US), self.counts, strict=True):
             so_far += count
             if total and so_far >= share * total:
                 return bound

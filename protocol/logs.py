@@ -6,10 +6,13 @@ How lines look is said elsewhere (actors/logs.py), before the first one.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
 _pending: Final[list[Callable[[], None]]] = []
+_loading: Final = threading.RLock()
+"""The first line may come while another thread is in `load`."""
 
 
 def before_first_line(configure: Callable[[], None]) -> None:
@@ -21,15 +24,18 @@ def before_first_line(configure: Callable[[], None]) -> None:
 
 def load() -> None:
     """Imports structlog. Not in the middle of trouble: a process without descriptors or memory can import no more."""
-    hides_rich = "structlog" not in sys.modules and "rich" not in sys.modules
-    if hides_rich:  # structlog imports it, where it is installed, for tracebacks in colour
-        sys.modules["rich"] = None  # type: ignore[assignment]  # to whoever imports it: not installed
-    import structlog  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
-    if hides_rich:
-        del sys.modules["rich"]
-    while _pending:
-        _pending.pop()()
+    with _loading:
+        hides_rich = "structlog" not in sys.modules and "rich" not in sys.modules
+        if hides_rich:  # structlog imports it, where it is installed, for tracebacks in colour
+            sys.modules["rich"] = None  # type: ignore[assignment]  # to whoever imports it: not installed
+        try:
+            import structlog  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        finally:
+            if hides_rich:
+                del sys.modules["rich"]
+        if _pending:
+            _pending[-1]()
+            _pending.clear()
 
 
 class Log:

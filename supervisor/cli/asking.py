@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from protocol.client import LOCK_NAME, control_endpoint
 from protocol.errors import ConfigError, ExitCode, GatewayError, NoAnswerError, NotRunningError, SeawallError
@@ -92,11 +92,23 @@ def cancels_of(target: Target, timeout_s: float, before: Iterable[int], *, all_a
     return unknown
 
 
-def halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str, Any], str, bool]:
-    """The reply and the way it went: through the gateway (True), or, when that fails, by setting the latch page."""
+class Halted(NamedTuple):
+    reply: dict[str, Any]
+    words: list[str]
+    """Which way it went, and what is to be looked at, a sentence each."""
+    is_by_gateway: bool
+
+
+def halt_engine(target: Target, timeout_s: float, reason: str) -> Halted:
+    """Through the gateway, or, when that fails, by setting the latch page. Raises: Failure if trading is not halted."""
     try:
         reply = ask(target, timeout_s, f"HALT {reason}".strip())
-        return reply, "Halted through the gateway.", True
+        words = ["Halted through the gateway."]
+        if reply.get("in_flight"):
+            words.append("A send was under way when trading was halted; look at the orders.")
+        if reply.get("unsynced"):
+            words.append("The latch page had not reached the disk yet.")
+        return Halted(reply, words, True)
     except Failure as failure:
         if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:
             raise
@@ -110,4 +122,5 @@ def halt_engine(target: Target, timeout_s: float, reason: str) -> tuple[dict[str
             ExitCode.FAILURE, f"NOT HALTED: {trouble}; and the latch page cannot be set: {error}",
             hint=f"`seawall stop {target.as_option()}` ends the engine; SIGKILL to its processes ends all sending.",
         ) from error  # fmt: skip
-    return {"status": "ok", "response": "Trading halted"}, f"{trouble}. Halted by setting the latch page.", False
+    reply = {"status": "ok", "response": "Trading halted"}
+    return Halted(reply, [f"{trouble}. Halted by setting the latch page."], False)

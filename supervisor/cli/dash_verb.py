@@ -14,8 +14,6 @@ from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure
 
 TOKEN_VARIABLE: Final = "SEAWALL_DASH_TOKEN"
-STOP_S: Final = 2
-"""For pages that are open when the server ends."""
 
 
 @click.command()
@@ -62,7 +60,7 @@ def _address(listen: str, names: tuple[str, ...]) -> tuple[str, int]:
     """Raises: click.UsageError for what is no address, or beyond loopback without a word."""
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
-    if not port.isdigit() or not host:
+    if not port.isdigit() or not host or int(port) > 65535:
         raise click.UsageError(f"--listen {listen}: HOST:PORT is needed, such as 127.0.0.1:8080")
     if host != "localhost":
         try:

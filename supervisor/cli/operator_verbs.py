@@ -43,14 +43,11 @@ def halt(target: Target, as_json: bool, timeout_s: float, words: tuple[str, ...]
       seawall halt "enough for today" --run-dir run/demo
     """
     reason = " ".join(words_behind_config(words))[:REASON_MAX]
-    reply, way, is_by_gateway = halt_engine(target, timeout_s, reason)
-    note(way)
-    if reply.get("in_flight"):
-        note("A send was under way when trading was halted; look at the orders.")
-    if reply.get("unsynced"):
-        note("The latch page had not reached the disk yet.")
-    print_json(reply) if as_json else click.echo(reply["response"])
-    if is_by_gateway:
+    halted = halt_engine(target, timeout_s, reason)
+    for word in halted.words:
+        note(word)
+    print_json(halted.reply) if as_json else click.echo(halted.reply["response"])
+    if halted.is_by_gateway:
         _tell_cancels(target, timeout_s)
 
 

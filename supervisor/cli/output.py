@@ -144,7 +144,12 @@ def _draw_text(cell: object) -> Text:
 
     said, style = cell if isinstance(cell, Styled) else (cell, "")
     text = show_number(said) if isinstance(said, int | float) else str(said)
-    return Text("".join(sign if sign.isprintable() or sign == "\n" else UNPRINTABLE for sign in text), style)
+    return Text(printable(text), style)
+
+
+def printable(text: str) -> str:
+    """Words that come from outside steer no terminal."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else UNPRINTABLE for sign in text)
 
 
 def show_number(value: float) -> str:

@@ -126,7 +126,7 @@ def _child_row(child: Reply, now_us: int, *, wide: bool) -> dict[str, object]:
         "uptime": _show_age(now_us - started_us) if started_us else "",
         "restarts": child["restarts"],
         "lag": child["journal_lag"],
-        "fullest queue": _fullest_queue(queues),
+        "fullest queue": fullest_queue(queues),
         "MiB": round(child["memory_bytes"] / 2**20, 1),
         "cpu %": round(child["cpu_percent"], 1),
     }
@@ -149,7 +149,7 @@ def child_state(state: str) -> Styled:
     return Styled(MARK + state, DOUBTFUL if state in COMING else BAD)
 
 
-def _fullest_queue(queues: Iterable[Reply]) -> str:
+def fullest_queue(queues: Iterable[Reply]) -> str:
     """`journal 3/64`: by its share of its limit; the first of equals."""
     listed = list(queues)
     if not listed:

@@ -18,6 +18,11 @@ from protocol.orders import TradingMode
 from supervisor.dashboard.picture import MEASURED, Picture
 from supervisor.dashboard.watcher import Watcher
 
+VALUES: Final = frozenset({
+    "disk_free_mb", "disk_wanted_mb", "disk_low", "reconciling", "open_files", "known_keys", "engine_key_unusable",
+    "key_list_unusable", "data_time_us", "work_total",
+})  # fmt: skip
+"""Among what HEALTH calls counters those that may fall."""
 UP_STATES: Final = ("ready", "slow")
 _SECONDS: Final = 1_000_000
 
@@ -60,13 +65,14 @@ def _children(picture: Picture) -> Iterator[Metric]:
     rows = picture.read("children")
     up = GaugeMetricFamily("seawall_child_up", "1: it is ready, or slow", labels=["child"])
     state = GaugeMetricFamily("seawall_child_state", "1 for the present state", labels=["child", "state"])
-    restarts = CounterMetricFamily("seawall_child_restarts", "Lives that ended unasked", labels=["child"])
+    restarts = CounterMetricFamily("seawall_child_restarts", "Of its lives, by an operator too", labels=["child"])
     cpu = GaugeMetricFamily("seawall_child_cpu_percent", "Of one core", labels=["child"])
     memory = GaugeMetricFamily("seawall_child_memory_bytes", "Resident", labels=["child"])
     lag = GaugeMetricFamily("seawall_child_journal_lag_records", "Behind the gateway's tail", labels=["child"])
     depth = GaugeMetricFamily("seawall_queue_depth", "What waits in it", labels=["child", "queue", "peer"])
     limit = GaugeMetricFamily("seawall_queue_limit", "What it holds", labels=["child", "queue", "peer"])
     events = CounterMetricFamily("seawall_child_events", "The child's own counters", labels=["child", "event"])
+    values = GaugeMetricFamily("seawall_child_value", "What the child says of itself", labels=["child", "name"])
     for row in rows:
         name = row["name"]
         up.add_metric([name], float(row["state"] in UP_STATES))
@@ -80,8 +86,8 @@ def _children(picture: Picture) -> Iterator[Metric]:
             limit.add_metric([name, queue["name"], queue["peer"]], queue["limit"])
         for event, count in row["counters"].items():
             if not is_latency(event):
-                events.add_metric([name, event], count)
-    yield from (up, state, restarts, cpu, memory, lag, depth, limit, events)
+                (values if event in VALUES else events).add_metric([name, event], count)
+    yield from (up, state, restarts, cpu, memory, lag, depth, limit, events, values)
 
 
 def _latencies(picture: Picture) -> Iterator[Metric]:

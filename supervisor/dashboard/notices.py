@@ -17,13 +17,11 @@ from protocol.telemetry import (
     OrderUpdateEvent,
     RiskViolationEvent,
     SignalRefusedEvent,
-    TradingStateEvent,
 )
 
 INFO: Final = "info"
 WARNING: Final = "warning"
 ERROR: Final = "error"
-LEVELS: Final = (INFO, WARNING, ERROR)
 KINDS: Final = {
     "halted": "trading is halted",
     "reducing": "only what reduces a position passes",
@@ -42,6 +40,8 @@ IN_A_SECOND_MAX: Final = 20
 """Of one kind; the rest is counted and said in one line."""
 
 _TRADING: Final = {"HALTED": ("halted", ERROR), "REDUCING": ("reducing", WARNING), "ACTIVE": ("active", INFO)}
+_Trading = tuple[str, str, str]
+"""State, by, reason."""
 _CHILD_LEVELS: Final = {"dead": ERROR, "hung": ERROR, "parked": ERROR, "slow": WARNING}
 _SAID_OF_CHILDREN: Final = (*_CHILD_LEVELS, "ready")
 _REJECTED: Final = OrderStatus.REJECTED.label
@@ -57,10 +57,6 @@ class Notice(msgspec.Struct, frozen=True):
 def notice_of(event: Event, now_us: int) -> Notice | None:
     """None: of this one hears otherwise, or it is of no note."""
     match event:
-        case TradingStateEvent():
-            kind, level = _TRADING.get(event.state, ("warning", WARNING))
-            why = f": {event.reason}" if event.reason else ""
-            return Notice(now_us, level, kind, f"{event.state} by {event.by}{why}")
         case RiskViolationEvent():
             text = f"{event.symbol or 'account'}: {event.reason}, {event.current_value:g} (limit {event.limit_value:g})"
             return Notice(now_us, ERROR, "violation", text)
@@ -79,17 +75,37 @@ def notice_of(event: Event, now_us: int) -> Notice | None:
     return None
 
 
-def notice_of_child(before: Mapping[str, Any] | None, child: Mapping[str, Any], now_us: int) -> Notice | None:
-    """Of a row of HEALTH and the one before it: a state that matters, or a life that ended in between."""
-    if before is None or (before["state"], before["incarnation"]) == (child["state"], child["incarnation"]):
-        return None
-    if child["state"] not in _SAID_OF_CHILDREN:
-        return None
-    is_new_life = child["restarts"] > before["restarts"]
-    level = _CHILD_LEVELS.get(child["state"], WARNING if is_new_life else INFO)
-    why = f": {child['last_error']}" if child["last_error"] and (is_new_life or level is ERROR) else ""
-    life = f", life {child['incarnation']}" if is_new_life else ""
-    return Notice(now_us, level, "child", f"{child['name']} {child['state']}{life}{why}")
+class Changes:
+    """What is new about the trading state and the processes, whoever tells of it, and whenever one looks."""
+
+    def __init__(self) -> None:
+        self._trading: _Trading = ("ACTIVE", "", "")
+        self._children: dict[str, Mapping[str, Any]] = {}
+        """Name -> the row that was said last, or that was found first."""
+
+    def of_trading(self, state: str, by: str, reason: str, now_us: int) -> Notice | None:
+        before, self._trading = self._trading, (state, by, reason)
+        if self._trading == before:
+            return None
+        kind, level = _TRADING.get(state, ("warning", WARNING))
+        return Notice(now_us, level, kind, state + (f" by {by}" if by else "") + (f": {reason}" if reason else ""))
+
+    def new_run(self) -> None:
+        """Of the engine: its processes have nothing to do with those before."""
+        self._children.clear()
+
+    def of_child(self, child: Mapping[str, Any], now_us: int) -> Notice | None:
+        """Of a row of HEALTH: a state that matters, or a life that has ended since the row that was said last."""
+        name, state = child["name"], child["state"]
+        before = self._children.setdefault(name, child)
+        if (before["state"], before["incarnation"]) == (state, child["incarnation"]) or state not in _SAID_OF_CHILDREN:
+            return None
+        self._children[name] = child
+        is_new_life = child["restarts"] > before["restarts"]
+        level = _CHILD_LEVELS.get(state, WARNING if is_new_life else INFO)
+        why = f": {child['last_error']}" if child["last_error"] and (is_new_life or level is ERROR) else ""
+        life = f", life {child['incarnation']}" if is_new_life else ""
+        return Notice(now_us, level, "child", f"{name} {state}{life}{why}")
 
 
 class Throttle:

@@ -1,7 +1,8 @@
 """What a console knows of an engine: panels, each with the moment up to which it is known to be true.
 
 Pure: a function of the replies, events and records that it is given, and of the times at which it is given them. The
-watcher feeds it; page, terminal, metrics and alerts read it. Everything in it has a limit.
+watcher feeds it; page, terminal, metrics and alerts read it. What grows in it has a limit; what does not is as large as
+the engine's own tables (symbols, open orders).
 
 Panels are plain JSON and replaced whole; what only grows stands on tapes (equity, prices, fills, log).
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from protocol.client.broadcast import BroadcastRecord, TickRecord, TradeRecord
@@ -24,7 +26,7 @@ from protocol.telemetry import (
     TradingStateEvent,
 )
 from protocol.units import MICROS
-from supervisor.dashboard.notices import ERROR, INFO, WARNING, Notice, Throttle, notice_of, notice_of_child
+from supervisor.dashboard.notices import ERROR, INFO, WARNING, Changes, Notice, Throttle, notice_of
 from supervisor.dashboard.tape import Tape
 
 Panel = dict[str, Any]
@@ -34,7 +36,7 @@ ORDERS_MAX: Final = 500
 SIDES_MAX: Final = 20_000
 """Orders whose side is remembered, for the fills to come."""
 POINTS_MAX: Final = 3600
-"""Of equity and of prices of all symbols together: an hour of seconds for one."""
+"""Of equity and of prices: an hour of seconds."""
 FILLS_MAX: Final = 500
 LOG_MAX: Final = 500
 WINDOW_S: Final = 60
@@ -69,6 +71,8 @@ class Picture:
         self.why_not = "not asked yet"
         self.hears_from_us = 0
         """Since when its telemetry is listened to, or when its heartbeat was heard last; 0: it has none."""
+        self.hears_market_from_us = 0
+        """Since when its broadcast is listened to, of this run; 0: it has none."""
         self.wants_snapshot = True
         """STATUS, ORDERS and ACCOUNT are to be asked for anew."""
         self.wants_orders = False
@@ -78,6 +82,7 @@ class Picture:
         """How often an order came into each status, as far as it was heard."""
         self._on_notice = on_notice
         self._throttle = Throttle()
+        self._changes = Changes()
         self._positions: dict[str, Panel] = {}
         self._orders: OrderedDict[int, Panel] = OrderedDict()
         self._sides: OrderedDict[int, str] = OrderedDict()
@@ -91,7 +96,7 @@ class Picture:
         self._is_deaf = False
         self._boot_id = ""
         self._peak = 0.0
-        """The highest equity that this console has seen."""
+        """The highest equity of this run that this console has seen."""
 
     # Replies.
 
@@ -99,30 +104,51 @@ class Picture:
         if not self.is_reachable:
             self.is_reachable = True
             self._note(Notice(now_us, INFO, "reachable", f"{reply['engine']}, version {reply['version']}"))
+            self.hears_from_us = now_us if self.hears_from_us else 0  # it was not to be heard while it was away
         if reply["boot_id"] != self._boot_id:
-            self.wants_snapshot = True  # another run, of which nothing is known
+            self._begin_run(reply["boot_id"], now_us)
         if not reply["telemetry"]:
             self.wants_snapshot = True  # nothing else tells of changes
         self.health = reply
         self._put("engine", now_us, {
             key: reply[key] for key in OF_ENGINE
         } | {"reachable": True, "why_not": ""})  # fmt: skip
-        self._put("trading", now_us, reply["trading_state"])
-        before = {} if reply["boot_id"] != self._boot_id else {row["name"]: row for row in self.panels["children"]}
-        self._boot_id = reply["boot_id"]
+        trading = reply["trading_state"]
+        self._put("trading", now_us, trading)
+        self._note(self._changes.of_trading(trading["state"], trading["by"], trading["reason"], now_us))
         for child in reply["children"]:
-            self._note(notice_of_child(before.get(child["name"]), child, now_us))
+            self._note(self._changes.of_child(child, now_us))
         self._put("children", now_us, [_child_row(child) for child in reply["children"]])
-        refused = self.counters_of("risk")
-        self._put("refusals", now_us, {
-            name.removeprefix("refused_"): count for name, count in sorted(refused.items())
-            if name.startswith("refused_") and count
-        })  # fmt: skip
+        self._put("refusals", now_us, self._refusals())
         self._take_latencies(now_us)
         for warning in reply["warnings"]:
             if warning not in self._warnings:
                 self._note(Notice(now_us, WARNING, "warning", warning))
         self._warnings = tuple(reply["warnings"])
+
+    def _begin_run(self, boot_id: str, now_us: int) -> None:
+        """Another run: ids mean other symbols and orders, money is another's, and nothing is known of it."""
+        self._boot_id = boot_id
+        self.wants_snapshot = True
+        self._changes.new_run()
+        self.hears_market_from_us = now_us if self.hears_market_from_us else 0
+        for known in (self._quotes, self._fills, self._sides, self._latencies):
+            known.clear()
+        self._peak = 0.0
+        for name in ("equity", "prices"):
+            self.tapes[name].clear()
+
+    def _refusals(self) -> dict[str, int]:
+        """Reason -> signals: risk's, and those that strategies refused themselves while the disk was nearly full."""
+        found = {
+            name.removeprefix("refused_"): count
+            for name, count in sorted(self.counters_of("risk").items())
+            if name.startswith("refused_") and count
+        }
+        children = self.health["children"]
+        if disk_low := sum(child["counters"].get("refused_disk_low", 0) for child in children):
+            found["disk_low"] = disk_low
+        return found
 
     def take_silence(self, why: str, now_us: int) -> None:
         """HEALTH was not answered."""
@@ -132,6 +158,10 @@ class Picture:
         self.is_reachable = False
         before = self.panels["engine"] or {}
         self._put("engine", now_us, before | {"reachable": False, "why_not": why})
+
+    def note_trouble(self, text: str, now_us: int) -> None:
+        """The engine answers, and yet something that it was asked for did not come."""
+        self._note(Notice(now_us, WARNING, "warning", text))
 
     def take_snapshot(self, status: Panel, orders: Panel, account: Panel, symbols: Panel, now_us: int) -> None:
         """STATUS, ORDERS, ACCOUNT, SYMBOLS: what is known from telemetry begins anew with them."""
@@ -169,6 +199,7 @@ class Picture:
                 self._put("trading", now_us, {
                     "state": event.state, "by": event.by, "reason": event.reason, "since_us": now_us
                 })  # fmt: skip
+                self._note(self._changes.of_trading(event.state, event.by, event.reason, now_us))
             case HeartbeatEvent():
                 self._confirm(now_us)
             case Gap():
@@ -269,15 +300,18 @@ class Picture:
     def read(self, name: str) -> Any:
         """The panel, whole; None: nothing is known yet."""
         if name == "positions" and self.panels[name] is not None:
-            return list(self._positions.values())
+            return list(self._positions.values())  # rows that are replaced, and never changed
         if name == "orders" and self.panels[name] is not None:
-            rows = list(self._orders.values())
-            return {"open": len(rows), "rows": rows[-ORDERS_MAX:]}
+            shown = islice(reversed(self._orders.values()), ORDERS_MAX)
+            return {"open": len(self._orders), "rows": [dict(row) for row in shown][::-1]}
         return self.panels[name]
 
     def quote_arrivals(self) -> list[tuple[str, int]]:
-        """(symbol, when its newest quote came), by this machine's clock."""
-        return [(self._symbol(symbol_id), arrived_us) for symbol_id, (arrived_us, _) in sorted(self._quotes.items())]
+        """(symbol, when its newest quote came, or since when one is waited for), by this machine's clock."""
+        if not self.hears_market_from_us:
+            return []
+        waited = self.hears_market_from_us, None
+        return [(name, self._quotes.get(symbol_id, waited)[0]) for symbol_id, name in sorted(self._symbols.items())]
 
     # Details.
 
@@ -290,10 +324,10 @@ class Picture:
         window.append((now_us, found))
         while len(window) > 2 and now_us - window[0][0] > WINDOW_S * 1_000_000:
             window.popleft()
-        begun = window[0][1] if len(window) > 1 else {}
         shown = {}
         for name, counted in found.items():
-            recent = counted.since(begun.get(name)) if begun else counted
+            begun = next((then[name] for _, then in window if name in then), counted)
+            recent = counted.since(begun)
             shown[name] = {
                 "p50_us": recent.quantile_us(0.5), "p99_us": recent.quantile_us(0.99), "count": sum(recent.counts)
             }  # fmt: skip

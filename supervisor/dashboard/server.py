@@ -10,6 +10,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +26,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from actors.clock import now_us
-from protocol.errors import SeawallError
 from supervisor.cli.asking import HALT_TIMEOUT_S, halt_engine
 from supervisor.cli.naming import Target
+from supervisor.cli.operation_verbs import operate
 from supervisor.cli.output import Failure
 from supervisor.dashboard.metrics import EngineCollector
 from supervisor.dashboard.picture import PANELS, TAPES, Picture
@@ -35,6 +36,7 @@ from supervisor.dashboard.watcher import Watcher
 
 STATIC: Final = Path(__file__).with_name("static")
 STREAM_S: Final = 0.2
+OPERATE_TIMEOUT_S: Final = 5.0
 STREAMS_MAX: Final = 32
 """Pages at once."""
 BODY_BYTES_MAX: Final = 4096
@@ -80,6 +82,7 @@ class Dashboard:
         self._watcher = watcher
         self._target = target
         self._token = token
+        self._halting = ThreadPoolExecutor(2, "halt")
         self._streams = 0
         self.is_ending: Callable[[], bool] = lambda: False
         """Streams end with the server: whoever waits for them waits for ever."""
@@ -131,19 +134,21 @@ class Dashboard:
             return _refused(400, f"no command: {error}")
         if verb not in VERBS:
             return _refused(400, f"no such command here: {verb!r}; there are {', '.join(VERBS)}")
-        return await asyncio.to_thread(self._carry_out, verb, " ".join(argument.split()))
+        # HALT waits for no thread in which others wait for an engine that hangs.
+        threads = self._halting if verb == "HALT" else None
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, self._carry_out, verb, " ".join(argument.split())
+        )
 
     def _carry_out(self, verb: str, argument: str) -> Response:
         try:
             if verb == "HALT":
-                reply, way, _ = halt_engine(self._target, HALT_TIMEOUT_S, argument)
-                return JSONResponse(reply | {"way": way})
-            reply = self._watcher.ask(f"{verb} {argument}".strip())
+                halted = halt_engine(self._target, HALT_TIMEOUT_S, argument)
+                said = " ".join([f"{halted.reply['response']}.", *halted.words])
+                return JSONResponse(halted.reply | {"response": said})
+            return JSONResponse(operate(self._target, OPERATE_TIMEOUT_S, f"{verb} {argument}".strip()))
         except Failure as failure:
-            return _refused(502, failure.message)
-        except (SeawallError, OSError) as error:
-            return _refused(502, str(error))
-        return JSONResponse(reply, status_code=200 if reply.get("status") == "ok" else 409)
+            return _refused(502, f"{failure.message} {failure.hint}".strip())
 
     async def _metrics(self, request: Request) -> Response:
         text = await asyncio.to_thread(generate_latest, self._registry)

@@ -13,7 +13,7 @@ import uvicorn
 
 from protocol.errors import ExitCode
 from supervisor.cli.naming import Target
-from supervisor.cli.output import Failure, note
+from supervisor.cli.output import Failure, note, printable
 from supervisor.dashboard.alerts import USUAL_KINDS, Alerts, Hook, address_hook, command_hook
 from supervisor.dashboard.notices import KINDS
 from supervisor.dashboard.server import Dashboard, make_token
@@ -90,4 +90,4 @@ def _alerts(target: Target, command: str | None, url: str | None, kinds: str | N
     except ValueError as error:
         raise Failure(ExitCode.USAGE, f"--alert-url: {error}") from error
     name = str(target.run_dir) if target.run_dir is not None else target.endpoint
-    return Alerts(name, hooks, note, wanted if hooks else (), every_s)
+    return Alerts(name, hooks, lambda text: note(printable(text)), wanted if hooks else (), every_s)

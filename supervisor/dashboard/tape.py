@@ -25,6 +25,11 @@ class Tape:
         new = min(self.end - number, len(self._rows))
         return list(islice(self._rows, len(self._rows) - new, None)) if new > 0 else []
 
+    def clear(self) -> None:
+        """Whoever has seen some is told that what comes is the whole."""
+        self._rows.clear()
+        self.end += 1
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from rich.table import Table
@@ -19,11 +18,14 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Label, Static
 
 from actors.clock import now_us
+from protocol.latency import BOUNDS_US, LONGER_US
 from supervisor.cli.asking import HALT_TIMEOUT_S, halt_engine
 from supervisor.cli.naming import Target
-from supervisor.cli.output import Failure, show_number
+from supervisor.cli.output import Failure, printable, show_number
+from supervisor.cli.tables import BAD, DOUBTFUL, STATE_STYLES, child_state, fullest_queue
 from supervisor.dashboard.picture import PANELS, Picture
 from supervisor.dashboard.watcher import Watcher
+from supervisor.report.text import show_duration, show_time
 
 DRAW_S: Final = 0.5
 STALE_S: Final = 5
@@ -32,8 +34,6 @@ WIDE: Final = 150
 ROWS_MAX: Final = 12
 LOG_ROWS: Final = 15
 NAMES: Final = {"journal_sync": "journal sync", "tick_to_order": "tick to order"}
-_STATE_STYLES: Final = {"ACTIVE": "bold green", "REDUCING": "bold yellow"}
-_CHILD_STYLES: Final = {"ready": "green", **dict.fromkeys(("slow", "starting", "loaded", "spawned"), "yellow")}
 _LEVEL_STYLES: Final = {"error": "red", "warning": "yellow", "info": ""}
 
 Known = dict[str, Any]
@@ -56,48 +56,44 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
         is_number = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
         made.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in listed:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
 
 
-def _cell(value: Any) -> str:
-    return show_number(value) if isinstance(value, int | float) else str(value)
+def _cell(value: Any) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text(show_number(value) if isinstance(value, int | float) else printable(str(value)))
 
 
-def micros(value: int | None) -> str:
-    if value is None:
+def within(bound_us: int | None) -> str:
+    """A bound that was not exceeded."""
+    if bound_us is None:
         return "-"
-    return f"{value} us" if value < 1000 else f"{value / 1000:g} ms" if value < 1_000_000 else f">{value / 1e6:g} s"
-
-
-def span(seconds: float) -> str:
-    """`45 s`, `12 min`, `5 h`, `3 d`."""
-    for limit, unit, text in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {text}"
-    return f"{seconds / 86_400:.0f} d"
+    if bound_us == LONGER_US:
+        return f"over {show_duration(BOUNDS_US[-1])}"
+    return f"{bound_us} us" if bound_us < 1000 else show_duration(bound_us)
 
 
 def clock(time_us: int) -> str:
-    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%H:%M:%S}"
+    return show_time(time_us)[-8:]
 
 
 def draw_banner(known: Known) -> Text:
     """The trading state, who, when and why; or that the engine does not answer."""
     engine, trading = known["engine"] or {}, known["trading"] or {}
-    text = Text(str(engine.get("engine", "?")), style="bold")
+    text = Text(printable(str(engine.get("engine", "?"))), style="bold")
     if not engine.get("reachable"):
         text.append("  UNREACHABLE ", style="bold red")
-        return text.append(f" {engine.get('why_not', 'not asked yet')}; last known: {trading.get('state', 'nothing')}")
-    text.append(f"  {trading['state']} ", style=_STATE_STYLES.get(trading["state"], "bold red"))
+        why = printable(engine.get("why_not", "not asked yet"))
+        return text.append(f" {why}; last known: {trading.get('state', 'nothing')}")
+    text.append(f"  {trading['state']} ", style=STATE_STYLES.get(trading["state"], BAD))
     if trading["by"]:
-        text.append(f" by {trading['by']}")
-        if trading["since_us"]:
-            since = datetime.fromtimestamp(trading["since_us"] / 1e6, UTC)
-            text.append(f" since {since:%Y-%m-%d %H:%M:%S} UTC")
-        text.append(f": {trading['reason']}" if trading["reason"] else "")
+        text.append(f" by {printable(trading['by'])}")
+        text.append(f" since {show_time(trading['since_us'])} UTC" if trading["since_us"] else "")
+        text.append(f": {printable(trading['reason'])}" if trading["reason"] else "")
     for warning in engine["warnings"]:
-        text.append(f"\n{warning}", style="yellow")
+        text.append(f"\n{printable(warning)}", style=DOUBTFUL)
     return text
 
 
@@ -114,14 +110,13 @@ def draw_children(known: Known) -> Any:
     now = now_us()
     rows = []
     for child in known["children"] or ():
-        queue = max(child["queues"], key=lambda one: one["depth"] / one["limit"], default=None)
+        state = child_state(child["state"])
         rows.append([
-            child["name"], Text(child["state"], style=_CHILD_STYLES.get(child["state"], "red")),
-            span((now - child["started_us"]) / 1e6) if child["started_us"] else "-", child["restarts"],
-            f"{child['cpu_percent']:.0f}", f"{child['memory_bytes'] / 2**20:.0f}",
-            f"{queue['name']} {queue['depth']}/{queue['limit']}" if queue else "-",
+            child["name"], Text(printable(str(state.text)), state.style),
+            show_duration(now - child["started_us"]) if child["started_us"] else "-", child["restarts"],
+            round(child["cpu_percent"]), round(child["memory_bytes"] / 2**20), fullest_queue(child["queues"]),
         ])  # fmt: skip
-    return table(("process", "state", "up", "restarts", "cpu %", "MiB", "fullest pipe"), rows)
+    return table(("process", "state", "up", "restarts", "cpu %", "MiB", "fullest queue"), rows)
 
 
 def draw_errors(known: Known) -> Any:
@@ -131,7 +126,7 @@ def draw_errors(known: Known) -> Any:
 
 def draw_latencies(known: Known) -> Any:
     rows = [
-        [NAMES.get(name, name), micros(found["p50_us"]), micros(found["p99_us"]), found["count"]]
+        [NAMES.get(name, name), within(found["p50_us"]), within(found["p99_us"]), found["count"]]
         for name, found in (known["latencies"] or {}).items()
     ]
     return table(("of the last minute", "half within", "99 % within", "count"), rows)
@@ -172,7 +167,7 @@ def draw_log(known: Known) -> Text:
     text = Text(overflow="fold")
     for row in known["log"]:
         text.append(f"{clock(row['time_us'])} ", style="dim")
-        text.append(f"{row['text']}\n", style=_LEVEL_STYLES[row["level"]])
+        text.append(f"{printable(row['text'])}\n", style=_LEVEL_STYLES[row["level"]])
     return text
 
 
@@ -263,8 +258,10 @@ class Top(App[None]):
             if name in IN_CURRENCY and known["account"] is not None:
                 panel.border_title = f"{title}, profit in {known['account']['currency']}"
             age_s = known["ages_s"][_AGE_OF.get(name, name)]
-            panel.border_subtitle = "no data" if age_s is None else f"{span(age_s)} old" if age_s > STALE_S else ""
-            panel.set_class(age_s is None or age_s > STALE_S, "stale")
+            is_stale = age_s is None or age_s > STALE_S
+            old = "no data" if age_s is None else f"{show_duration(round(age_s) * 1_000_000)} old"
+            panel.border_subtitle = old if is_stale else ""
+            panel.set_class(is_stale, "stale")
 
     def action_halt(self) -> None:
         self.push_screen(Sure(), self._halt_if)
@@ -275,10 +272,11 @@ class Top(App[None]):
 
     async def _halt(self) -> None:
         try:
-            reply, way, _ = await asyncio.to_thread(halt_engine, self._target, HALT_TIMEOUT_S, "from seawall top")
-            self.notify(f"{reply['response']}. {way}", timeout=30)
+            halted = await asyncio.to_thread(halt_engine, self._target, HALT_TIMEOUT_S, "from seawall top")
+            self.notify(" ".join([f"{halted.reply['response']}.", *halted.words]), timeout=30)
         except Failure as failure:
-            self.notify(failure.message, title="NOT HALTED", severity="error", timeout=60)
+            said = printable(f"{failure.message} {failure.hint}".strip())
+            self.notify(said, title="NOT HALTED", severity="error", timeout=60)
 
 
 def run_top(target: Target) -> None:

@@ -59,11 +59,6 @@ class Watcher(threading.Thread):
         with self._lock:
             return reading(self._picture)
 
-    def ask(self, request: str) -> dict[str, Any]:
-        """A command, from any thread. Raises: SeawallError, OSError as ControlClient.request."""
-        with self._target.client(TIMEOUT_S) as client:
-            return client.request(request)
-
     def stop(self) -> None:
         self._stopping.set()
 
@@ -71,15 +66,15 @@ class Watcher(threading.Thread):
         asked_s = float("-inf")
         try:
             while not self._stopping.is_set():
-                now_s = time.monotonic()
-                if now_s - asked_s >= ASK_S:
-                    asked_s = now_s
-                    self._ask_health()
-                self._take_in()
-        except Exception as error:  # else everything would stand still, and nobody knew why
-            with self._lock:
-                self._picture.take_silence(f"the console itself has failed, start it anew: {error!r}", now_us())
-            raise
+                try:
+                    if time.monotonic() - asked_s >= ASK_S:
+                        asked_s = time.monotonic()
+                        self._ask_health()
+                    self._take_in()
+                except Exception as error:  # out of descriptors, say: it is said, and tried again
+                    with self._lock:
+                        self._picture.take_silence(f"the console itself has failed: {error!r}", now_us())
+                    self._stopping.wait(ASK_S)
         finally:
             self._feeds.close()
 
@@ -91,6 +86,11 @@ class Watcher(threading.Thread):
             with self._lock:
                 self._picture.take_health(health, now_us())
                 snapshot, orders = self._picture.wants_snapshot, self._picture.wants_orders
+        except (SeawallError, OSError) as error:
+            with self._lock:
+                self._picture.take_silence(str(error), now_us())
+            return
+        try:
             self._follow(health["telemetry"], health["broadcast"])
             if snapshot:
                 self._ask_snapshot()
@@ -98,10 +98,9 @@ class Watcher(threading.Thread):
                 reply = self._asked("ORDERS")
                 with self._lock:
                     self._picture.take_orders(reply, now_us())
-        except (SeawallError, OSError, KeyError, TypeError) as error:
-            why = f"{type(error).__name__}: {error}" if isinstance(error, KeyError | TypeError) else str(error)
+        except (SeawallError, OSError) as error:  # it is asked again in a second; the panels' ages say so meanwhile
             with self._lock:
-                self._picture.take_silence(why, now_us())
+                self._picture.note_trouble(str(error), now_us())
 
     def _ask_snapshot(self) -> None:
         status, orders, account, symbols = map(self._asked, ("STATUS", "ORDERS", "ACCOUNT", "SYMBOLS"))
@@ -110,7 +109,8 @@ class Watcher(threading.Thread):
 
     def _asked(self, verb: str) -> dict[str, Any]:
         """Raises: SeawallError, also for a reply that is an error: there are only verbs here that none answers so."""
-        reply = self.ask(verb)
+        with self._target.client(TIMEOUT_S) as client:
+            reply = client.request(verb)
         if reply.get("status") != "ok":
             raise SeawallError(f"{verb}: {reply.get('response', reply)}")
         return reply
@@ -137,6 +137,7 @@ class Watcher(threading.Thread):
         self._endpoints = (telemetry, broadcast)
         with self._lock:
             self._picture.hears_from_us = now_us() if telemetry else 0
+            self._picture.hears_market_from_us = now_us() if broadcast else 0
 
     def _reachable(self, endpoint: str) -> str:
         """An engine that listens everywhere does so at the host at which it was asked."""

@@ -33,6 +33,8 @@ EVENTS_PER_ORDER: Final = 3
 WARM_ROWS: Final = 4
 GROWTH_AIM: Final = 1.15
 WAIT_AIM_MS: Final = 2000.0
+MISSED_AIM: Final = 0.001
+FILL_AGE: Final = "() => Date.now() - tapes.fills.at(-1).time_us / 1000"
 WATCH: Final = """
 () => { const own = take; window.waited = 0; let last = performance.now();
         take = (message) => { const now = performance.now(); window.waited = Math.max(window.waited, now - last);
@@ -49,12 +51,16 @@ class Row:
     nodes: int
     server_mib: float
     wait_ms: float
+    """The longest between two messages of the stream."""
+    fill_age_ms: float
+    """Of the newest fill that the page knows."""
 
     def __str__(self) -> str:
         return (
             f"{self.minute:5.1f} min {self.events_s:8.0f} events/s {self.missed:8.0f} missed"
             f"  page {self.heap_mib:6.1f} MiB {self.nodes:6} nodes"
             f"  server {self.server_mib:6.1f} MiB  longest wait {self.wait_ms:6.0f} ms"
+            f"  newest fill {self.fill_age_ms:6.0f} ms old"
         )
 
 
@@ -84,7 +90,7 @@ class Watched:
         waited = self.page.evaluate("() => { const waited = window.waited; window.waited = 0; return waited; }")
         return Row(
             (time.monotonic() - self.begun_s) / 60, (now - then) / (now_s - then_s), missed, heap / MIB, nodes,
-            self.server.memory_info().rss / MIB, waited,
+            self.server.memory_info().rss / MIB, waited, self.page.evaluate(FILL_AGE),
         )  # fmt: skip
 
 
@@ -125,7 +131,10 @@ def main() -> None:
     warm, last = rows[min(WARM_ROWS, len(rows) - 1)], rows[-1]
     least = min(row.events_s for row in rows[1:] or rows)
     report.add_at_least("events", least, "/s", chosen.events, "the least of a row")
-    report.add("missed", last.missed, "events", "asked for anew")
+    sent = sum(row.events_s for row in rows) * ROW_S
+    report.add_at_most("missed by the console, of all events", last.missed / sent, "", MISSED_AIM, "asked for anew")
+    oldest = max(row.fill_age_ms for row in rows)
+    report.add_at_most("age of the newest fill on the page, worst look", oldest, "ms", WAIT_AIM_MS)
     report.add_at_most("the page's heap, last over fifth row", last.heap_mib / warm.heap_mib, "", GROWTH_AIM)
     report.add_at_most("the server's memory, last over fifth row", last.server_mib / warm.server_mib, "", GROWTH_AIM)
     report.add_at_most("nodes of the page, last over fifth row", last.nodes / warm.nodes, "", GROWTH_AIM)

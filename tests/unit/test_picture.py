@@ -21,6 +21,7 @@ from protocol.telemetry import (
 )
 from supervisor.dashboard.notices import IN_A_SECOND_MAX, Notice
 from supervisor.dashboard.picture import DEAF_US, FILL_WAITS_US, FILLS_MAX, ORDERS_MAX, PANELS, SIDES_MAX, Picture
+from supervisor.dashboard.server import Cursor
 from supervisor.dashboard.tape import Tape
 
 S = 1_000_000
@@ -179,6 +180,8 @@ def test_prices_are_one_point_a_second_and_none_while_the_market_stands_still() 
     ]  # fmt: skip
     assert picture.read("market") == [{"symbol": "EURUSD", "bid": 2.0, "ask": 2.2, "time_us": 77}]
     assert picture.known_us["market"] == BEGIN + S, "its age goes on"
+    assert picture.quote_arrivals() == [], "the broadcast is not listened to"
+    picture.hears_market_from_us = BEGIN
     assert picture.quote_arrivals() == [("EURUSD", BEGIN + S)]
 
 
@@ -189,6 +192,8 @@ def test_latencies_are_those_of_the_last_minute() -> None:
     for second in range(100):
         sync.note(80 if second > 30 else 900_000)
         picture.take_health(health(child("wal", counters=dict(counters))), BEGIN + second * S)
+        if not second:
+            assert picture.read("latencies")[JOURNAL_SYNC]["count"] == 0, "the whole life is no minute"
     assert picture.read("latencies") == {JOURNAL_SYNC: {"p50_us": 100, "p99_us": 100, "count": 60}}
     assert TICK_TO_ORDER not in picture.read("latencies")
     assert picture.read("children")[0]["counters"] == {}, "they are shown once"
@@ -266,6 +271,81 @@ def test_what_becomes_of_a_process_is_said(facts: dict[str, Any], level: str, te
     for second in (1, 2):
         picture.take_health(health(child("wal", **facts), child("risk")), BEGIN + second * S)
     assert [(row["level"], row["text"]) for row in picture.tapes["log"] if row["kind"] == "child"] == [(level, text)]
+
+
+def test_a_restart_that_is_seen_halfway_is_a_new_life_all_the_same() -> None:
+    picture = known(child("wal"))
+    life = {"incarnation": 2, "restarts": 1, "last_error": "killed"}
+    for second, state in enumerate(("starting", "ready", "ready"), 1):
+        picture.take_health(health(child("wal", **life, state=state)), BEGIN + second * S)
+    assert [text for kind, text in log(picture) if kind == "child"] == ["wal ready, life 2: killed"]
+
+
+def test_what_health_misses_for_a_while_is_not_forgotten() -> None:
+    picture = known(child("wal"))
+    picture.take_health(health(), BEGIN + S)
+    picture.take_health(health(child("wal", incarnation=2, restarts=1)), BEGIN + 2 * S)
+    assert ("child", "wal ready, life 2") in log(picture)
+
+
+@pytest.mark.parametrize("source", ["HEALTH", "telemetry", "both"])
+def test_a_halt_is_said_once_whoever_tells_of_it(source: str) -> None:
+    picture = known()
+    if source != "HEALTH":
+        picture.take_event(TradingStateEvent(state="HALTED", by="cli", reason="enough"), BEGIN)
+    if source != "telemetry":
+        reply = health()
+        reply["trading_state"] |= {"state": "HALTED", "by": "cli", "reason": "enough"}
+        for second in (1, 2):
+            picture.take_health(reply, BEGIN + second * S)
+    assert [text for kind, text in log(picture) if kind == "halted"] == ["HALTED by cli: enough"]
+
+
+def test_an_engine_that_is_halted_when_one_begins_to_look_is_said_to_be() -> None:
+    picture = Picture()
+    picture.take_health(health(state="HALTED"), BEGIN)
+    assert ("halted", "HALTED") in log(picture)
+
+
+def test_of_another_run_no_quote_fill_or_equity_is_carried_over() -> None:
+    picture = known()
+    picture.take_record(TickRecord(3, 77, 1_000_000, 1_200_000), BEGIN)
+    picture.turn(BEGIN)
+    values = {"balance": 1.0, "profit": 0.0, "margin": 0.0, "margin_free": 0.0, "margin_level": 0.0}
+    picture.take_event(AccountEvent(currency="USD", equity=100.0, **values), BEGIN)
+    picture.take_health(health(boot_id="bb"), BEGIN + S)
+    assert (len(picture.tapes["equity"]), len(picture.tapes["prices"])) == (0, 0)
+    picture.take_event(AccountEvent(currency="USD", equity=40.0, **values), BEGIN + S)
+    picture.turn(BEGIN + S)
+    assert [row["drawdown"] for row in picture.tapes["equity"]] == [0.0]
+    assert len(picture.tapes["prices"]) == 0
+
+
+def test_an_outage_is_no_deafness() -> None:
+    picture = known()
+    picture.hears_from_us = BEGIN
+    picture.take_silence("away", BEGIN + S)
+    picture.take_health(health(), BEGIN + 100 * S)
+    picture.turn(BEGIN + 100 * S + 1)
+    assert "warning" not in [kind for kind, _ in log(picture)]
+
+
+def test_each_page_is_told_what_has_changed_since_it_was_told_last() -> None:
+    picture, cursor = known(), Cursor()
+    picture.take_record(fill(8), BEGIN)
+    picture.turn(BEGIN + FILL_WAITS_US + 1)
+    first = cursor.changes(picture, BEGIN)
+    assert {"engine", "positions", "orders"} <= set(first["panels"])
+    assert first["tapes"]["fills"]["is_whole"]
+    again = cursor.changes(picture, BEGIN)
+    assert (again["panels"], again["tapes"]) == ({}, {})
+    picture.take_event(order(5), BEGIN)
+    assert set(cursor.changes(picture, BEGIN)["panels"]) == {"orders"}
+    for number in range(FILLS_MAX + 3):
+        picture.take_record(fill(number), BEGIN)
+    picture.turn(BEGIN + FILL_WAITS_US + 1)
+    slow = cursor.changes(picture, BEGIN)["tapes"]["fills"]
+    assert (slow["is_whole"], len(slow["rows"])) == (True, FILLS_MAX)
 
 
 def test_a_process_of_another_run_is_no_new_life() -> None:

@@ -4,10 +4,11 @@
 const LIMITS = { equity: 3600, prices: 3600, fills: 500, log: 500 };
 const SHOWN_ROWS = 100;
 const STALE_MS = { market: 15000, default: 5000 };
+const RETRY_MS = 2000, COMMAND_MS = 10000;
 const CHART_PX = 190; // without its legend
 const SURE_MS = 4000; // a second click within so long
 const panels = {}, tapes = { equity: [], prices: [], fills: [], log: [] };
-let ages = {}, agesAt = 0, stream, shownSymbol = "";
+let ages = {}, agesAt = 0, stream, retry = 0, shownSymbol = "";
 
 const byId = (id) => document.getElementById(id);
 const number = (value, digits = 2) =>
@@ -18,7 +19,7 @@ const clock = (us) => new Date(us / 1000).toISOString().slice(11, 19);
 const span = (seconds) =>
   seconds < 120 ? `${Math.round(seconds)} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` :
   seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
-const micros = (us) => (us === null ? "–" : us < 1000 ? `≤ ${us} µs` : us < 1e6 ? `≤ ${us / 1000} ms` : `≥ ${us / 1e6} s`);
+const micros = (us) => (us === null ? "–" : us < 1000 ? `≤ ${us} µs` : us < 1e6 ? `≤ ${us / 1000} ms` : us === 1e6 ? "≤ 1 s" : "> 1 s");
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -117,7 +118,7 @@ const draw = {
       ["restarts", (row) => row.restarts, true, (row) => (row.restarts ? "watch" : "")],
       ["CPU %", (row) => number(row.cpu_percent, 1), true, null, true], ["memory MiB", (row) => number(row.memory_bytes / 1048576, 1), true],
       ["behind, records", (row) => quantity(row.journal_lag), true, null, true],
-      ["fullest pipe", (row) => { const one = fullest(row); return one ? `${one.name}${one.peer ? " to " + one.peer : ""} ${one.depth} of ${one.limit}` : "–"; },
+      ["fullest queue", (row) => { const one = fullest(row); return one ? `${one.name}${one.peer ? " to " + one.peer : ""} ${one.depth} of ${one.limit}` : "–"; },
         false, (row) => { const one = fullest(row); return one && full(one) > 0.8 ? "bad" : ""; }, true],
       ...(rows.some((row) => row.last_error) ? [["last error", (row) => row.last_error || "", false, () => "long"]] : []),
     ], rows, "not known yet");
@@ -190,7 +191,7 @@ const equityChart = new Chart("equity", () => [
   { label: "peak", stroke: colour("--good"), width: 1, points: { show: false }, value: shown(2) },
 ], (value) => number(value, 2));
 const priceChart = new Chart("price", () => [
-  { label: "mid", stroke: colour("--mark"), width: 2, points: { show: false }, value: shown(null) },
+  { label: "mid", stroke: colour("--mark"), width: 2, spanGaps: true, points: { show: false }, value: shown(null) },
   { label: "bought", stroke: colour("--good"), paths: () => null, points: { show: true, size: 8, fill: colour("--good") }, value: shown(null) },
   { label: "sold", stroke: colour("--bad"), paths: () => null, points: { show: true, size: 8, fill: colour("--bad") }, value: shown(null) },
 ], (value) => price(value));
@@ -205,11 +206,11 @@ function drawPrice() {
   for (const row of rows) at.set(row.time_s, [row.mids[shownSymbol], null, null]);
   const first = rows.length ? rows[0].time_s : Infinity;
   for (const fill of tapes.fills) {
-    const second = Math.floor(fill.time_us / 1e6);
-    if (fill.symbol !== shownSymbol || second < first) continue;
-    const point = at.get(second) || [null, null, null];
-    point[fill.side === "Sell" ? 2 : 1] = fill.price;
-    at.set(second, point);
+    const time = fill.time_us / 1e6, index = { Buy: 1, Sell: 2 }[fill.side];
+    if (fill.symbol !== shownSymbol || time < first || !index) continue;
+    const point = at.get(time) || [null, null, null];
+    point[index] = fill.price;
+    at.set(time, point);
   }
   const times = Array.from(at.keys()).sort((a, b) => a - b);
   priceChart.set([times, ...[0, 1, 2].map((index) => times.map((time) => at.get(time)[index]))]);
@@ -248,12 +249,20 @@ function showAges() {
   }
 }
 
-function listen() {
-  stream = new EventSource("/api/stream"); // comes back by itself, and is told everything anew
+function listen() { // each stream is told everything anew
+  clearTimeout(retry);
+  if (stream) stream.close();
+  stream = new EventSource("/api/stream");
   stream.onopen = () => { byId("stream").textContent = "live"; };
   stream.onmessage = (event) => take(JSON.parse(event.data));
-  stream.onerror = () => { byId("stream").textContent = "the page's server does not answer; trying again"; };
+  stream.onerror = () => { // it tries again by itself, but not after an answer that is no stream
+    byId("stream").textContent = "the page's server does not answer; trying again";
+    if (stream.readyState === EventSource.CLOSED) retry = setTimeout(listen, RETRY_MS);
+  };
 }
+
+// Each page holds a connection, of which a browser has six for one host: HALT must not wait behind pages nobody looks at.
+document.addEventListener("visibilitychange", () => { if (document.hidden) stream.close(); else listen(); });
 
 // Commands.
 
@@ -276,12 +285,12 @@ async function command(verb, argument) {
   try {
     const answer = await fetch("/api/command", {
       method: "POST", headers: { "Content-Type": "application/json", Authorization: `Bearer ${token}` },
-      body: JSON.stringify({ verb, argument }),
+      body: JSON.stringify({ verb, argument }), signal: AbortSignal.timeout(COMMAND_MS),
     });
     const reply = await answer.json();
-    tell(`${verb}: ${reply.response}${reply.way ? " " + reply.way : ""}`, answer.ok ? "ok" : "error");
+    tell(`${verb}: ${reply.response}`, answer.ok ? "ok" : "error");
   } catch (error) {
-    tell(`${verb} was not carried out: the page's server does not answer (${error.message}). Use a shell: seawall ${verb.toLowerCase()}`, "error");
+    tell(`It is not known whether ${verb} was carried out: the page's server does not answer (${error.message}). In a shell: seawall ${verb.toLowerCase()}`, "error");
   }
 }
 
