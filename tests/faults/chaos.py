@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 from chaos_faults import EVERYONE, OF_ALL, OTHERS, PHASES, SIGNALS, ChaosEngine, Scene, impossible_here
 from harness import wait_for
-from venue_kills import compare, is_settled
+from venue_kills import compare, wait_until_settled
 
 DEATHS: Final = ("killed", "crashed")
 """After which the victim has certainly died, at once."""
@@ -45,6 +45,13 @@ class Case:
     def __str__(self) -> str:
         of = f" of {', '.join(self.victims)}" if self.victims else ""
         return f"{self.kind}{of}, {self.phase}"
+
+
+def parse_case(text: str) -> Case:
+    """From how it is printed."""
+    struck, _, phase = text.rpartition(", ")
+    kind, _, victims = struck.partition(" of ")
+    return Case(kind, tuple(victims.split(", ")) if victims else (), phase)
 
 
 @dataclass
@@ -114,15 +121,14 @@ def play(scene: Scene, cases: Sequence[Case]) -> list[float]:
     return seconds
 
 
-def run(directory: Path, faults: int, seed: int) -> Outcome:
+def run(directory: Path, cases: list[Case], seed: int) -> Outcome:
     """Raises: AssertionError naming what does not hold."""
-    cases = list(itertools.islice(draw(seed), faults))
     with ChaosEngine(directory) as engine:
         scene = Scene(engine, random.Random(seed))
         scene.tail.wait_for_fills("the start")
         seconds = play(scene, cases)
         assert engine.ask("HALT the end")["status"] == "ok"
-        wait_for(lambda: is_settled(engine), "every order to have ended, and the position with them, here and there")
+        wait_until_settled(engine)
         assert engine.status_positions() == engine.independent_positions()
         return Outcome(cases, seconds, *compare(engine))
 
@@ -131,13 +137,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--faults", type=int, default=1000)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    options.add_argument("--case", help='this one alone, again and again: "crashed of gateway, market_data, halt"')
+    options.add_argument("--keep", type=Path, metavar="DIR", help="an empty directory for the engine, to be looked at")
     parsed = options.parse_args(arguments)
+    cases = itertools.repeat(parse_case(parsed.case)) if parsed.case else draw(parsed.seed)
+    cases = list(itertools.islice(cases, parsed.faults))
     print(f"seed {parsed.seed}", file=sys.stderr)
     for kind, why in impossible_here().items():
         print(f"without {kind!r}: {why}", file=sys.stderr)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        outcome = run(Path(directory), parsed.faults, parsed.seed)
+        outcome = run(parsed.keep or Path(directory), cases, parsed.seed)
     for name, count in sorted(Counter(f"{case.kind}, {case.phase}" for case in outcome.cases).items()):
         print(f"{count:5}  {name}")
     struck = Counter(name for case in outcome.cases for name in case.victims)

@@ -21,7 +21,7 @@ import zmq
 from crashes import CHILDREN, Tail
 from disks import injecting
 from harness import EngineUnderTest, config_tree, wait_for
-from venue_kills import EVERYTHING, LINE, is_settled
+from venue_kills import EVERYTHING, LINE, wait_until_settled
 
 EVERYONE: Final = (*CHILDREN, "venue")
 STRATEGY: Final = "strategy.often"
@@ -382,7 +382,7 @@ def end_halt(scene: Scene) -> None:
     """It is halted, it closes its position, and an operator's stop ends the halt."""
     engine = scene.engine
     wait_for(lambda: engine.ask("STATUS").get("halted"), "STATUS to say that it is halted")
-    wait_for(lambda: is_settled(engine), "the position to be closed")
+    wait_until_settled(engine)
     engine.process.send_signal(signal.SIGTERM)
     engine.wait()
     scene.begin_again()

@@ -86,17 +86,32 @@ def run(directory: Path, kills: int) -> tuple[int, int]:
             kill(engine, *victims)
             tail.wait_for_fills(f"the death of {', '.join(victims)}")
         assert engine.ask("HALT the end")["status"] == "ok"
-        wait_for(lambda: is_settled(engine), "every order to have ended, and the position with them, here and there")
+        wait_until_settled(engine)
         return compare(engine)
 
 
-def is_settled(engine: EngineUnderTest) -> bool:
-    is_known = engine.ask("HEALTH")["lsn"] >= engine.journal[-1].lsn
-    rows = [row for row in engine.ask("HEALTH")["children"] if row["name"] == "order_routing" and row["counters"]]
-    is_up = bool(rows) and not rows[0]["counters"]["reconciling"]
-    is_flat = not any(held.net_quantity for held in engine.status_positions().values())
-    is_over = is_flat and not engine.ask("ORDERS")["orders"]
-    return is_known and is_up and is_over and _executed(engine) == set(books(engine).fills)
+def wait_until_settled(engine: EngineUnderTest) -> None:
+    """Every order has ended, and the position with them, here and there. Raises: AssertionError naming what has not."""
+    try:
+        wait_for(lambda: not unsettled(engine), "the engine to be settled")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {unsettled(engine)}") from error
+
+
+def unsettled(engine: EngineUnderTest) -> str:
+    """What is still to come; "": nothing."""
+    health = engine.ask("HEALTH")
+    if health["lsn"] < (newest := engine.journal[-1].lsn):
+        return f"the gateway is at {health['lsn']} of {newest}"
+    rows = [row for row in health["children"] if row["name"] == "order_routing" and row["counters"]]
+    if not rows or rows[0]["counters"]["reconciling"]:
+        return f"order_routing compares the books: {rows}"
+    if held := {name: held for name, held in engine.status_positions().items() if held.net_quantity}:
+        return f"held: {held}; open: {engine.ask('ORDERS')['orders']}; order_routing: {rows}"
+    if orders := engine.ask("ORDERS")["orders"]:
+        return f"open: {orders}; order_routing: {rows}"
+    ours, theirs = _executed(engine), set(books(engine).fills)
+    return f"executions of one side alone: {sorted(ours ^ theirs)[:20]}" if ours != theirs else ""
 
 
 def _executed(engine: EngineUnderTest) -> set[str]:
