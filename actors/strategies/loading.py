@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from actors.strategies import Strategy
@@ -32,4 +33,20 @@ def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise ConfigError([f"{path}: {module_name} has no Strategy named {class_name}"])
+    if mistakes := list(_param_mistakes(f"strategies[{index}].params", found, settings.params)):
+        raise ConfigError(mistakes)
     return found
+
+
+def _param_mistakes(path: str, strategy: type[Strategy], params: Mapping[str, object]) -> Iterator[str]:
+    """Names that are the base's own, or that the class does not have: where it has an __init__ nobody knows before."""
+    annotated = {name for base in strategy.__mro__ for name in getattr(base, "__annotations__", {})}
+    reserved = {name for name in dir(Strategy) if not name.startswith("__")} | set(Strategy.__annotations__)
+    known = {name for name in annotated | set(dir(strategy)) if not name.startswith("_")} - reserved
+    known -= {name for name in known if callable(getattr(strategy, name, None))}
+    for name in params:
+        if name in reserved or callable(getattr(strategy, name, None)):
+            yield f"{path}.{name}: a hook, call or attribute that every strategy has; rename the param"
+        elif name not in known and strategy.__init__ is object.__init__:
+            has = f"has {', '.join(sorted(known))}" if known else "has none"
+            yield f"{path}.{name}: {strategy.__name__} has no such attribute; it {has}"

@@ -127,7 +127,8 @@ def flatten(target: Target, as_json: bool, timeout_s: float, words: tuple[str, .
             shown = ", ".join(f"{quantity:g} {symbol}" for symbol, quantity in left.items())
             raise Failure(
                 ExitCode.NO_ANSWER, f"still held after {timeout_s:g} s: {shown}",
-                hint=f"What closes it may rest at the venue, or wait for it: `seawall orders {target.as_option()}`.",
+                hint="A strategy may have opened it again: `seawall halt` or `reduce` first. Or what closes it waits "
+                f"for the venue: `seawall orders {target.as_option()}`.",
             )  # fmt: skip
         time.sleep(POLL_S)
     note("Flat.")

@@ -44,6 +44,8 @@ _Trading = tuple[str, str, str]
 """State, by, reason."""
 _CHILD_LEVELS: Final = {"dead": ERROR, "hung": ERROR, "parked": ERROR, "slow": WARNING}
 _SAID_OF_CHILDREN: Final = (*_CHILD_LEVELS, "ready")
+HALTED_REASON: Final = "trading_halted"
+"""Of every signal under HALT: they are counted, and would hide who has halted."""
 _REJECTED: Final = OrderStatus.REJECTED.label
 
 
@@ -60,7 +62,7 @@ def notice_of(event: Event, now_us: int) -> Notice | None:
         case RiskViolationEvent():
             text = f"{event.symbol or 'account'}: {event.reason}, {event.current_value:g} (limit {event.limit_value:g})"
             return Notice(now_us, ERROR, "violation", text)
-        case SignalRefusedEvent():
+        case SignalRefusedEvent() if event.reason != HALTED_REASON:
             detail = f" ({event.detail})" if event.detail else ""
             text = f"{event.strategy}'s signal {event.signal} in {event.symbol}: {event.reason}{detail}"
             return Notice(now_us, WARNING, "refused", text)

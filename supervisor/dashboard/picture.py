@@ -94,7 +94,7 @@ class Picture:
         self._latencies: deque[tuple[int, dict[str, Latencies]]] = deque()
         self._warnings: tuple[str, ...] = ()
         self._is_deaf = False
-        self._boot_id = ""
+        self._boot_id = self._heard_boot_id = ""
         self._peak = 0.0
         """The highest equity of this run that this console has seen."""
 
@@ -184,6 +184,25 @@ class Picture:
     # Events.
 
     def take_event(self, event: Event, now_us: int) -> None:
+        """Of this engine alone: while it is away another one may have its ports, and be heard there."""
+        if isinstance(event, HeartbeatEvent):
+            self._hear(event.boot_id)
+        if self.hears_it:
+            self._take_own(event, now_us)
+
+    def _hear(self, boot_id: str) -> None:
+        was_heard, self._heard_boot_id = self.hears_it, boot_id
+        if self.hears_it and not was_heard:
+            self.wants_snapshot = True  # what was said before this heartbeat was not taken in
+
+    @property
+    def hears_it(self) -> bool:
+        """The feeds bring what the engine says that was asked, as far as that can be known."""
+        if not self.is_reachable:
+            return False
+        return self._heard_boot_id == self._boot_id or not self.health["telemetry"]
+
+    def _take_own(self, event: Event, now_us: int) -> None:
         match event:
             case OrderUpdateEvent():
                 self._take_order(event)
@@ -248,6 +267,8 @@ class Picture:
     # Records.
 
     def take_record(self, record: BroadcastRecord, now_us: int) -> None:
+        if not self.hears_it:
+            return
         if isinstance(record, TickRecord):
             self._quotes[record.symbol_id] = now_us, record
             self.known_us["market"] = now_us

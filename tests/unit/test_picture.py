@@ -56,10 +56,18 @@ def order(order_id: int, status: str = "Accepted", before: str = "New", filled: 
     )  # fmt: skip
 
 
-def known(*children: dict[str, Any]) -> Picture:
-    picture = Picture()
+def beat(boot_id: str = "aa") -> HeartbeatEvent:
+    return HeartbeatEvent(boot_id=boot_id, incarnation=1, time_us=1, telemetry_counts={}, broadcast_counts={})
+
+
+def known(*children: dict[str, Any], told: list[Notice] | None = None) -> Picture:
+    """Asked, heard, and asked for everything; what is told of that is not in `told`."""
+    picture = Picture(lambda notice: None if told is None else told.append(notice))
     picture.take_health(health(*children), BEGIN)
+    picture.take_event(beat(), BEGIN)
     snapshot(picture)
+    if told is not None:
+        told.clear()
     return picture
 
 
@@ -87,17 +95,15 @@ def test_a_snapshot_is_changed_by_events_and_confirmed_by_heartbeats() -> None:
     picture.take_event(event, BEGIN + S)
     assert [row["net_quantity"] for row in picture.read("positions")] == [-2.0]
     assert picture.known_us["positions"] == BEGIN, "one event says nothing of the others"
-    beat = HeartbeatEvent(boot_id="aa", incarnation=1, time_us=1, telemetry_counts={}, broadcast_counts={})
-    picture.take_event(beat, BEGIN + 2 * S)
+    picture.take_event(beat(), BEGIN + 2 * S)
     assert picture.known_us["positions"] == picture.known_us["orders"] == BEGIN + 2 * S
 
 
 @pytest.mark.parametrize("gap", [Gap(missed={"order_update": 3}), Gap(missed={})], ids=["counted", "another life"])
 def test_behind_a_gap_nothing_is_confirmed_before_a_new_snapshot(gap: Gap) -> None:
     picture = known()
-    beat = HeartbeatEvent(boot_id="aa", incarnation=1, time_us=1, telemetry_counts={}, broadcast_counts={})
     picture.take_event(gap, BEGIN + S)
-    picture.take_event(beat, BEGIN + S)
+    picture.take_event(beat(), BEGIN + S)
     assert picture.wants_snapshot
     assert picture.known_us["positions"] == BEGIN
     assert picture.missed.total() == (3 if gap.missed else 1)
@@ -250,9 +256,12 @@ SAID: list[tuple[Telemetry | Gap, str, str]] = [
 @pytest.mark.parametrize(("event", "kind", "text"), SAID, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_an_operator_would_want_to_have_heard_is_said(event: Telemetry | Gap, kind: str, text: str) -> None:
     told: list[Notice] = []
-    picture = Picture(told.append)
+    picture = known(told=told)
+    if isinstance(event, TradingStateEvent) and event.state == "ACTIVE":
+        picture.take_event(TradingStateEvent(state="HALTED", by="y", reason=""), BEGIN)
+        told.clear()
     picture.take_event(event, BEGIN)
-    assert log(picture) == [(kind, text)]
+    assert log(picture)[-1] == (kind, text)
     assert [(notice.kind, notice.text, notice.time_us) for notice in told] == [(kind, text, BEGIN)]
 
 
@@ -314,6 +323,7 @@ def test_of_another_run_no_quote_fill_or_equity_is_carried_over() -> None:
     values = {"balance": 1.0, "profit": 0.0, "margin": 0.0, "margin_free": 0.0, "margin_level": 0.0}
     picture.take_event(AccountEvent(currency="USD", equity=100.0, **values), BEGIN)
     picture.take_health(health(boot_id="bb"), BEGIN + S)
+    picture.take_event(beat("bb"), BEGIN + S)
     assert (len(picture.tapes["equity"]), len(picture.tapes["prices"])) == (0, 0)
     picture.take_event(AccountEvent(currency="USD", equity=40.0, **values), BEGIN + S)
     picture.turn(BEGIN + S)
@@ -355,9 +365,40 @@ def test_a_process_of_another_run_is_no_new_life() -> None:
 
 
 def test_an_order_that_goes_its_way_is_not_said() -> None:
-    picture = Picture()
+    picture = known()
+    before = log(picture)
     picture.take_event(order(4, "Filled"), BEGIN)
-    assert log(picture) == []
+    assert log(picture) == before
+
+
+def test_what_a_halt_refuses_is_counted_and_does_not_hide_who_has_halted() -> None:
+    picture = known()
+    before = log(picture)
+    event = SignalRefusedEvent(strategy="sma", signal=3, symbol="EURUSD", reason="trading_halted", detail="")
+    picture.take_event(event, BEGIN)
+    assert log(picture) == before
+
+
+def test_of_another_engine_at_the_same_ports_nothing_is_taken_in() -> None:
+    """While this one is away, or before it has been heard: both have the default ports, say."""
+    picture = known()
+    foreign = PositionUpdateEvent(symbol="EURUSD", net_quantity=777.0, average_price=1.0, realized_pnl=0.0)
+
+    def is_taken() -> bool:
+        picture.take_event(foreign, BEGIN + S)
+        picture.take_record(TickRecord(3, 77, 1_000_000, 1_200_000), BEGIN + S)
+        picture.turn(BEGIN + S)
+        return picture.read("positions")[0]["net_quantity"] == 777.0 or picture.read("market") is not None
+
+    picture.take_silence("stopped", BEGIN)
+    assert not is_taken()
+    picture.take_event(beat("of another"), BEGIN)
+    picture.take_health(health(boot_id="bb"), BEGIN)
+    assert not is_taken()
+    snapshot(picture)
+    picture.take_event(beat("bb"), BEGIN)
+    assert picture.wants_snapshot, "what was said before this heartbeat was not taken in"
+    assert is_taken()
 
 
 def test_a_flood_of_one_kind_is_said_in_a_line_and_hides_no_other() -> None:

@@ -231,3 +231,27 @@ def test_a_class_anywhere_importable_is_found(tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(tmp_path)
     found = load_strategy_class(0, StrategySettings(name="a", class_path="my_strategies:Mine", symbols=[]))
     assert (found.__module__, found.__name__) == ("my_strategies", "Mine")
+
+
+@pytest.mark.parametrize(
+    ("params", "mistakes"),
+    [
+        ({"window": 3, "quantity": 2.0}, []),
+        ({"windw": 3}, ["strategies[0].params.windw: Mine has no such attribute; it has quantity, window"]),
+        ({"buy": 3, "on_tick": 1}, ["strategies[0].params.buy", "strategies[0].params.on_tick"]),
+    ],
+)
+def test_params_that_the_class_does_not_have_or_must_not_lose_are_mistakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any], mistakes: list[str]
+) -> None:
+    (tmp_path / "mine_with_params.py").write_text(
+        "from actors.strategies import Strategy\n\n\nclass Mine(Strategy):\n    window = 5\n    quantity: float\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = StrategySettings(name="a", class_path="mine_with_params:Mine", symbols=[], params=params)
+    if not mistakes:
+        assert load_strategy_class(0, settings).__name__ == "Mine"
+        return
+    with pytest.raises(ConfigError) as refused:
+        load_strategy_class(0, settings)
+    assert [text[: len(start)] for text, start in zip(refused.value.mistakes, mistakes, strict=True)] == mistakes

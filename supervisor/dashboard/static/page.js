@@ -11,8 +11,8 @@ const panels = {}, tapes = { equity: [], prices: [], fills: [], log: [] };
 let ages = {}, agesAt = 0, stream, retry = 0, shownSymbol = "";
 
 const byId = (id) => document.getElementById(id);
-const number = (value, digits = 2) =>
-  value === null || value === undefined ? "–" : value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const number = (value, digits = 2) => // no -0.00
+  value === null || value === undefined ? "–" : (+value.toFixed(digits) || 0).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const quantity = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 6 });
 const price = (value) => (value ? String(+value.toFixed(6)) : "–");
 const clock = (us) => new Date(us / 1000).toISOString().slice(11, 19);
@@ -229,7 +229,7 @@ function take(message) {
     if (tape.length > LIMITS[name]) tape.splice(0, tape.length - LIMITS[name]);
     tapes[name] = tape;
   }
-  if (message.tapes.equity) drawEquity();
+  if (message.tapes.equity) { drawEquity(); if (panels.account) draw.account(panels.account); }
   if (message.tapes.fills) drawFills();
   if (message.tapes.prices || message.tapes.fills) drawPrice();
   if (message.tapes.log) drawLog();
