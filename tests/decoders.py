@@ -305,6 +305,7 @@ DECODERS: Final = (
             st.sampled_from((b"10m", b"2024-01-01T00:00:00Z", b"99999d"))),
 )  # fmt: skip
 ELSEWHERE: Final = {
+    "protocol.latency.read_latencies": "picks numbers out of a reply that is decoded; test_latency.py",
     "protocol.key_files.read_public_key": "decode_key_file, of a file that it judges first; test_keys.py",
     "protocol.key_files.read_client_keys": "decode_key_file, of a file that it judges first; test_keys.py",
     "protocol.key_files.read_config_keys": "reads two keys of a config, then read_client_keys; test_keys.py",

@@ -36,7 +36,7 @@ PROBES = {
     "--type TRADING_STATE": f"""{sys.executable} -c 'from urllib.request import urlopen as get
 print("halted and healthy:", get("http://127.0.0.1:8080/healthz").status)
 print("seawall_up 1.0" in get("http://127.0.0.1:8080/metrics").read().decode())'""",
-    "mv $SEAWALL_RUN_DIR": "echo \"restored: $(seawall positions -o json)\"",
+    "mv $run_dir": "echo \"restored: $(seawall positions -o json)\"",
 }  # fmt: skip
 """By a mark in a block: what is looked at behind it."""
 
@@ -130,8 +130,9 @@ def assert_restored_halted_with_the_positions_of_the_backup(told: str) -> None:
     saved = {row["symbol"]: row["net_quantity"] / 1e6 for row in json.loads(backup)["fold"]["positions"]}
     assert saved == {row["symbol"]: row["net_quantity"] for row in json.loads(restored)["positions"]}
     assert saved.keys() == {"EURUSD"}
-    halted = told.index("HALTED by supervisor: latch page was missing")
-    assert "demo: ACTIVE" in told[halted:], "after an operator's stop"
+    halted = re.search(r"HALTED by supervisor .*: latch page was missing", told)
+    assert halted is not None, told
+    assert "demo: ACTIVE" in told[halted.end() :], "after an operator's stop"
 
 
 def assert_rotated_without_a_hole(told: str) -> None:

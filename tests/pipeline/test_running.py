@@ -31,7 +31,7 @@ ORDER_KEYS = (
 POSITION_KEYS = ("type", "symbol", "net_quantity", "average_price", "realized_pnl")
 HEALTH_KEYS = (
     "status", "engine", "version", "mode", "boot_id", "time_us", "trading_state", "lsn", "market_position", "children",
-    "disk_low", "warnings",
+    "disk_low", "warnings", "telemetry", "broadcast",
 )  # fmt: skip
 CHILD_KEYS = (
     "name", "state", "pid", "incarnation", "restarts", "cpu_percent", "memory_bytes", "lsn", "journal_lag",
