@@ -100,8 +100,9 @@ def wait_until_settled(engine: EngineUnderTest) -> None:
 
 def unsettled(engine: EngineUnderTest) -> str:
     """What is still to come; "": nothing."""
+    newest = engine.journal[-1].lsn  # first: each signal that HALT refuses is a record, so one always comes
     health = engine.ask("HEALTH")
-    if health["lsn"] < (newest := engine.journal[-1].lsn):
+    if health["lsn"] < newest:
         return f"the gateway is at {health['lsn']} of {newest}"
     rows = [row for row in health["children"] if row["name"] == "order_routing" and row["counters"]]
     if not rows or rows[0]["counters"]["reconciling"]:
