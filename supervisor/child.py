@@ -17,7 +17,7 @@ import msgspec
 import zmq
 
 from actors.base import ChildSpec, Loop
-from actors.clock import now_us
+from actors.clock import monotonic_s, now_us
 from actors.descendants import MARK_VARIABLE, mark_of
 from protocol.errors import ExitCode
 from protocol.messages import Detached, Failed, Message, Parked, Statistics, SteerVerb, Stopped
@@ -43,6 +43,8 @@ class Condition(StrEnum):
     HUNG = "hung"
 
 
+LAST_WORD_S: Final = 0.5
+"""For the reason of an exit code to come after it."""
 LAST_ERROR_MAX: Final = 300
 """Characters that HEALTH shows of it."""
 ENVIRONMENT: Final = {
@@ -165,6 +167,8 @@ class Child:
         self.condition = Condition.WELL
         self.is_overdue = False
         """Its present life has let the deadline of a step of the stop pass."""
+        self._dead_since_s = 0.0
+        """When its present life was first seen to be over."""
         self.meter: Any = None
 
     @property
@@ -188,6 +192,7 @@ class Child:
         self.life, self.incarnation = life, incarnation
         self.phase, self.started_us = ChildPhase.SPAWNED, now_us()
         self.failure = None
+        self._dead_since_s = 0.0
         self.statistics = None
         self.detached = set()
         self.stopped = self.stays_down = self.is_overdue = self.is_wanted = False
@@ -207,8 +212,16 @@ class Child:
         ending = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         self.last_error = (self.last_words.partition("\n")[0] or ending)[:LAST_ERROR_MAX]
 
+    def has_said_why(self) -> bool:
+        """Whether the word of a life that is over is here, or will not come. What a child says last may be in libzmq's
+        hands for longer than itself lives; who was killed by a signal, or has not failed, has no such word."""
+        if self.failure is not None or (self.exit_code or 0) <= 0:
+            return True
+        self._dead_since_s = self._dead_since_s or monotonic_s()
+        return monotonic_s() - self._dead_since_s >= LAST_WORD_S
+
     def last_word(self) -> Failed | None:
-        """Why it ended. wal's exit code says so too: its last message may still be under way when it is reaped."""
+        """Why it ended. wal's exit code says so too, if its last message is lost."""
         code = self.exit_code or 0
         if self.failure is None and self.name == "wal" and code in (ExitCode.JOURNAL_FAILURE, ExitCode.CORRUPT):
             return Failed(code, "it ended with this code; its log says why")

@@ -116,7 +116,7 @@ class OrderedStop:
 
     def _end(self, children: list[Child], deadline: float) -> None:
         """Their processes have ended: by themselves, else by SIGTERM, else by SIGKILL."""
-        self._wait_for(children, lambda child: not child.is_alive, deadline)
+        self._wait_for(children, lambda child: not child.is_alive and child.has_said_why(), deadline)
         for number, wait_s in ((signal.SIGTERM, STOP_LIMITS.term_wait_s), (signal.SIGKILL, STOP_LIMITS.kill_wait_s)):
             late = [child for child in children if child.is_alive]
             if self._engine.inproc and number is signal.SIGKILL:

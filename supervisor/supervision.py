@@ -297,8 +297,10 @@ class Supervisor:
             if child.phase in (ChildPhase.DEAD, ChildPhase.PARKED, ChildPhase.STOPPED) or child.is_alive:
                 continue
             self.control.receive()  # its last word may still be in the pipe
-            if not self._stopping:
+            if not self._stopping and child.has_said_why():
                 self._on_death(child)
+            elif child.life is not None and child.life.pidfd is not None:
+                self.loop.forget(child.life.pidfd)  # it stays readable
 
     def _on_death(self, child: Child) -> None:
         code, failure = child.exit_code, child.last_word()
@@ -415,7 +417,7 @@ class Supervisor:
         self.control.tell_of_all_parked(child)
         if self.is_ready:
             self.control.tell_of_life(child)
-            self.control.tell_children()
+        self.control.tell_children()
 
     def _look_after(self) -> None:
         """Once a second: ask every child how it is, and tell the gateway."""

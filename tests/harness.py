@@ -376,6 +376,17 @@ class EngineUnderTest:
             request.send(text if isinstance(text, bytes) else text.encode())
             return json.loads(request.recv())
 
+    def row(self, name: str, *, with_counters: bool = False) -> Tree:
+        """What HEALTH says of one child. The gateway is told of them a moment after they are READY, and of their
+        counters a second after that."""
+
+        def found() -> Tree | None:
+            with ControlClient.for_run_dir(self.run_dir, timeout_s=DEADLINE_S) as client:
+                rows = [row for row in client.health()["children"] if row["name"] == name]
+            return next((row for row in rows if row["counters"] or not with_counters), None)
+
+        return wait_for(found, f"HEALTH to know {name}")
+
     def telemetry(self, *kinds: str) -> Subscriber:
         """A SUB on the JSON telemetry, of these kinds or of all. Works before the start, too."""
         topics = [f'{{"type":"{kind}"'.encode() for kind in kinds] or [b""]

@@ -114,13 +114,7 @@ class Siege:
 
     def counters(self) -> dict[str, int]:
         """As HEALTH has them, a second old."""
-
-        def said() -> dict[str, int]:
-            with self.client() as client:
-                children = client.health()["children"]
-            return next(child["counters"] for child in children if child["name"] == "gateway")
-
-        return wait_for(said, "the gateway's counters")
+        return self.engine.row("gateway", with_counters=True)["counters"]
 
     def cuts(self) -> int:
         return len(self.engine.log_events("outsiders_cut"))

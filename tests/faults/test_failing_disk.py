@@ -144,14 +144,14 @@ def test_a_disk_that_is_nearly_full_refuses_new_orders_and_a_full_one_ends_the_e
     updates = engine.telemetry("order_update")
     with engine:
         Tail(engine).wait_for_fills("the start")
-        wait_for(lambda: _wal_counters(engine).get("disk_low") == 0, "HEALTH of a disk with room")
+        wait_for(lambda: engine.row("wal")["counters"].get("disk_low") == 0, "HEALTH of a disk with room")
 
         disk.fill(leave=MIB // 2)
         wait_for(lambda: engine.log_events("disk_nearly_full", level="error"), "the alarm")
         wait_for(lambda: _refusals(engine) > 10, "refusals")
         alarm = _lsn_of_the_resting_orders_cancel(engine)
         wait_for(lambda: engine.independent_positions()["EURUSD"].net_quantity == 0, "the position's end")
-        wait_for(lambda: _wal_counters(engine).get("disk_low") == 1, "HEALTH to say so")
+        wait_for(lambda: engine.row("wal")["counters"].get("disk_low") == 1, "HEALTH to say so")
         assert not _increasing_orders(engine, alarm)
         lsn, refusals = engine.journal[-1].lsn, _refusals(engine)
         wait_for(lambda: _refusals(engine) > refusals + 20, "more refusals")
@@ -174,11 +174,6 @@ def test_a_disk_that_is_nearly_full_refuses_new_orders_and_a_full_one_ends_the_e
         assert engine.wait() == 11, "still no room, not even for a copy"
         disk.make_room()
         assert_comes_up_halted_in_a_new_file(engine, updates)
-
-
-def _wal_counters(engine: EngineUnderTest) -> dict[str, int]:
-    """Empty until the gateway has been told of the children."""
-    return next((row["counters"] for row in engine.ask("HEALTH")["children"] if row["name"] == "wal"), {})
 
 
 def _refusals(engine: EngineUnderTest) -> int:

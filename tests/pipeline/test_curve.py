@@ -75,8 +75,7 @@ class Curve:
             return client.health()
 
     def counter(self, name: str) -> int:
-        row = next(child for child in self.health()["children"] if child["name"] == "gateway")
-        return row["counters"].get(name, -1)
+        return self.engine.row("gateway")["counters"].get(name, -1)
 
 
 @pytest.fixture(scope="module")

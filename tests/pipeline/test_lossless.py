@@ -57,8 +57,7 @@ def test_who_comes_late_and_reads_late_gets_every_tick_and_commands_are_answered
     socket = subscribe(engine)
     wait_stalled(engine)
     assert engine.ask("PING")["response"] == "PONG"
-    gateway = next(child for child in engine.ask("HEALTH")["children"] if child["name"] == "gateway")
-    assert gateway["state"]
+    assert engine.row("gateway")["state"]
     assert engine.ask("HALT look")["response"] == "Trading halted"
     socket.setsockopt(zmq.RCVTIMEO, 60_000)
     for row in ROWS:

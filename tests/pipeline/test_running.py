@@ -250,8 +250,7 @@ def test_of_a_thousand_pings_in_flight_each_is_answered_or_counted_as_dropped(en
     """One client may leave 100 replies unread (actors/gateway.py); this test stands before all that drop any."""
 
     def dropped() -> int:
-        children = engine.ask("HEALTH")["children"]
-        return next(child["counters"].get("dropped_replies", 0) for child in children if child["name"] == "gateway")
+        return engine.row("gateway")["counters"].get("dropped_replies", 0)
 
     with engine.context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
@@ -385,6 +384,7 @@ def test_status_on_the_command_line_has_the_trading_state_positions_and_every_pr
     assert (told.returncode, told.stderr) == (0, "")
     first, *lines = told.stdout.splitlines()
     assert first == "test: ACTIVE"
+    engine.row("wal", with_counters=True)
     children = {child["name"]: child for child in engine.ask("HEALTH")["children"]}
     rows = {name: line.split() for line in lines for name in BOOT_ORDER if line.startswith(f"{name} ")}
     assert tuple(rows) == BOOT_ORDER
@@ -402,6 +402,7 @@ def test_status_on_the_command_line_has_the_trading_state_positions_and_every_pr
 
 
 def test_health_orders_and_status_check_answer_on_the_command_line(engine: EngineUnderTest) -> None:
+    engine.row("gateway")
     health = engine.cli("health", "seawall.toml", "-o", "json")
     assert health.returncode == 0
     assert [child["name"] for child in json.loads(health.stdout)["children"]] == list(BOOT_ORDER)

@@ -245,8 +245,7 @@ def test_a_file_that_ends_while_the_venue_is_lost_waits_for_what_has_happened_th
 
 
 def market_ended(engine: EngineUnderTest) -> bool:
-    [row] = [row for row in engine.ask("HEALTH")["children"] if row["name"] == "market_data"]
-    return row["market_position"] > 3 * 60
+    return engine.row("market_data")["market_position"] > 3 * 60
 
 
 def test_the_desk_can_be_asked_where_all_is_one_process(tmp_path: Path) -> None:

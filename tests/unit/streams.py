@@ -20,7 +20,7 @@ from actors.stream import Chunk, Consumer, StreamClient, StreamServer
 from actors.wal import Wal
 from protocol.codec import encode_append
 from protocol.messages import Append, Data, Hello, Message, Welcome, decode_message, encode_message
-from protocol.pipeline import JOURNAL, Pipe, pipe_endpoint
+from protocol.pipeline import CONTROL, JOURNAL, Pipe, pipe_endpoint
 from protocol.records import EngineRun, EntryType, RunEvent, SignalRefused, decode_record, encode_record
 from protocol.settings import Config, parse_config
 from protocol.units import product_to_bytes
@@ -83,8 +83,12 @@ def open_wire(transport: str, run_dir: Path) -> Iterator[Wire]:
     """A wire of this transport; nothing of it is left afterwards."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with TemporaryDirectory(prefix="seawall-") as directory:  # pytest's own are too long for a socket's path
+        wire = Wire(context, run_dir, None if transport == "inproc" else Path(directory))
+        # The supervisor's end, which nobody reads: a connection to an inproc name that is not bound when its context
+        # ends is connected by zmq_ctx_term beside the reaper's thread, and now and then that crashes (libzmq #4544).
+        wire.router(CONTROL)
         try:
-            yield Wire(context, run_dir, None if transport == "inproc" else Path(directory))
+            yield wire
         finally:
             context.destroy(0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.errors import ExitCode
 from protocol.messages import Failed
-from supervisor.child import Child
+from supervisor.child import LAST_WORD_S, Child
 from supervisor.restart import RestartPolicy
 
 
@@ -53,3 +53,23 @@ def test_what_a_child_said_goes_before_its_exit_code() -> None:
     dead = child("wal", ExitCode.JOURNAL_FAILURE)
     dead.failure = said
     assert dead.last_word() is said
+
+
+@pytest.mark.parametrize("code", [None, 0, -9, -6])
+def test_of_a_signal_and_of_success_nobody_says_more(code: int | None) -> None:
+    assert child("strategy.one", code).has_said_why()
+
+
+def test_the_reason_of_an_exit_code_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the same exception twice looks like two deaths without a reason (P13): the death can be seen first."""
+    now_s = 100.0
+    monkeypatch.setattr("supervisor.child.monotonic_s", lambda: now_s)
+    heard, silent = child("strategy.one", ExitCode.FAILURE), child("strategy.two", ExitCode.FAILURE)
+    assert not heard.has_said_why()
+    assert not silent.has_said_why()
+    heard.take(Failed(ExitCode.FAILURE, "a bad day"), 0)
+    assert heard.has_said_why()
+    now_s += LAST_WORD_S
+    assert silent.has_said_why()
+    silent.begin(silent.life, 2)  # type: ignore[arg-type]
+    assert not silent.has_said_why(), "each life is waited for"

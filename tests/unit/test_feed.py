@@ -419,8 +419,7 @@ def test_a_live_feed_waits_for_nobody_and_counts_what_a_slow_consumer_missed(
 
 
 def test_head_asks_for_what_is_new(tmp_path: Path, clock: Clock) -> None:
-    config = house_config(tmp_path, "actors.strategies.sma_cross:SmaCross")
-    assert not config.market_data.is_file
-    with open_wire("inproc", tmp_path) as wire:
-        watcher = Watcher(wire.place("risk", 1, config))
+    with open_wire("ipc", tmp_path) as wire:
+        assert not wire.config().market_data.is_file
+        watcher = Watcher(wire.place("risk"))
         assert watcher.market.stream.start_position == HEAD
