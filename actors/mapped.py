@@ -24,6 +24,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from protocol.durable import sync_directory
+
 PAGE_BYTES: Final = 4096
 SECTOR_BYTES: Final = 512
 """What a disk writes as a whole; nothing longer is assumed to survive a power loss in one piece."""
@@ -118,11 +120,3 @@ def create_page(path: Path, content: bytes) -> bool:
         os.close(fd)
         os.unlink(fresh)
         sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

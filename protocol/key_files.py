@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from protocol.curve_settings import CurveSettings
+from protocol.durable import sync_directory
 from protocol.errors import ConfigError
 from protocol.keys import (
     AllowList,
@@ -138,7 +139,7 @@ class KeyDirectory:
             os.chown(new, was.st_uid, was.st_gid)
         new.chmod(stat.S_IMODE(was.st_mode))
         new.replace(self.list)
-        _sync_directory(self.path)
+        sync_directory(self.path)
 
 
 def check_keys(settings: CurveSettings | None) -> list[str]:
@@ -257,16 +258,8 @@ def _write_new(path: Path, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(descriptor)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError as error:
         raise ConfigError([f"{path} is there already, and is not overwritten; move it away"]) from error
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -209,7 +209,8 @@ class Supervisor:
         if any(child.is_alive for child in self.children.values()):
             self.log.info("engine_stopping", by=self.stop_by or FAILURE)
             OrderedStop(self).carry_out()
-            self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code))
+            why = {"reason": self.failure} if self.failure else {}
+            self.log.info("engine_stopped", by=self.stop_by or FAILURE, exit_code=int(self.exit_code), **why)
 
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()

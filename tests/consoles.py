@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,14 +20,16 @@ TOKEN: Final = "a-token-for-tests"
 class Console:
     """Runs until the end of its context; its port is the system's choice."""
 
-    def __init__(self, engine: EngineUnderTest, *arguments: str, token: str = TOKEN) -> None:
+    def __init__(
+        self, engine: EngineUnderTest, *arguments: str, token: str = TOKEN, named: Sequence[str] = ("--run-dir", "run")
+    ) -> None:
         self.engine = engine
-        self.arguments = arguments
+        self.arguments = (*named, *arguments)
         self.token = token
         self.log_path: Path = engine.directory / "dash.log"
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "supervisor.cli.main", "dash", "--run-dir", "run", "--listen", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "supervisor.cli.main", "dash", "--listen", "127.0.0.1:0"]
         environment = self.engine.environment() | {"SEAWALL_DASH_TOKEN": self.token}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

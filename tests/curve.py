@@ -1,4 +1,4 @@
-"""Clients of an engine under CURVE, as an outsider has them: what becomes of their handshakes."""
+"""An engine under CURVE, and its clients as an outsider has them: what becomes of their handshakes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import zmq
-from harness import DEADLINE_S, wait_for
+from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, wait_for
 
-from protocol.keys import ClientKeys, KeyPair
+from protocol.key_files import KeyDirectory, read_client_keys
+from protocol.keys import Client, ClientKeys, KeyPair, Role
 
 HANDSHAKES = {
     int(zmq.EVENT_HANDSHAKE_SUCCEEDED): True,
@@ -68,3 +70,23 @@ def strangers(server: str, listed: ClientKeys) -> dict[str, Secure]:
         "plain client": lambda socket: None,
         "a password": with_password,
     }
+
+
+def curve_tree(**sections: Any) -> Tree:
+    gateway = config_tree()["gateway"]
+    curve = {"keys": "keys", "client_key": "keys/clients/me.key"}
+    return config_tree(gateway={**gateway, "curve": curve}, **sections)
+
+
+def add_client(engine: EngineUnderTest, name: str, role: Role) -> ClientKeys:
+    pair = KeyPair.make()
+    path = KeyDirectory(engine.directory / "keys").add(Client(role, pair.public, name), pair)
+    assert path is not None
+    return read_client_keys(path)
+
+
+def make_keys(engine: EngineUnderTest) -> tuple[ClientKeys, ClientKeys]:
+    """The engine's keys, an operator's and an observer's."""
+    keys = KeyDirectory(engine.directory / "keys")
+    keys.create()
+    return add_client(engine, "me", Role.OPERATOR), add_client(engine, "eye", Role.OBSERVER)

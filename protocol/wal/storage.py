@@ -16,6 +16,7 @@ import stat
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
+from protocol.durable import sync_directory
 from protocol.errors import WalError, WalLockedError, WalNotAFileError, WalSyncError
 
 FILE_MODE: Final = 0o600
@@ -241,11 +242,7 @@ class RealStorage:
 
     def sync_directory(self, path: Path) -> None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_directory(path)
         except OSError as error:
             raise disk_failure(path, "the directory could not be synced", error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 from typing import Final
 
 import click
@@ -14,6 +15,7 @@ from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure
 
 TOKEN_VARIABLE: Final = "SEAWALL_DASH_TOKEN"
+TOKEN_BYTES: Final = 18
 
 
 @click.command()
@@ -49,9 +51,9 @@ def dash(
             click.echo(f"{kind:12} {when}")
         return
     host, port = _address(listen, allow_remote)
-    token = "" if read_only else os.environ.get(TOKEN_VARIABLE, "")
+    token = "" if read_only else os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(TOKEN_BYTES)
     serve(
-        target, host=host, port=port, names=allow_remote, token=token, is_read_only=read_only,
+        target, host=host, port=port, names=allow_remote, token=token,
         alert_command=alert_command, alert_url=alert_url, alert_kinds=alert_on, alert_every_s=alert_every,
     )  # fmt: skip
 

@@ -60,21 +60,22 @@ def find_target(config: str | None, run_dir: str | None, endpoint: str | None) -
     if endpoint is not None:
         return Target(None, endpoint, config or "")
     if config is not None:
-        return Target(_run_dir_of(config), "")
+        return _target_of(config)
     directory = run_dir or os.environ.get(RUN_DIR_VARIABLE)
     if not directory:
         raise click.UsageError(f"which engine? CONFIG, --run-dir DIR, --endpoint URL, or set ${RUN_DIR_VARIABLE}")
     return Target(Path(directory), "")
 
 
-def _run_dir_of(config: str) -> Path:
+def _target_of(config: str) -> Target:
     try:
-        run_dir = tomllib.loads(Path(config).read_text(encoding="utf-8"))["engine"]["run_dir"]
+        tree = tomllib.loads(Path(config).read_text(encoding="utf-8"))
+        run_dir, curve = tree["engine"]["run_dir"], tree.get("gateway", {}).get("curve", {})
     except OSError as error:
         raise click.UsageError(f"{config}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise click.UsageError(f"{config}: no engine.run_dir can be read ({error}); use --run-dir DIR") from error
-    return Path(str(run_dir))
+    return Target(Path(str(run_dir)), "", config if "client_key" in curve else "")
 
 
 def config_among(words: Sequence[str]) -> str | None:

@@ -110,25 +110,26 @@ def open_console() -> Console:
 def draw_parts(parts: Iterable[Part]) -> Group:
     from rich.console import Group
 
-    return Group(*(_draw_table(part) if isinstance(part, Table) else _draw_text(part) for part in parts))
+    return Group(*(draw_table(part) if isinstance(part, Table) else draw_text(part) for part in parts))
 
 
-def _draw_table(table: Table) -> RichTable:
-    """Numbers to the right, everything else to the left."""
+def draw_table(table: Table, *, has_rule: bool = True) -> RichTable:
+    """Numbers to the right, everything else to the left. has_rule: a line stands below the headings."""
     from rich import box
     from rich.table import Table as RichTable
 
     title = table.title or None
     # No edges, and two columns of room between: the children fit into the 80 of a terminal.
     drawn = RichTable(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+        title=title, title_justify="left", show_edge=False, pad_edge=False, box=box.SIMPLE_HEAD if has_rule else None,
+        padding=(0, 1 if has_rule else 2, 0, 0), header_style="table.header" if has_rule else "dim",
     )  # fmt: skip
     for index, column in enumerate(table.columns):
         cells = [row[index] for row in table.rows]
         numeric, whole = _is_numeric(cells), not index or any(isinstance(cell, Styled) for cell in cells)
         drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric or whole, overflow="fold")
     for row in table.rows:
-        drawn.add_row(*map(_draw_text, row))
+        drawn.add_row(*map(draw_text, row))
     return drawn
 
 
@@ -138,7 +139,7 @@ def _is_numeric(cells: Sequence[object]) -> bool:
     return bool(said) and all(isinstance(cell, int | float) for cell in said)
 
 
-def _draw_text(cell: object) -> Text:
+def draw_text(cell: object) -> Text:
     """Text, not str: a reason or a symbol in square brackets is no markup. Nor does it steer the reader's terminal."""
     from rich.text import Text
 

@@ -57,7 +57,6 @@ TAPES: Final = ("equity", "prices", "fills", "log")
 
 class Picture:
     def __init__(self, on_notice: Callable[[Notice], None] = lambda notice: None) -> None:
-        self.panels: dict[str, Any] = dict.fromkeys(PANELS)
         self.versions: Counter[str] = Counter()
         """Panel -> grows with each change."""
         self.known_us: dict[str, int] = dict.fromkeys(PANELS, 0)
@@ -83,6 +82,8 @@ class Picture:
         self._on_notice = on_notice
         self._throttle = Throttle()
         self._changes = Changes()
+        self._panels: dict[str, Any] = {}
+        """Those that are replaced whole; positions and orders have their tables."""
         self._positions: dict[str, Panel] = {}
         self._orders: OrderedDict[int, Panel] = OrderedDict()
         self._sides: OrderedDict[int, str] = OrderedDict()
@@ -156,7 +157,7 @@ class Picture:
         if self.is_reachable or not self.known_us["engine"]:
             self._note(Notice(now_us, ERROR, "unreachable", why))
         self.is_reachable = False
-        before = self.panels["engine"] or {}
+        before = self._panels.get("engine", {})
         self._put("engine", now_us, before | {"reachable": False, "why_not": why})
 
     def note_trouble(self, text: str, now_us: int) -> None:
@@ -168,7 +169,7 @@ class Picture:
         self.wants_snapshot = self.wants_orders = False
         self._symbols = {row["symbol_id"]: row["symbol"] for row in symbols["symbols"]}
         self._positions = {row["symbol"]: row for row in status["positions"]}
-        self._put("positions", now_us, list(self._positions.values()))
+        self._renew("positions", now_us)
         self.take_orders(orders, now_us)
         self._put("account", now_us, {
             key: value for key, value in account.items() if key not in ("status", "strategies")
@@ -179,7 +180,7 @@ class Picture:
         self._orders = OrderedDict((row["order_id"], row) for row in reply["orders"])
         for row in reply["orders"]:
             self._know_side(row["order_id"], row["side"])
-        self._put_orders(now_us)
+        self._renew("orders", now_us)
 
     # Events.
 
@@ -230,7 +231,7 @@ class Picture:
         """Nothing was missed up to now: what telemetry tells is true."""
         self.hears_from_us, self._is_deaf = now_us, False
         for name in ("positions", "orders"):
-            if self.panels[name] is not None and not self.wants_snapshot:
+            if self.known_us[name] and not self.wants_snapshot:
                 self.known_us[name] = now_us
 
     def _take_order(self, event: OrderUpdateEvent) -> None:
@@ -255,7 +256,7 @@ class Picture:
 
     def _take_account(self, event: AccountEvent, now_us: int) -> None:
         values = {name: getattr(event, name) for name in event.__struct_fields__}
-        self._put("account", now_us, (self.panels["account"] or {}) | values)
+        self._put("account", now_us, self._panels.get("account", {}) | values)
         self._peak = max(self._peak, event.equity)
         newest = self.tapes["equity"].newest()
         if newest is None or now_us // 1_000_000 != newest["time_s"]:
@@ -320,12 +321,14 @@ class Picture:
 
     def read(self, name: str) -> Any:
         """The panel, whole; None: nothing is known yet."""
-        if name == "positions" and self.panels[name] is not None:
+        if not self.known_us[name]:
+            return None
+        if name == "positions":
             return list(self._positions.values())  # rows that are replaced, and never changed
-        if name == "orders" and self.panels[name] is not None:
+        if name == "orders":
             shown = islice(reversed(self._orders.values()), ORDERS_MAX)
             return {"open": len(self._orders), "rows": [dict(row) for row in shown][::-1]}
-        return self.panels[name]
+        return self._panels.get(name)
 
     def quote_arrivals(self) -> list[tuple[str, int]]:
         """(symbol, when its newest quote came, or since when one is waited for), by this machine's clock."""
@@ -354,14 +357,15 @@ class Picture:
             }  # fmt: skip
         self._put("latencies", now_us, shown)
 
-    def _put_orders(self, now_us: int) -> None:
-        self._put("orders", now_us, {"open": len(self._orders)})
-
     def _put(self, name: str, known_us: int, value: Any) -> None:
         self.known_us[name] = known_us
-        if value != self.panels[name] or name == "orders":
-            self.panels[name] = value
+        if value != self._panels.get(name):
+            self._panels[name] = value
             self.versions[name] += 1
+
+    def _renew(self, name: str, known_us: int) -> None:
+        self.known_us[name] = known_us
+        self.versions[name] += 1
 
     def _note(self, notice: Notice | None) -> None:
         if notice is not None:

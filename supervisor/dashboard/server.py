@@ -172,7 +172,3 @@ async def _body(request: Request) -> bytes:
 
 def _refused(code: int, response: str) -> JSONResponse:
     return JSONResponse({"status": "error", "response": response}, status_code=code)
-
-
-def make_token() -> str:
-    return secrets.token_urlsafe(18)

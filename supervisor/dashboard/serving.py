@@ -16,7 +16,7 @@ from supervisor.cli.naming import Target
 from supervisor.cli.output import Failure, note, printable
 from supervisor.dashboard.alerts import USUAL_KINDS, Alerts, Hook, address_hook, command_hook
 from supervisor.dashboard.notices import KINDS
-from supervisor.dashboard.server import Dashboard, make_token
+from supervisor.dashboard.server import Dashboard
 from supervisor.dashboard.watcher import Watcher
 
 OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -30,15 +30,17 @@ def kinds_of() -> dict[str, str]:
 
 
 def serve(
-    target: Target, *, host: str, port: int, names: Sequence[str], token: str, is_read_only: bool,
+    target: Target, *, host: str, port: int, names: Sequence[str], token: str,
     alert_command: str | None, alert_url: str | None, alert_kinds: str | None, alert_every_s: float,
 ) -> None:  # fmt: skip
-    """Until SIGINT or SIGTERM. Raises: Failure if the address is taken, or an alert is asked for that there is not."""
+    """Until SIGINT or SIGTERM. token: what a page must show to command; "": nobody may.
+
+    Raises: Failure if the address is taken, or an alert is asked for that there is not.
+    """
     listener = _listen(host, port)
     alerts = _alerts(target, alert_command, alert_url, alert_kinds, alert_every_s)
     watcher = Watcher(target, alerts.take)
-    shown = "" if is_read_only else token or make_token()
-    dashboard = Dashboard(watcher, target, shown)
+    dashboard = Dashboard(watcher, target, token)
     application = dashboard.application([*OWN_NAMES, host, *names])
     server = uvicorn.Server(
         uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_S)
@@ -49,7 +51,7 @@ def serve(
     watcher.start()
     bound = listener.getsockname()[1]
     place = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-    click.echo(f"http://{place}/" + (f"#token={shown}" if shown else ""))
+    click.echo(f"http://{place}/" + (f"#token={token}" if token else ""))
     note("Ctrl-C ends it; the engine goes on.")
     try:
         server.run(sockets=[listener])

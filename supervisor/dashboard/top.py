@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final
 
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,7 +21,7 @@ from actors.clock import now_us
 from protocol.latency import BOUNDS_US, LONGER_US
 from supervisor.cli.asking import HALT_TIMEOUT_S, halt_engine
 from supervisor.cli.naming import Target
-from supervisor.cli.output import Failure, printable, show_number
+from supervisor.cli.output import Failure, Table, draw_table, printable
 from supervisor.cli.tables import BAD, DOUBTFUL, STATE_STYLES, child_state, fullest_queue
 from supervisor.dashboard.picture import PANELS, Picture
 from supervisor.dashboard.watcher import Watcher
@@ -48,22 +48,8 @@ def look(picture: Picture) -> Known:
     return known
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """Numbers to the right; a cell that is a Text keeps its style."""
-    listed = [list(row) for row in rows]
-    made = Table(box=None, expand=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for index, column in enumerate(columns):
-        is_number = bool(listed) and all(isinstance(row[index], int | float) for row in listed)
-        made.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    for row in listed:
-        made.add_row(*map(_cell, row))
-    return made
-
-
-def _cell(value: Any) -> Text:
-    if isinstance(value, Text):
-        return value
-    return Text(show_number(value) if isinstance(value, int | float) else printable(str(value)))
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RichTable:
+    return draw_table(Table("", columns, list(rows)), has_rule=False)
 
 
 def within(bound_us: int | None) -> str:
@@ -110,9 +96,8 @@ def draw_children(known: Known) -> Any:
     now = now_us()
     rows = []
     for child in known["children"] or ():
-        state = child_state(child["state"])
         rows.append([
-            child["name"], Text(printable(str(state.text)), state.style),
+            child["name"], child_state(child["state"]),
             show_duration(now - child["started_us"]) if child["started_us"] else "-", child["restarts"],
             round(child["cpu_percent"]), round(child["memory_bytes"] / 2**20), fullest_queue(child["queues"]),
         ])  # fmt: skip

@@ -5,41 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
-from curve import Secure, guest, strangers
-from harness import DEADLINE_S, EngineUnderTest, Tree, config_tree, to_toml, wait_for
+from curve import Secure, add_client, curve_tree, guest, make_keys, strangers
+from harness import DEADLINE_S, EngineUnderTest, Tree, to_toml, wait_for
 
 from protocol.client import ControlClient
 from protocol.errors import ExitCode, NoAnswerError, RefusedError
-from protocol.key_files import KeyDirectory, read_client_keys
-from protocol.keys import Client, ClientKeys, KeyPair, Role, fingerprint
+from protocol.key_files import KeyDirectory
+from protocol.keys import ClientKeys, KeyPair, Role, fingerprint
 from protocol.settings import parse_config
 from supervisor.engine import Engine
 
 FEEDS = ("telemetry", "broadcast")
-
-
-def curve_tree(**sections: Any) -> Tree:
-    gateway = config_tree()["gateway"]
-    curve = {"keys": "keys", "client_key": "keys/clients/me.key"}
-    return config_tree(gateway={**gateway, "curve": curve}, **sections)
-
-
-def add_client(engine: EngineUnderTest, name: str, role: Role) -> ClientKeys:
-    pair = KeyPair.make()
-    path = KeyDirectory(engine.directory / "keys").add(Client(role, pair.public, name), pair)
-    assert path is not None
-    return read_client_keys(path)
-
-
-def make_keys(engine: EngineUnderTest) -> tuple[ClientKeys, ClientKeys]:
-    """The engine's keys, an operator's and an observer's."""
-    keys = KeyDirectory(engine.directory / "keys")
-    keys.create()
-    return add_client(engine, "me", Role.OPERATOR), add_client(engine, "eye", Role.OBSERVER)
 
 
 class Curve:

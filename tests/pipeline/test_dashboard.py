@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 from chromium import browser
 from consoles import TOKEN, Console
+from curve import curve_tree, make_keys
 from harness import DEADLINE_S, EngineUnderTest, config_tree, wait_for
 from metrics_table import metrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from protocol.client import ControlClient
+from supervisor.cli.naming import Target
 from supervisor.dashboard.server import STREAMS_MAX
+from supervisor.dashboard.watcher import Watcher
 
 PANELS = ("account", "market", "positions", "fills", "latencies", "children", "log")
 
@@ -254,6 +258,54 @@ def test_feeds_that_are_turned_off_are_said_to_be_and_the_rest_is_asked_for(tmp_
         wait_for(lambda: is_stale(page) == [] or None, "no panel to be stale")
         assert page.get_attribute("section[data-panel=market]", "data-shown-age") == "turned off"
         page.close()
+
+
+def told(console: Console) -> dict[str, Any]:
+    """All that a page is told when it joins."""
+    with urllib.request.urlopen(console.url + "/api/stream", timeout=DEADLINE_S) as stream:
+        return json.loads(stream.readline().removeprefix(b"data: "))
+
+
+def test_of_an_engine_under_curve_it_hears_the_feeds_with_the_keys_that_the_config_names(tmp_path: Path) -> None:
+    made = EngineUnderTest(tmp_path, curve_tree())
+    make_keys(made)
+    with made as engine, Console(engine, named=["seawall.toml"]) as console:
+
+        def with_side() -> bool:
+            """A fill comes by the broadcast, its side by telemetry."""
+            return any(row["side"] for row in told(console)["tapes"].get("fills", {"rows": []})["rows"])
+
+        wait_for(with_side, "a fill with its side")
+        (engine.directory / "keys" / "clients" / "me.key").chmod(0o644)
+        with Console(engine, named=["seawall.toml"]) as other:
+            other.wait_for_metric("seawall_up 1.0")
+
+            def is_said() -> bool:
+                return any("me.key" in row["text"] for row in told(other)["tapes"]["log"]["rows"])
+
+            wait_for(is_said, "the key that cannot be used to be named")
+            assert told(other)["panels"]["trading"]["state"] == "ACTIVE", "the control socket wants no key"
+
+
+def test_a_watcher_that_fails_says_so_and_tries_again(engine: EngineUnderTest) -> None:
+    failures = ["out of descriptors"]
+
+    class Failing(Target):
+        def client(self, timeout_s: float) -> ControlClient:
+            if failures:
+                raise RuntimeError(failures[0])
+            return super().client(timeout_s)
+
+    watcher = Watcher(Failing(engine.run_dir, ""))
+    watcher.start()
+    try:
+        wait_for(lambda: "out of descriptors" in watcher.read(lambda picture: picture.why_not), "the failure")
+        assert not watcher.read(lambda picture: picture.is_reachable)
+        failures.clear()
+        wait_for(lambda: watcher.read(lambda picture: picture.is_reachable), "it to try again")
+    finally:
+        watcher.stop()
+        watcher.join()
 
 
 def test_more_pages_than_it_serves_are_told_so(engine: EngineUnderTest) -> None:
