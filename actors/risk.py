@@ -146,7 +146,7 @@ class Risk(FoldingActor):
             if self.is_halted():
                 self._act_on_halt()
         elif type(change) is CommandGiven and self.journal.caught_up:
-            self.book.carry_out(change.lsn, change.command)
+            self.book.carry_out(change.lsn, change.command, now_us())
         elif type(change) is TradingStateChanged and self.journal.caught_up:
             self._on_trading_state(change)
         elif type(change) is OrderChanged and self.journal.caught_up:
@@ -184,7 +184,7 @@ class Risk(FoldingActor):
         for lsn, command in list(self.fold.commands.items()):
             words = f"{command.verb} {command.argument}".strip()
             self.log.warning("command_carried_out_late", command=words, lsn=lsn, hint="it was given before this start")
-            self.book.carry_out(lsn, command)
+            self.book.carry_out(lsn, command, now_us())
         self._look_for_removed()
         self.loop.after_turn(self._ready_when_drained)
 

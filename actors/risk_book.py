@@ -426,7 +426,7 @@ class RiskBook:
 
     # An operator's commands.
 
-    def carry_out(self, lsn: int, command: Operation) -> None:
+    def carry_out(self, lsn: int, command: Operation, now_us: int) -> None:
         """H1: once in each life that finds it unfinished; it ends with a record that names it."""
         if command.verb == "DEPOSIT":
             self._append(deposit(self.fold, lsn, command))
@@ -436,6 +436,8 @@ class RiskBook:
             state, outcome = state_change(mode, command)
             if state is not None:
                 self._set_mode(state)
+                if state.state is TradingMode.ACTIVE:
+                    outcome = "; ".join([outcome, *map(_still_refused, self.scopes.broken_losses(now_us))])
         elif command.verb == "CANCEL":
             outcome = f"{self._cancel_commanded(command)} cancels requested"
         elif command.verb == "FLATTEN":
@@ -484,6 +486,11 @@ class RiskBook:
     def _append_cancel(self, cancel: OrderCancel) -> None:
         self.pending_cancels.add(cancel.order_id)
         self._append(cancel)
+
+
+def _still_refused(broken: BrokenLimit) -> str:
+    """Else a RESUME whose loss limit is used up would seem to do nothing."""
+    return f"{broken.reason}: what raises exposure is refused"
 
 
 def _said(record: RiskViolation) -> tuple[str, int, int, int]:

@@ -11,7 +11,7 @@ from actors.fold_state import take_state
 from actors.scopes import ENGINE
 from protocol.messages import SIGNAL_ORDER, Intent
 from protocol.orders import TradingMode
-from protocol.records import Adjust, AdjustKind, RiskViolation, SignalRefused, TradingState
+from protocol.records import Adjust, AdjustKind, Operation, RiskViolation, SignalRefused, TradingState
 from protocol.units import DAY_US, MICROS, PRODUCT, product_to_bytes
 
 
@@ -97,6 +97,18 @@ def test_a_loss_is_said_once_a_day_and_halts() -> None:
     assert again.check_losses() is None, "another life knows that it was said"
     desk.trade(-5, TODAY_US + DAY_US)
     assert desk.check_losses() is not None
+
+
+def test_a_resume_says_which_limits_are_used_up() -> None:
+    desk = started('max_daily_loss = 5\nactions = { max_daily_loss = "reduce" }')
+    desk.trade(-5)
+    desk.check_losses()
+    desk.settle()
+    assert desk.book.mode is TradingMode.REDUCING
+    desk.book.carry_out(99, Operation("", "RESUME", "", "operator"), 0)
+    [told] = [record.outcome for record in desk.settle() if isinstance(record, Operation)]
+    used_up = "max_daily_loss: lost 5, the limit is 5: what raises exposure is refused"
+    assert told == f"trading is ACTIVE; {used_up}"
 
 
 def test_a_limit_that_was_raised_halts_again_when_it_is_reached() -> None:

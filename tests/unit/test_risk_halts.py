@@ -70,7 +70,7 @@ def test_of_commands_that_come_before_the_first_is_back_each_finds_what_the_one_
 ) -> None:
     desk = started()
     for lsn, verb in enumerate(verbs, 100):
-        desk.book.carry_out(lsn, Operation("", verb, "", "operator"))
+        desk.book.carry_out(lsn, Operation("", verb, "", "operator"), 0)
     assert desk.book.mode is mode
     said = desk.settle()
     assert [record.verb for record in said if isinstance(record, Operation)] == list(verbs)
