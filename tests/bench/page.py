@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import psutil
@@ -125,10 +124,11 @@ def flooding(directory: Path, events_s: float) -> EngineUnderTest:
 
 
 def grown(values: Sequence[float]) -> float:
-    """The median of the second half over that of the first, without what is warming up."""
+    """The most of the second half over that of the first, without what is warming up. Not the median: among the nodes
+    are those of none to three redraws that Blink has not collected yet, by chance."""
     compared = values[int(len(values) * WARM) :]
     half = len(compared) // 2
-    return median(compared[half:]) / median(compared[:half])
+    return max(compared[half:]) / max(compared[:half])
 
 
 def main() -> None:
@@ -164,7 +164,7 @@ def main() -> None:
     report.add_at_most("age of the newest fill on the page, worst look", oldest, "ms", WAIT_AIM_MS)
     for name, column in GROWS.items():
         growth = grown([getattr(row, column) for row in rows])
-        report.add_at_most(f"growth of {name}", growth, "", GROWTH_AIM, "medians, second half over first")
+        report.add_at_most(f"growth of {name}", growth, "", GROWTH_AIM, "the most of the second half over the first's")
     report.add_at_most("longest wait for a change", max(row.wait_ms for row in rows), "ms", WAIT_AIM_MS)
     report.series = [asdict(row) for row in rows]
     report.finish(chosen.json)
