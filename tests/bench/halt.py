@@ -201,7 +201,13 @@ def measure_engine(case: Case, directory: Path, trials: int, measured: Measured)
                 wait_for(lambda: engine.log_events("outsiders_cut"), "the attack to be felt")
             sender = inner.enter_context(Sender(engine.run_dir / LATCH_NAME)) if case.has_sender else None
             with stopped_child(engine, case.stopped) as is_stopped, first_in_line():
-                first_replied = measure_trials(operator, trials, measured, is_stopped, sender)
+                gateway = engine.child_pid("gateway")
+                try:
+                    first_replied = measure_trials(operator, trials, measured, is_stopped, sender)
+                except zmq.Again as error:
+                    lives = f"gateway's pid {gateway} before, {engine.child_pid('gateway')} now"
+                    said = [line for line in engine.log_text().splitlines() if "trading_halted" not in line]
+                    raise AssertionError("\n".join([f"{case.name}: no answer; {lives}", *said[-50:]])) from error
         engine.stop()
         measured.flood += engine.log_events(FLOODED)
         if not case.has_sender:
