@@ -1,7 +1,7 @@
 """Which engine a verb is meant for: `[CONFIG] | --run-dir DIR | --endpoint URL`, else $SEAWALL_RUN_DIR.
 
-Of a CONFIG only `engine.run_dir` is read, so that an engine can be halted while its config is being edited; beside an
-endpoint, only `gateway.curve`, for the keys.
+Of a CONFIG only `engine.run_dir` is needed, so that an engine can be halted while its config is being edited; if it
+names keys, `gateway.curve`, they are those for the feeds; beside an endpoint nothing else of it is read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -70,12 +70,20 @@ def find_target(config: str | None, run_dir: str | None, endpoint: str | None) -
 def _target_of(config: str) -> Target:
     try:
         tree = tomllib.loads(Path(config).read_text(encoding="utf-8"))
-        run_dir, curve = tree["engine"]["run_dir"], tree.get("gateway", {}).get("curve", {})
+        run_dir = tree["engine"]["run_dir"]
     except OSError as error:
         raise click.UsageError(f"{config}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise click.UsageError(f"{config}: no engine.run_dir can be read ({error}); use --run-dir DIR") from error
-    return Target(Path(str(run_dir)), "", config if "client_key" in curve else "")
+    return Target(Path(str(run_dir)), "", config if _names_keys(tree) else "")
+
+
+def _names_keys(tree: dict[str, Any]) -> bool:
+    """The rest of a config may be wrong: its engine can be asked all the same."""
+    try:
+        return "client_key" in tree["gateway"]["curve"]
+    except (KeyError, TypeError):
+        return False
 
 
 def config_among(words: Sequence[str]) -> str | None:

@@ -110,7 +110,7 @@ def open_console() -> Console:
 def draw_parts(parts: Iterable[Part]) -> Group:
     from rich.console import Group
 
-    return Group(*(draw_table(part) if isinstance(part, Table) else draw_text(part) for part in parts))
+    return Group(*(draw_table(part) if isinstance(part, Table) else _draw_text(part) for part in parts))
 
 
 def draw_table(table: Table, *, has_rule: bool = True) -> RichTable:
@@ -129,7 +129,7 @@ def draw_table(table: Table, *, has_rule: bool = True) -> RichTable:
         numeric, whole = _is_numeric(cells), not index or any(isinstance(cell, Styled) for cell in cells)
         drawn.add_column(column, justify="right" if numeric else "left", no_wrap=numeric or whole, overflow="fold")
     for row in table.rows:
-        drawn.add_row(*map(draw_text, row))
+        drawn.add_row(*map(_draw_text, row))
     return drawn
 
 
@@ -139,7 +139,7 @@ def _is_numeric(cells: Sequence[object]) -> bool:
     return bool(said) and all(isinstance(cell, int | float) for cell in said)
 
 
-def draw_text(cell: object) -> Text:
+def _draw_text(cell: object) -> Text:
     """Text, not str: a reason or a symbol in square brackets is no markup. Nor does it steer the reader's terminal."""
     from rich.text import Text
 
