@@ -32,7 +32,7 @@ from actors.marks import Quote, newest_quotes
 from actors.operations_desk import Answer, OperationsDesk
 from actors.outsiders import Outsiders
 from actors.publisher import Publisher
-from actors.security import RELOAD_S, ZAP_ENDPOINT, Security, receive_signed
+from actors.security import RELOAD_S, ZAP_ENDPOINT, Security, receive_signed, refuse_old_protocols
 from actors.steering import STEER_VERBS, full_name, objection
 from protocol.codec import MarketPayload
 from protocol.commands import (
@@ -143,6 +143,8 @@ class Gateway(FoldingActor):
     def _protect(self, made: zmq.Socket[bytes], domain: Domain) -> None:
         if self.security is not None:
             self.security.protect(made, domain)
+        else:
+            refuse_old_protocols(made, domain)
 
     def _start_broadcast(self, endpoint: str, *, is_lossless: bool) -> None:
         kind = LosslessBroadcaster if is_lossless else Broadcaster

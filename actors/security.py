@@ -10,6 +10,8 @@ not let in here. The private control socket and the pipes have no domain; libzmq
 libzmq never asks again about a client that is in. So each command is looked at by the key that it came with, and who
 is taken from the list has said his last; what he is subscribed to lasts until his connection or the gateway ends.
 
+Without keys everybody may come in, but not by a protocol of before 2013: see refuse_old_protocols.
+
 Source: ZeroMQ RFC 27 (ZAP), zmq_curve(7), ZMQ_ZAP_ENFORCE_DOMAIN in zmq_setsockopt(3).
 """
 
@@ -210,6 +212,16 @@ class Security:
 
     def _refuse(self, event: str, key: str, reason: str, **facts: str) -> None:
         self._refusals.say(event, fingerprint=_shown(key), reason=reason, **facts)
+
+
+def refuse_old_protocols(made: zmq.Socket[bytes], domain: Domain) -> None:
+    """Who connects to `made`, not bound yet, speaks ZMTP 3, as libzmq does from 4.0 on.
+
+    Where a socket is unbound or closed in the middle of a handshake of ZMTP 1 or 2, libzmq 4.3.5 aborts the process
+    (errno_assert in process_routing_id_msg, zmtp_engine.cpp, measured); that of ZMTP 3 looks out for it. A domain that
+    nobody enforces, and about which no handler is asked, makes it refuse the old ones; CURVE does by itself.
+    """
+    made.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
 
 
 def _shown(key: str) -> str:

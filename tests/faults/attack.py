@@ -43,6 +43,7 @@ COUNTED: Final = {
     "connections": "outsiders_cut",
     "unfinished multiparts": "outsiders_cut",
     "half handshakes": "handshakes_failed",
+    "old protocols": "outsiders_cut",
     "wrong socket types": "handshakes_failed",
     "unread replies": "dropped_replies",
     "ping flood": "commands",

@@ -146,6 +146,22 @@ def half_handshakes(target: Target) -> None:
         time.sleep(0.2)
 
 
+def old_protocols(target: Target) -> None:
+    """Handshakes of ZMTP 1 and 2, and a byte more of each while those who subscribe to too much are cut off."""
+    greetings = itertools.cycle(zmtp.OLD_GREETINGS.values())
+    prefixes = b"".join(zmtp.frame(ALL_TELEMETRY + os.urandom(100)) for _ in range(200))
+    with each(lambda: zmtp.dial(random.choice(target)), 100) as peers:
+        for peer in peers:
+            peer.sendall(next(greetings))
+        for endpoint in target.published:
+            with zmtp.shake_hands(endpoint, "SUB") as greedy:
+                greedy.sendall(prefixes)
+                for peer in peers:
+                    with contextlib.suppress(OSError):
+                        peer.sendall(b"\0")
+                        time.sleep(0.001)
+
+
 def comings_and_goings(target: Target) -> None:
     while True:
         for endpoint in target:
@@ -200,6 +216,17 @@ def oversized_frames(target: Target) -> None:
             time.sleep(PAUSE_S)
 
 
+def protocol_commands(target: Target) -> None:
+    """What is libzmq's own to say, whole and cut short, where nobody expects it."""
+    names = (b"PING", b"PONG", b"SUBSCRIBE", b"CANCEL", b"READY", b"ERROR", b"HELLO", b"")
+    said = [bytes((len(name),)) + name + os.urandom(size) for name in names for size in (0, 1, 2, 3, 18, 100)]
+    said += [b"", b"\xff", b"\x04PIN", b"\x05PING"]
+    for endpoint, kind in ((target.command, "DEALER"), (target.telemetry, "SUB"), (target.broadcast, "SUB")):
+        for body in said:
+            with contextlib.suppress(OSError), zmtp.shake_hands(endpoint, kind) as peer:
+                peer.sendall(zmtp.command(body) * 3 + zmtp.command(body, more=True) + zmtp.frame(body))
+
+
 def unread_replies(target: Target) -> None:
     """They ask and never read: REQ, which may ask once, and DEALER."""
     endpoints = itertools.cycle(("REQ", "DEALER"))
@@ -225,11 +252,13 @@ ATTACKERS: Final[dict[str, Attack]] = {
     "subscribe and leave": subscribe_and_leave,
     "connections": connections,
     "half handshakes": half_handshakes,
+    "old protocols": old_protocols,
     "comings and goings": comings_and_goings,
     "wrong socket types": wrong_socket_types,
     "identity clashes": identity_clashes,
     "unfinished multiparts": unfinished_multiparts,
     "oversized frames": oversized_frames,
+    "protocol commands": protocol_commands,
     "unread replies": unread_replies,
     "ping flood": _flood(b"PING"),
     "status flood": _flood(b"STATUS", b"HEALTH", b"ORDERS", b"LIMITS", b"ACCOUNT", b"SYMBOLS"),

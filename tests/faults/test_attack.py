@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from attack import WITHOUT_HALT, Siege, attacked, besieged_engine
 from crashes import FILES, Tail, often
 from harness import EngineUnderTest, config_tree, wait_for
+from zmtp import OLD_GREETINGS, dial
 
 SECONDS = 0.3
 FIELD_NOTES = {
@@ -31,6 +33,15 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
 @pytest.mark.parametrize("name", WITHOUT_HALT, ids=lambda name: FIELD_NOTES.get(name, name))
 def test_an_attack_is_not_noticed_by_those_who_trade_and_leaves_all_as_it_was(siege: Siege, name: str) -> None:
     assert siege.endure(name, SECONDS).fills
+
+
+@pytest.mark.parametrize("greeting", OLD_GREETINGS.values(), ids=OLD_GREETINGS)
+@pytest.mark.parametrize("which", ["command", "telemetry", "broadcast"])
+def test_who_speaks_a_protocol_at_which_libzmq_aborts_is_hung_up_on(siege: Siege, which: str, greeting: bytes) -> None:
+    with dial(siege.engine.endpoint(which)) as peer, suppress(ConnectionResetError):
+        peer.sendall(greeting)
+        while peer.recv(1 << 16):
+            pass
 
 
 def test_a_halt_from_the_shell_is_carried_out_while_all_attack_and_a_flood_of_halts_is_one(tmp_path: Path) -> None:

@@ -10,13 +10,29 @@ from typing import Final
 
 GREETING: Final = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 """64 bytes: signature, version 3.0, mechanism, as-server, filler."""
+_LONG_SIZE, _COMMAND = 2, 4
+"""Of a frame's flags."""
+_LONG: Final = b"\xff" + bytes(8) + b"\x7f"
+OLD_GREETINGS: Final = {"1.0, no version": b"\x01", "1.0": _LONG + b"\x00\x02", "2.0": _LONG + b"\x01\x02"}
+"""All that comes before the peer's identity, whose empty one is two zero bytes (one where the other stands here).
+
+Source: RFC 13/ZMTP 1.0, RFC 15/ZMTP 2.0."""
 WAIT_S: Final = 20.0
 
 
 def frame(body: bytes, *, more: bool = False) -> bytes:
+    return _framed(int(more), body)
+
+
+def command(body: bytes, *, more: bool = False) -> bytes:
+    """body: the name's length, the name, its data. No command may have `more`."""
+    return _framed(_COMMAND | int(more), body)
+
+
+def _framed(flags: int, body: bytes) -> bytes:
     if len(body) < 256:
-        return bytes((int(more), len(body))) + body
-    return bytes((int(more) | 2,)) + len(body).to_bytes(8, "big") + body
+        return bytes((flags, len(body))) + body
+    return bytes((flags | _LONG_SIZE,)) + len(body).to_bytes(8, "big") + body
 
 
 def ready(socket_type: str, identity: bytes = b"") -> bytes:
@@ -25,8 +41,7 @@ def ready(socket_type: str, identity: bytes = b"") -> bytes:
     body = b"\x05READY" + b"".join(
         bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value for name, value in properties.items()
     )
-    head = bytes((4, len(body))) if len(body) < 256 else b"\x06" + len(body).to_bytes(8, "big")
-    return head + body
+    return command(body)
 
 
 def dial(endpoint: str, *, receive_bytes: int = 0) -> socket.socket:
