@@ -1,51 +1,27 @@
-"""`python -m actors NAME`: one child. The supervisor hands its ChildSpec over standard input.
+"""`python -m actors --nursery FD ENGINE`: the process of which every child is a fork, and in the fork the child's life.
 
-`python -m actors --check` takes a config instead and says, one line each, what only a child can find wrong.
+`python -m actors --check` takes a config over standard input and says, one line each, what only a child can find wrong.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import os
+import socket
 import sys
-from typing import Final
+from pathlib import Path
 
 import msgspec
+import setproctitle
 import zmq
 
-from actors.base import Actor, ChildSpec, Place
+from actors import nursery
+from actors.base import ChildSpec, Place
+from actors.descendants import MARK_VARIABLE, mark_of
 from actors.logs import configure_logging
-from protocol import logs
+from actors.roles import actor_class
 from protocol.errors import ConfigError, DataError, ExitCode
 from protocol.settings import Config, decode_config
-
-ACTORS: Final = {
-    "wal": "actors.wal:Wal",
-    "risk": "actors.risk:Risk",
-    "strategy": "actors.strategy:StrategyActor",
-    "venue": "actors.simulated_venue:SimulatedVenue",
-    "order_routing": "actors.order_routing:OrderRouting",
-    "gateway": "actors.gateway:Gateway",
-    "market_data": "actors.market_data:MarketData",
-}
-"""Child name, up to its first dot -> the class that it runs."""
-REPLAY_ACTORS: Final = {
-    **ACTORS,
-    "wal": "actors.replay_wal:ReplayWal",
-    "risk": "actors.replay_risk:ReplayRisk",
-    "strategy": "actors.replay_strategy:ReplayStrategy",
-    "order_routing": "actors.replay_routing:ReplayRouting",
-}
-"""The same in a replay: those who stand in the ring."""
-EXTERNAL_ACTORS: Final = {**ACTORS, "order_routing": "actors.venue_routing:VenueRouting"}
-"""The same with the venue outside."""
-
-
-def actor_class(name: str, config: Config) -> type[Actor]:
-    actors = REPLAY_ACTORS if config.is_replay else EXTERNAL_ACTORS if config.order_routing.is_external else ACTORS
-    module, _, attribute = actors[name.partition(".")[0]].partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def run_child(spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]], *, is_process: bool) -> ExitCode:
@@ -83,17 +59,27 @@ def main() -> int:
     faulthandler.enable()
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    data = sys.stdin.buffer.read()
     if sys.argv[1:] == ["--check"]:
-        mistakes = check(decode_config(data))
+        mistakes = check(decode_config(_given()))
         print("\n".join(mistakes))
         return ExitCode.USAGE if mistakes else ExitCode.OK
-    spec = msgspec.json.decode(data, type=ChildSpec)
-    configure_logging(spec.config.logging)
-    if spec.name.partition(".")[0] == "strategy":
-        logs.load()  # it may fork, and a fork must not begin in the middle of an import
-    import setproctitle
+    _, _, requests, engine = sys.argv
+    lock_fd = nursery.serve(socket.socket(fileno=int(requests)), engine)
+    return ExitCode.OK if lock_fd is None else live(_given(), lock_fd)
 
+
+def _given() -> bytes:
+    with open(0, "rb", closefd=False) as stdin:
+        return stdin.read()
+
+
+def live(given: bytes, lock_fd: int) -> ExitCode:
+    """The life of a fork of the nursery. given: a ChildSpec; nothing, if the supervisor does not want it any more."""
+    if not given:
+        return ExitCode.FAILURE
+    spec = msgspec.structs.replace(msgspec.json.decode(given, type=ChildSpec), lock_fd=lock_fd)
+    os.environ[MARK_VARIABLE] = mark_of(Path(spec.config.engine.run_dir), spec.name, spec.incarnation)
+    configure_logging(spec.config.logging)
     setproctitle.setproctitle(process_title(spec))
     return run_child(spec, zmq.Context(), is_process=True)
 

@@ -1,26 +1,16 @@
-"""A child as the supervisor sees it: spawned, watched, reaped. A process, or a thread with `--inproc`."""
+"""A child as the supervisor sees it over all its lives: spawned, watched, reaped."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-import zmq
-
-from actors.base import ChildSpec, Loop
+from actors.base import Loop
 from actors.clock import monotonic_s, now_us
-from actors.descendants import MARK_VARIABLE, mark_of
 from protocol.errors import ExitCode
 from protocol.messages import Detached, Failed, Message, Parked, Statistics, SteerVerb, Stopped
+from supervisor.lives import ProcessLife, ThreadLife
 from supervisor.restart import RestartPolicy
 
 
@@ -47,93 +37,6 @@ LAST_WORD_S: Final = 0.5
 """For the reason of an exit code to come after it."""
 LAST_ERROR_MAX: Final = 300
 """Characters that HEALTH shows of it."""
-ENVIRONMENT: Final = {
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
-}  # fmt: skip
-"""Unless the caller's own says otherwise. glibc's malloc (mallopt(3)) keeps up to 64 MiB that were freed: by default
-each of a replay's chunks of a megabyte is fresh memory from the kernel, zeroed page by page (15 % of a vectorised run).
-OpenBLAS, which NumPy brings, else starts a thread a core in every child; they wake with the first import, and spin."""
-
-
-class ProcessLife:
-    """`python -m actors NAME`. `exit_code()` is None while it lives; negative: the signal that ended it.
-
-    The spec goes over standard input; what it prints goes to our stderr.
-    """
-
-    def __init__(self, spec: ChildSpec, lock_fd: int) -> None:
-        mark = mark_of(Path(spec.config.engine.run_dir), spec.name, spec.incarnation)
-        environment = {**ENVIRONMENT, **os.environ, "PYTHONHASHSEED": "0", MARK_VARIABLE: mark}
-        with _sigint_blocked():
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "actors", spec.name],
-                stdin=subprocess.PIPE,
-                stdout=2,
-                pass_fds=(lock_fd,),
-                env=environment,
-            )
-        self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
-        assert self._process.stdin is not None
-        try:
-            with self._process.stdin as pipe:
-                pipe.write(msgspec.json.encode(spec))
-        except BrokenPipeError:
-            pass  # It died at once; it will be reaped like any other.
-
-    def exit_code(self) -> int | None:
-        return self._process.poll()
-
-    def send_signal(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def close(self) -> None:
-        if self.pidfd is not None:
-            os.close(self.pidfd)
-            self.pidfd = None
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Who is spawned within is deaf to Ctrl-C from its first instruction: the mask is inherited, the group hears it.
-
-    A mask and not SIG_IGN, for that can be set in the main thread only. Here SIGINT waits for the end of it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class ThreadLife:
-    """The same actor in a thread of this process: for debugging, tests and notebooks. It cannot be killed."""
-
-    pidfd = None
-
-    def __init__(self, spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self.pid = os.getpid()
-        self._code: int | None = None
-        self._thread = threading.Thread(target=self._run, args=(spec, context), name=spec.name, daemon=True)
-        self._thread.start()
-
-    def _run(self, spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        from actors.__main__ import run_child
-
-        code = 1
-        try:
-            code = int(run_child(spec, context, is_process=False))
-        finally:
-            self._code = code
-
-    def exit_code(self) -> int | None:
-        return None if self._thread.is_alive() else self._code
-
-    def send_signal(self, number: int) -> None:
-        """A thread gets no signals."""
-
-    def close(self) -> None:
-        """Nothing to release."""
 
 
 class Child:

@@ -19,7 +19,8 @@ from actors.clock import monotonic_s
 from actors.latch import Latch
 from actors.page import Activity, Health, HealthPage
 from protocol.settings import Config
-from supervisor.child import Child, ChildPhase, Condition, ProcessLife
+from supervisor.child import Child, ChildPhase, Condition
+from supervisor.lives import ProcessLife
 
 LOOKS_IN_DEADLINE: Final = 40
 """A hang is noticed two looks late at most: within 5 % of its deadline, on a machine that lets the supervisor run."""

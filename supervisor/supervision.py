@@ -35,12 +35,13 @@ from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent
 from protocol.settings import Config
 from supervisor.boot import STOP_LIMITS, OnLimit, boot_order, boot_row, child_names
-from supervisor.child import Child, ChildPhase, ProcessLife, ThreadLife
+from supervisor.child import Child, ChildPhase
 from supervisor.control import ControlPipe
 from supervisor.deaths import ASKED, Death, Follows, Outcome, changes_exit, outcome_in_replay, outcome_of
 from supervisor.handed import END_OF_DATA, ESCALATION, FAILURE, OPERATOR, make_run, make_spec
 from supervisor.hangs import HangWatch
 from supervisor.health import quiet_state, status_line
+from supervisor.lives import Nursery, ProcessLife, ThreadLife
 from supervisor.lock import RunDirLock
 from supervisor.notify import Notifier
 from supervisor.ordered_stop import OrderedStop
@@ -157,6 +158,7 @@ class Supervisor:
         endpoint = pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name)
         self.control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
         self.loop.on_readable(self.control.socket, self.control.receive)
+        self._nursery = Nursery(self.loop, config, self.log, self._on_birth)
         self.loop.on_readable(self._wakeup.fd, self._wakeup.take)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
         self.notifier.follow(self.loop)
@@ -215,6 +217,7 @@ class Supervisor:
     def _clean_up(self, lock: RunDirLock) -> None:
         self._kill_all()
         if hasattr(self, "control"):
+            self._nursery.close()
             self.control.close()
             self.context.term()
         if hasattr(self, "ipc"):
@@ -283,10 +286,11 @@ class Supervisor:
         if self.inproc:
             child.begin(ThreadLife(spec, self.context), incarnation)
             return
-        life = ProcessLife(spec, self._lock_fd)
-        child.begin(life, incarnation)
-        if life.pidfd is not None:
-            self.loop.on_readable(life.pidfd, self._reap)
+        child.begin(ProcessLife(spec, self._lock_fd, self._nursery), incarnation)
+
+    def _on_birth(self, life: ProcessLife) -> None:
+        assert life.pidfd is not None, "it is alive"
+        self.loop.on_readable(life.pidfd, self._reap)
 
     def _go(self, child: Child) -> None:
         child.phase = ChildPhase.STARTING

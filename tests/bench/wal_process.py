@@ -11,6 +11,9 @@ from typing import Final, Self, TypeVar
 
 import zmq
 
+from actors.base import Loop, page_path
+from actors.page import HealthPage
+from protocol.logs import Log
 from protocol.messages import (
     Ask,
     Failed,
@@ -27,8 +30,8 @@ from protocol.messages import (
 from protocol.pipeline import CONTROL, JOURNAL, pipe_endpoint
 from protocol.records import RunEvent
 from protocol.settings import Config, parse_config
-from supervisor.child import ProcessLife
 from supervisor.handed import OPERATOR, make_run, make_spec
+from supervisor.lives import Nursery, ProcessLife
 from supervisor.lock import RunDirLock
 from supervisor.run_dir import begin_page, open_latch, prepare_ipc, remove_ipc
 
@@ -82,7 +85,12 @@ class WalProcess:
         self._control.bind(pipe_endpoint(CONTROL, self.ipc, ENGINE))
         incarnation = begin_page(self.run_dir, "wal")
         spec = make_spec(self.config, "wal", incarnation, self.boot_id, self.ipc, self._lock.fd, inproc=False)
-        self._life = ProcessLife(spec, self._lock.fd)
+        self._page = HealthPage.open(page_path(self.run_dir, "supervisor"), writable=True)
+        loop = Loop(self._page)
+        self._nursery = Nursery(loop, self.config, Log(), on_birth=lambda life: None)
+        self._life = ProcessLife(spec, self._lock.fd, self._nursery)
+        while not self._life.pid and self._life.exit_code() is None:
+            loop.turn()
         self._identity = f"wal#{incarnation}".encode()
         try:
             self._wait_for(Loaded)
@@ -135,6 +143,8 @@ class WalProcess:
         select.select([self._life.pidfd], [], [])
         self._life.exit_code()  # reaps it
         self._life.close()
+        self._nursery.close()
+        self._page.close()
         self._control.close(0)
         self._context.term()
         remove_ipc(self.run_dir)

@@ -18,9 +18,9 @@ import msgspec
 import zmq
 
 from actors import base
-from actors.__main__ import actor_class
 from actors.base import Actor, Place
 from actors.latch import LATCH_NAME, Latch
+from actors.roles import actor_class
 from protocol.messages import Message, Ready, decode_message
 from protocol.pipeline import CONTROL, pipe_endpoint
 from protocol.records import EngineRun, RunEvent

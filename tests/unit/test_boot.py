@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.__main__ import ACTORS, actor_class
 from actors.base import Actor
+from actors.roles import ACTORS, actor_class
 from protocol.pipeline import PIPES, Pipe
 from protocol.settings import Config, parse_config
 from supervisor.boot import BOOT, STOP_STEPS, OnLimit, StopAction, boot_order, boot_row, child_names, end_order

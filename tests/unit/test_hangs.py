@@ -14,8 +14,9 @@ from plain_config import plain_config
 from actors.latch import Latch
 from actors.page import Activity, Health, HealthPage
 from supervisor import hangs
-from supervisor.child import Child, ChildPhase, Condition, ProcessLife
+from supervisor.child import Child, ChildPhase, Condition
 from supervisor.hangs import Stall, condition_of
+from supervisor.lives import ProcessLife
 from supervisor.restart import RestartPolicy
 
 LOOK_S = 0.1
