@@ -34,7 +34,6 @@ from actors.frames import receive_all
 from actors.latch import LATCH_NAME, Latch
 from actors.page import Activity, HealthPage, is_alive
 from actors.process_limits import keep_within
-from protocol import logs
 from protocol.errors import (
     ConfigError,
     DataError,
@@ -305,8 +304,6 @@ class Actor:
 
     def ready(self, lsn: int) -> None:
         self.tell(Ready(lsn))
-        if self.is_process:  # beside the work, and before anything can go wrong
-            threading.Thread(target=logs.load, name="import of the log", daemon=True).start()
 
     def stopped(self, lsn: int) -> None:
         """The actor is drained: says so and ends."""

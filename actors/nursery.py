@@ -17,6 +17,7 @@ import ctypes
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ from typing import Final
 
 import setproctitle
 
+from actors.roles import ACTORS
 from protocol import logs
 
 REQUEST_BYTES_MAX: Final = 200
@@ -37,7 +39,12 @@ def serve(requests: socket.socket, engine: str) -> int | None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a whole group's: the supervisor got it too, and ends the nursery
     setproctitle.setproctitle(f"seawall: nursery [{engine}]")
+    poller = select.poll()
+    poller.register(requests, select.POLLIN)
+    ahead = [*ACTORS.values()]
     while True:
+        while ahead and not poller.poll(0):
+            _import(ahead.pop(0))
         request, descriptors, *_ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
         if not request:
             return None
@@ -61,30 +68,37 @@ def _fork() -> bytes | None:
     """What the supervisor is told; None in the fork, which is the supervisor's child by then."""
     reader, writer = os.pipe()
     try:
-        between = os.fork()
+        if not (between := os.fork()):
+            _fork_and_end(writer)
+            os.close(reader)
+            return None
+        os.close(writer)
+        said = os.read(reader, REQUEST_BYTES_MAX)
+        os.waitpid(between, 0)
     except OSError as error:
-        os.close(reader)
         os.close(writer)
-        return f"0 {error.strerror}".encode()
-    if not between:
-        between = os.getpid()
-        try:
-            pid, why_not = os.fork(), ""
-        except OSError as error:
-            pid, why_not = -1, str(error.strerror)
-        if pid:
-            os.write(writer, f"0 {why_not}".encode() if why_not else str(pid).encode())
-            os._exit(0)
-        os.close(reader)
-        os.close(writer)
-        while os.getppid() == between:
-            time.sleep(ADOPTED_POLL_S)
-        return None
-    os.close(writer)
-    said = os.read(reader, REQUEST_BYTES_MAX)
+        said = _why_not(error)
     os.close(reader)
-    os.waitpid(between, 0)
     return said or b"0 it was killed in its birth"
+
+
+def _fork_and_end(writer: int) -> None:
+    """Says the fork's pid, or why there is none, and ends; returns in the fork, and closes `writer` there."""
+    between = os.getpid()
+    try:
+        if pid := os.fork():
+            os.write(writer, str(pid).encode())
+            os._exit(0)
+    except OSError as error:
+        os.write(writer, _why_not(error))
+        os._exit(1)
+    os.close(writer)
+    while os.getppid() == between:
+        time.sleep(ADOPTED_POLL_S)
+
+
+def _why_not(error: OSError) -> bytes:
+    return f"0 {error.strerror}".encode()
 
 
 def _begin_life(requests: socket.socket, given: int, lock_fd: int) -> int:

@@ -28,6 +28,7 @@ from protocol.settings import Config, encode_config
 from protocol.wal.journal import read_journal
 from protocol.wal.names import JOURNAL_NAME
 from supervisor.notify import Notifier
+from supervisor.nursery import NurseryProcess
 from supervisor.progress import LOOK_EVERY_S, ProgressTeller, make_teller
 from supervisor.run_dir import check_run_dir
 from supervisor.supervision import Supervisor
@@ -196,12 +197,12 @@ def check_children(config: Config) -> list[str]:
 
 def run_engine(
     config: Config, *, inproc: bool = False, resume: bool = False, forget_states: tuple[str, ...] = (),
-    progress: bool = False,
+    progress: bool = False, nursery: NurseryProcess | None = None,
 ) -> ExitCode:  # fmt: skip
     """`seawall run`: until a signal, the end of the data or an escalation. Raises: ConfigError.
 
     resume: a replay goes on over the journal of its former life, if there is one. forget_states: the strategies whose
-    saved states count no more.
+    saved states count no more. nursery: as Supervisor's.
     """
     import setproctitle
 
@@ -218,7 +219,7 @@ def run_engine(
         hint = "a strategy that goes through a set of strings does so in another order each time: PYTHONHASHSEED=0"
         Log(child="supervisor").warning("replay_hashes_at_random", hint=hint)
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
-    supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states)
+    supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states, nursery=nursery)
     supervisor.notifier = Notifier.of(os.environ)
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())

@@ -11,11 +11,9 @@ import ctypes
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -25,13 +23,8 @@ from actors.base import ChildSpec, Loop
 from actors.nursery import REQUEST_BYTES_MAX
 from actors.roles import actor_path
 from protocol.settings import Config
+from supervisor.nursery import NurseryProcess, begin_nursery
 
-ENVIRONMENT: Final = {
-    "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
-}  # fmt: skip
-"""Unless the caller's own says otherwise. glibc's malloc (mallopt(3)) keeps up to 64 MiB that were freed: by default
-each of a replay's chunks of a megabyte is fresh memory from the kernel, zeroed page by page (15 % of a vectorised run).
-OpenBLAS, which NumPy brings, else starts a thread a core in every child; they wake with the first import, and spin."""
 BIRTH_S: Final = 2.0
 """For a fork, of a nursery that has made one; it takes some 5 ms. The first waits for its imports."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -64,7 +57,7 @@ class ProcessLife:
         os.close(self._stdin)
 
     def give_up(self, code: int) -> None:
-        """It will not be born, or dies at once."""
+        """It will not be born, or ends at once. code: its exit code."""
         if self._code is None:
             self._code = code
             os.close(self._stdin)
@@ -92,29 +85,30 @@ class ProcessLife:
 
 
 class Nursery:
-    """The process is begun with the first life, and again with the next one after it has ended."""
+    """Its process is begun with the first life, if none is given, and again with the next one after it has ended."""
 
-    def __init__(self, loop: Loop, config: Config, log: Any, on_birth: Callable[[ProcessLife], object]) -> None:
+    def __init__(
+        self, loop: Loop, config: Config, log: Any, on_birth: Callable[[ProcessLife], object],
+        process: NurseryProcess | None = None,
+    ) -> None:  # fmt: skip
         self._loop = loop
         self._engine = config.engine.name
-        self._first_birth_s = config.supervisor.ready_timeout_s
+        self._first_birth_s = self._birth_s = config.supervisor.ready_timeout_s
         self._log = log
         self._on_birth = on_birth
-        self._process: subprocess.Popen[bytes] | None = None
-        self._requests: socket.socket | None = None
+        self._process: NurseryProcess | None = None
+        if process is not None:
+            self._take_process(process)
         self._unborn: deque[ProcessLife] = deque()
         """In the order in which they were asked for, and will be answered."""
-        self._birth_s = 0.0
 
     def ask(self, life: ProcessLife, path: str, stdin: int, lock_fd: int) -> None:
         """life.begin(pid) soon, or life.give_up. path: of the class that it runs."""
-        if self._requests is None:
-            self._begin()
-        assert self._requests is not None, "begun"
+        process = self._process or self._take_process(begin_nursery(self._engine))
         self._unborn.append(life)
         _take_in_orphans(True)
         try:
-            socket.send_fds(self._requests, [path.encode()], [stdin, lock_fd])
+            socket.send_fds(process.requests, [path.encode()], [stdin, lock_fd])
         except OSError as error:  # it has ended; or it takes nothing any more, so many wait
             self._end(str(error))
             return
@@ -122,28 +116,18 @@ class Nursery:
 
     def close(self) -> None:
         """No more lives; those that are not born will not be."""
-        if self._requests is not None:
+        if self._process is not None:
             self._end("")
 
-    def _begin(self) -> None:
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._requests.setblocking(False)
-        environment = {**ENVIRONMENT, **os.environ, "PYTHONHASHSEED": "0"}
-        with theirs, _sigint_blocked():
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "actors", "--nursery", str(theirs.fileno()), self._engine],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=(theirs.fileno(),),
-                env=environment,
-            )
-        self._birth_s = self._first_birth_s
-        self._loop.on_readable(self._requests.fileno(), self._take_answers)
+    def _take_process(self, process: NurseryProcess) -> NurseryProcess:
+        self._process, self._birth_s = process, self._first_birth_s
+        self._loop.on_readable(process.requests.fileno(), self._take_answers)
+        return process
 
     def _take_answers(self) -> None:
-        while self._requests is not None:
+        while self._process is not None:
             try:
-                answer = self._requests.recv(REQUEST_BYTES_MAX)
+                answer = self._process.requests.recv(REQUEST_BYTES_MAX)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -165,44 +149,27 @@ class Nursery:
                 self._on_birth(life)
         else:
             self._log.error("fork_failed", error=why_not)
-            life.give_up(1)
+            life.give_up(-signal.SIGKILL)
 
     def _look_for(self, life: ProcessLife) -> None:
         if life in self._unborn:
             self._end(f"no answer within {self._birth_s:g} s")
 
     def _end(self, reason: str) -> None:
-        assert self._requests is not None, "begun"
         assert self._process is not None, "begun"
-        self._loop.forget(self._requests.fileno())
-        self._requests.close()
-        self._requests = None
-        self._process.kill()
-        self._process.wait()
+        self._loop.forget(self._process.requests.fileno())
+        code = self._process.end()
+        self._process = None
         _take_in_orphans(False)
         if reason:
-            code = self._process.returncode
             self._log.error("nursery_ended", reason=reason, exit_code=code, action="the next life begins another")
         while self._unborn:
-            self._unborn.popleft().give_up(1)
+            self._unborn.popleft().give_up(-signal.SIGKILL)
 
 
 def _take_in_orphans(does: bool) -> None:
     """While a fork is on its way it becomes this process's child when the one that made it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(does))
-
-
-@contextlib.contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Who is spawned within is deaf to Ctrl-C from its first instruction: the mask is inherited, the group hears it.
-
-    A mask and not SIG_IGN, for that can be set in the main thread only. Here SIGINT waits for the end of it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ThreadLife:

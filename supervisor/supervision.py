@@ -44,6 +44,7 @@ from supervisor.health import quiet_state, status_line
 from supervisor.lives import Nursery, ProcessLife, ThreadLife
 from supervisor.lock import RunDirLock
 from supervisor.notify import Notifier
+from supervisor.nursery import NurseryProcess
 from supervisor.ordered_stop import OrderedStop
 from supervisor.restart import Progress, RestartPolicy
 from supervisor.run_dir import begin_page, next_incarnation, open_latch, prepare_ipc, remove_ipc
@@ -59,8 +60,9 @@ class Supervisor:
 
     def __init__(
         self, config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (),
-        on_ready: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = lambda: None, nursery: NurseryProcess | None = None,
     ) -> None:  # fmt: skip
+        """nursery: begun by the caller, who ends it."""
         self.config = config
         self.run_dir = Path(config.engine.run_dir).absolute()
         self.inproc = inproc
@@ -74,6 +76,7 @@ class Supervisor:
         self.parked: dict[str, str] = {}
         """The strategies that stay down, and why."""
         self._forget_states = forget_states
+        self._nursery_process = nursery
         self._progress = Progress()
         self._resume_tick = 0
         """By wal's word: where a replay goes on."""
@@ -158,7 +161,7 @@ class Supervisor:
         endpoint = pipe_endpoint(CONTROL, None if self.inproc else self.ipc, config.engine.name)
         self.control = ControlPipe(self.context, endpoint, self.children, self._take, self.log)
         self.loop.on_readable(self.control.socket, self.control.receive)
-        self._nursery = Nursery(self.loop, config, self.log, self._on_birth)
+        self._nursery = Nursery(self.loop, config, self.log, self._on_birth, self._nursery_process)
         self.loop.on_readable(self._wakeup.fd, self._wakeup.take)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
         self.notifier.follow(self.loop)

@@ -82,16 +82,22 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
       seawall run deploy/configs/demo.toml
     """
     settings = _read_config(config)
+    from supervisor.nursery import begin_nursery
+
+    nursery = None if inproc else begin_nursery(settings.engine.name)
     from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
 
     try:
         exit_code = run_engine(
-            settings, inproc=inproc, resume=resume, forget_states=forget_states, progress=progress
+            settings, inproc=inproc, resume=resume, forget_states=forget_states, progress=progress, nursery=nursery
         )  # fmt: skip
     except ConfigError as error:
         raise Failure(ExitCode.USAGE, str(error)) from error
     except SeawallError as error:
         raise Failure(ExitCode.FAILURE, str(error)) from error
+    finally:
+        if nursery is not None:
+            nursery.end()
     sys.exit(exit_code)
 
 

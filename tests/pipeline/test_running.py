@@ -16,6 +16,7 @@ from protocol.client import control_endpoint
 SYMBOLS = ("EURUSD", "GBPUSD")
 TITLES = (
     "seawall: supervisor [test]",
+    "seawall: nursery [test]",
     "seawall: wal [test]",
     "seawall: risk [test]",
     "seawall: strategy sma [test]",
@@ -72,7 +73,7 @@ def engine(running: Running) -> EngineUnderTest:
 # Processes.
 
 
-def test_six_kinds_of_processes_and_the_supervisor_stand_in_ps_under_their_titles(engine: EngineUnderTest) -> None:
+def test_all_processes_stand_in_ps_under_their_titles(engine: EngineUnderTest) -> None:
     assert sorted(engine.titles()) == sorted(TITLES)
 
 

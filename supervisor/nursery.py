@@ -1,0 +1,66 @@
+"""The process in which children are born (actors/nursery.py): how it is begun, and ended.
+
+Its imports take longer than all else of a start, so `seawall run` begins it before it makes its own: little is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+ENVIRONMENT: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
+"""Unless the caller's own says otherwise. glibc's malloc (mallopt(3)) keeps up to 64 MiB that were freed: by default
+each of a replay's chunks of a megabyte is fresh memory from the kernel, zeroed page by page (15 % of a vectorised run).
+OpenBLAS, which NumPy brings, else starts a thread a core in every child; they wake with the first import, and spin."""
+KILL_WAIT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NurseryProcess:
+    process: subprocess.Popen[bytes]
+    requests: socket.socket
+
+    def end(self) -> int | None:
+        """Its exit code, for it may have ended by itself; None if the kernel cannot end it yet, where a disk hangs."""
+        self.requests.close()
+        self.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(KILL_WAIT_S)
+        return self.process.returncode
+
+
+def begin_nursery(engine: str) -> NurseryProcess:
+    """engine: its name, for `ps`. What it and its forks print goes to our stderr."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with theirs, _sigint_blocked():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "actors", "--nursery", str(theirs.fileno()), engine],
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            pass_fds=(theirs.fileno(),),
+            env={**ENVIRONMENT, **os.environ, "PYTHONHASHSEED": "0"},
+        )
+    return NurseryProcess(process, ours)
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Who is spawned within is deaf to Ctrl-C from its first instruction: the mask is inherited, the group hears it.
+
+    A mask and not SIG_IGN, for that can be set in the main thread only. Here SIGINT waits for the end of it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
