@@ -28,7 +28,7 @@ import setproctitle
 from actors.roles import ACTORS
 from protocol import logs
 
-REQUEST_BYTES_MAX: Final = 200
+MESSAGE_BYTES_MAX: Final = 200
 ADOPTED_POLL_S: Final = 0.0005
 _PR_SET_PDEATHSIG: Final = 1
 """Source: linux/prctl.h. SIGKILL has no handler, so what actors/base.py says against it is no matter here."""
@@ -45,7 +45,7 @@ def serve(requests: socket.socket, engine: str) -> int | None:
     while True:
         while ahead and not poller.poll(0):
             _import(ahead.pop(0))
-        request, descriptors, *_ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
+        request, descriptors, *_ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
         if not request:
             return None
         _import(request.decode())
@@ -73,7 +73,7 @@ def _fork() -> bytes | None:
             os.close(reader)
             return None
         os.close(writer)
-        said = os.read(reader, REQUEST_BYTES_MAX)
+        said = os.read(reader, MESSAGE_BYTES_MAX)
         os.waitpid(between, 0)
     except OSError as error:
         os.close(writer)

@@ -20,7 +20,7 @@ import msgspec
 import zmq
 
 from actors.base import ChildSpec, Loop
-from actors.nursery import REQUEST_BYTES_MAX
+from actors.nursery import MESSAGE_BYTES_MAX
 from actors.roles import actor_path
 from protocol.settings import Config
 from supervisor.nursery import NurseryProcess, begin_nursery
@@ -127,7 +127,7 @@ class Nursery:
     def _take_answers(self) -> None:
         while self._process is not None:
             try:
-                answer = self._process.requests.recv(REQUEST_BYTES_MAX)
+                answer = self._process.requests.recv(MESSAGE_BYTES_MAX)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -158,13 +158,17 @@ class Nursery:
     def _end(self, reason: str) -> None:
         assert self._process is not None, "begun"
         self._loop.forget(self._process.requests.fileno())
-        code = self._process.end()
+        code, answers = self._process.end()
         self._process = None
         _take_in_orphans(False)
         if reason:
             self._log.error("nursery_ended", reason=reason, exit_code=code, action="the next life begins another")
-        while self._unborn:
-            self._unborn.popleft().give_up(-signal.SIGKILL)
+        for life in self._unborn:
+            life.give_up(-signal.SIGKILL)
+        for life, answer in zip(self._unborn, answers, strict=False):
+            if pid := int(answer.partition(b" ")[0]):
+                life.begin(pid)
+        self._unborn.clear()
 
 
 def _take_in_orphans(does: bool) -> None:

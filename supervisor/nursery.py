@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from actors.nursery import MESSAGE_BYTES_MAX
+
 ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
 """Unless the caller's own says otherwise. glibc's malloc (mallopt(3)) keeps up to 64 MiB that were freed: by default
 each of a replay's chunks of a megabyte is fresh memory from the kernel, zeroed page by page (15 % of a vectorised run).
 OpenBLAS, which NumPy brings, else starts a thread a core in every child; they wake with the first import, and spin."""
+END_WAIT_S: Final = 0.2
 KILL_WAIT_S: Final = 1.0
 
 
@@ -29,13 +32,23 @@ class NurseryProcess:
     process: subprocess.Popen[bytes]
     requests: socket.socket
 
-    def end(self) -> int | None:
-        """Its exit code, for it may have ended by itself; None if the kernel cannot end it yet, where a disk hangs."""
-        self.requests.close()
-        self.process.kill()
+    def end(self) -> tuple[int | None, list[bytes]]:
+        """Its exit code, None if the kernel cannot end it yet, where a disk hangs; and its last answers."""
+        with contextlib.suppress(OSError):  # it has ended by itself
+            self.requests.shutdown(socket.SHUT_WR)
+        if not self._has_ended(END_WAIT_S):
+            self.process.kill()
+            self._has_ended(KILL_WAIT_S)
+        answers = []
+        with self.requests, contextlib.suppress(OSError):
+            while answer := self.requests.recv(MESSAGE_BYTES_MAX):
+                answers.append(answer)
+        return self.process.returncode, answers
+
+    def _has_ended(self, within_s: float) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(KILL_WAIT_S)
-        return self.process.returncode
+            self.process.wait(within_s)
+        return self.process.returncode is not None
 
 
 def begin_nursery(engine: str) -> NurseryProcess:

@@ -85,9 +85,9 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
     from supervisor.nursery import begin_nursery
 
     nursery = None if inproc else begin_nursery(settings.engine.name)
-    from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
-
     try:
+        from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
+
         exit_code = run_engine(
             settings, inproc=inproc, resume=resume, forget_states=forget_states, progress=progress, nursery=nursery
         )  # fmt: skip

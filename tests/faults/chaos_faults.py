@@ -314,6 +314,14 @@ def paused_supervisor(scene: Scene) -> None:
     scene.signal("supervisor", signal.SIGCONT)
 
 
+def lost_nursery(scene: Scene) -> None:
+    """It dies, or hangs: the next child that is to be born begins another."""
+    ended = scene.seen("nursery_ended")
+    scene.signal("nursery", scene.random.choice((signal.SIGKILL, signal.SIGSTOP)))
+    scene.signal(scene.random.choice(EVERYONE), signal.SIGKILL)
+    wait_for(ended, "the loss of the nursery to be known")
+
+
 # What strikes all at once.
 
 
@@ -398,7 +406,7 @@ OF_ALL: Final = ("lost supervisor", "group killed")
 OTHERS: Final[dict[str, Callable[[Scene], None]]] = {
     "stuck": stuck, "leaking": leaking, "raising": raising, "unloadable": unloadable, "crawling": crawling,
     "slow disk": slow_disk, "failing disk": failing_disk, "full disk": full_disk, "clock jump": clock_jump,
-    "paused supervisor": paused_supervisor,
+    "paused supervisor": paused_supervisor, "lost nursery": lost_nursery,
 }  # fmt: skip
 PHASES: Final[dict[str, Callable[[Scene, Callable[[], None]], None]]] = {
     "trading": while_trading, "checkpoint": at_a_checkpoint, "start": while_starting, "halt": when_halted,

@@ -180,10 +180,10 @@ def test_sigint_to_the_group_before_the_childrens_own_code_runs_is_one_ordered_s
     """Python imports sitecustomize before anything of theirs: here they are held when the signal comes."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     engine = EngineUnderTest(tmp_path, files={"sitecustomize.py": HELD})
-    children = 5 + len(engine.tree["strategies"])
     try:
         engine.start()
-        wait_for(lambda: len(list(tmp_path.glob("begun-*"))) == children, "all children")
+        wait_for(lambda: list(tmp_path.glob("begun-*")), "the nursery, whose forks they are")
+        wait_for((engine.run_dir / "ipc").exists, "the supervisor to be at its work")
         os.killpg(engine.process.pid, signal.SIGINT)
         (tmp_path / "signalled").touch()
         assert engine.wait() == 0
