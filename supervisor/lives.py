@@ -27,6 +27,7 @@ from supervisor.nursery import NurseryProcess, begin_nursery
 
 BIRTH_S: Final = 2.0
 """For a fork, of a nursery that has made one; it takes some 5 ms. The first waits for its imports."""
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER: Final = 36
 """Source: linux/prctl.h."""
 
@@ -104,9 +105,14 @@ class Nursery:
 
     def ask(self, life: ProcessLife, path: str, stdin: int, lock_fd: int) -> None:
         """life.begin(pid) soon, or life.give_up. path: of the class that it runs."""
-        process = self._process or self._take_process(begin_nursery(self._engine))
+        try:
+            process = self._process or self._take_process(begin_nursery(self._engine))
+            _take_in_orphans(True)
+        except OSError as error:  # no process, memory or descriptor is left: as if the child had died of it
+            self._log.error("nursery_not_begun", error=str(error))
+            life.give_up(-signal.SIGKILL)
+            return
         self._unborn.append(life)
-        _take_in_orphans(True)
         try:
             socket.send_fds(process.requests, [path.encode()], [stdin, lock_fd])
         except OSError as error:  # it has ended; or it takes nothing any more, so many wait
@@ -172,8 +178,9 @@ class Nursery:
 
 
 def _take_in_orphans(does: bool) -> None:
-    """While a fork is on its way it becomes this process's child when the one that made it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(does))
+    """While a fork is on its way it becomes this process's child when the one that made it ends. Raises: OSError."""
+    if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, int(does)):
+        raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER is refused")
 
 
 class ThreadLife:
