@@ -60,26 +60,20 @@ def main() -> int:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     if sys.argv[1:] == ["--check"]:
-        mistakes = check(decode_config(_given()))
+        mistakes = check(decode_config(sys.stdin.buffer.read()))
         print("\n".join(mistakes))
         return ExitCode.USAGE if mistakes else ExitCode.OK
     _, _, requests, engine = sys.argv
-    lock_fd = nursery.serve(socket.socket(fileno=int(requests)), engine)
-    if lock_fd is None:
+    born = nursery.serve(socket.socket(fileno=int(requests)), engine)
+    if born is None:
         os._exit(ExitCode.OK)  # whoever ends it waits for it, and an interpreter's end takes its time
-    return live(_given(), lock_fd)
+    return live(*born)
 
 
-def _given() -> bytes:
-    with open(0, "rb", closefd=False) as stdin:
-        return stdin.read()
-
-
-def live(given: bytes, lock_fd: int) -> ExitCode:
-    """The life of a fork of the nursery. given: a ChildSpec; nothing, if the supervisor does not want it any more."""
-    if not given:
-        return ExitCode.FAILURE
-    spec = msgspec.structs.replace(msgspec.json.decode(given, type=ChildSpec), lock_fd=lock_fd)
+def live(spec_text: bytes, lock_fd: int) -> ExitCode:
+    """The life of a fork of the nursery. spec_text: a ChildSpec, but for the descriptor of the lock."""
+    spec = msgspec.structs.replace(msgspec.json.decode(spec_text, type=ChildSpec), lock_fd=lock_fd)
+    sys.argv[1:] = [spec.name]
     os.environ[MARK_VARIABLE] = mark_of(Path(spec.config.engine.run_dir), spec.name, spec.incarnation)
     configure_logging(spec.config.logging)
     setproctitle.setproctitle(process_title(spec))

@@ -94,8 +94,6 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """The private directory of the pipes; None for inproc."""
     ends_after: tuple[str, ...]
     """The children that end before this one in the stop order."""
-    lock_fd: int
-    """The run_dir's lock, inherited (S1); -1 in a thread."""
     control_endpoint: str
     """The socket for operators, of the gateway or of a venue's desk, in the private directory; "" for none."""
     config: Config
@@ -105,6 +103,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """The engine was ready before this life began: it follows another of the same run."""
     is_wanted: bool = False
     """An operator has asked for this life."""
+    lock_fd: int = -1
+    """The run_dir's lock (S1), which the nursery hands to its fork; -1 in a thread."""
 
 
 Handler = Callable[[], object]
@@ -391,13 +391,11 @@ class Actor:
         with contextlib.suppress(ProcessLookupError):
             self._pidfd = os.pidfd_open(self.spec.parent_pid)
         if os.getppid() != self.spec.parent_pid:
-            sys.exit(ExitCode.FAILURE)  # the supervisor died while this child was imported: nothing has begun
+            sys.exit(ExitCode.FAILURE)  # the supervisor died while this child was born: nothing has begun
         self.loop.on_readable(self._pidfd, self._on_orphaned)
         threading.Thread(target=_end_when_orphaned, args=(self._pidfd,), name="orphan", daemon=True).start()
-        # What a strategy starts is no part of the engine, and must not hold its lock.
-        if self.spec.lock_fd >= 0:
-            os.set_inheritable(self.spec.lock_fd, False)
         forks_end_with_this_process()
+        # What a strategy starts is no part of the engine, and must not hold its lock.
         os.register_at_fork(after_in_child=lambda: _close_quietly(self.spec.lock_fd))
 
     def _on_signal(self) -> None:

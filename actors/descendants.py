@@ -1,9 +1,9 @@
 """What a process of the engine has started in turn: a strategy's helpers end with it, whoever kills whom.
 
-Every child of the engine has a mark in its environment (RUN_DIR, name, incarnation), and whatever it starts inherits
-that. Who ends, or buries a dead child, ends all that has its mark; a new engine all that has its run_dir's. What is
-forked without a program of its own watches the process that it was forked from, and ends with that. So nobody is ended
-who is not ours; and only a helper that has emptied its environment outlives its strategy.
+Every child of the engine puts a mark into its environment (RUN_DIR, name, incarnation), and a program that it starts
+inherits that. Who ends, or buries a dead child, ends all that has its mark; a new engine all that has its run_dir's.
+What is forked without a program of its own watches the process that it was forked from, and ends with that. So nobody
+is ended who is not ours; and only a helper that has emptied its environment outlives its strategy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def end_helpers(run_dir: Path, name: str = "", incarnation: int = 0) -> int:
     """SIGKILL to all that this life has started, or with no name all that any life of this run_dir has, but for this
     process. How many there were.
 
-    With no name only while the run_dir's lock is held and no child is spawned: the children have marks too.
+    With no name only while the run_dir's lock is held and no child lives, whose helpers they would be.
     """
     mark = os.fsencode(f"{MARK_VARIABLE}={mark_of(run_dir, name, incarnation) if name else _whole(run_dir)}")
     ended = 0

@@ -1,4 +1,4 @@
-"""Log lines, by structlog, which is imported with the first of them: it is near half of what a process needs to start.
+"""Log lines, by structlog, which the command imports with the first of them: near half of what that needs to start.
 
 How lines look is said elsewhere (actors/logs.py), before the first one.
 """

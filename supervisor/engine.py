@@ -3,7 +3,7 @@
     with Engine(load_config("demo.toml")) as engine:
         engine.wait()
 
-The supervisor runs in a thread of its own, which also spawns the children.
+The supervisor runs in a thread of its own.
 """
 
 from __future__ import annotations

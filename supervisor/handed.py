@@ -23,7 +23,7 @@ FAILURE: Final = "failure"
 
 
 def make_spec(
-    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, lock_fd: int, *,
+    config: Config, name: str, incarnation: int, boot_id: bytes, ipc: Path, *,
     inproc: bool, is_restart: bool = False, is_wanted: bool = False, forget_states: tuple[str, ...] = (),
 ) -> ChildSpec:  # fmt: skip
     """All that the child needs to begin; `ipc` is the private directory of the sockets."""
@@ -36,7 +36,6 @@ def make_spec(
         parent_pid=os.getpid(),
         ipc_dir=None if inproc else str(ipc),
         ends_after=ends[: ends.index(name)],
-        lock_fd=-1 if inproc else lock_fd,
         control_endpoint=f"ipc://{ipc}/{asked_at[name]}" if name in asked_at else "",
         config=config,
         forget_states=forget_states,

@@ -1,6 +1,6 @@
 """One engine per run_dir: a lock that outlives the supervisor until its last child is dead (S1).
 
-RUN_DIR/lock is never unlinked. Its descriptor is inherited by every child, so that a new engine cannot touch
+RUN_DIR/lock is never unlinked. Every child has its descriptor too, so that a new engine cannot touch
 what an old one's wal still writes. The file holds the supervisor's pid, for `seawall stop`.
 """
 

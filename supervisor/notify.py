@@ -10,14 +10,15 @@ import os
 import socket
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from actors.base import Loop
+if TYPE_CHECKING:
+    from actors.base import Loop
 
 BEATS_IN_WATCHDOG: Final = 3
 SEND_WAIT_S: Final = 0.1
 """For one who does not read: what is not taken by then is lost, the engine goes on."""
-_VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Notifier:
@@ -31,7 +32,7 @@ class Notifier:
     @classmethod
     def of(cls, environment: MutableMapping[str, str]) -> Notifier:
         """As the environment says; its variables are taken out of it."""
-        address, usec, pid = (environment.pop(name, "") for name in _VARIABLES)
+        address, usec, pid = (environment.pop(name, "") for name in VARIABLES)
         is_ours = usec.isdecimal() and pid in ("", str(os.getpid()))
         return cls(address, int(usec) / 1e6 / BEATS_IN_WATCHDOG if is_ours and address else 0.0)
 

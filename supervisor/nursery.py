@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from actors.nursery import MESSAGE_BYTES_MAX
+from actors.nursery import ANSWER_BYTES_MAX
+from supervisor.notify import VARIABLES
 
 ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "OPENBLAS_NUM_THREADS": "1",
@@ -24,7 +25,9 @@ ENVIRONMENT: Final = {
 each of a replay's chunks of a megabyte is fresh memory from the kernel, zeroed page by page (15 % of a vectorised run).
 OpenBLAS, which NumPy brings, else starts a thread a core in every child; they wake with the first import, and spin."""
 END_WAIT_S: Final = 0.2
+"""For a fork that is on its way, and then the nursery's own end."""
 KILL_WAIT_S: Final = 1.0
+"""The kernel ends it within a millisecond, if a disk that hangs does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +35,20 @@ class NurseryProcess:
     process: subprocess.Popen[bytes]
     requests: socket.socket
 
-    def end(self) -> tuple[int | None, list[bytes]]:
-        """Its exit code, None if the kernel cannot end it yet, where a disk hangs; and its last answers."""
+    def end(self, *, at_once: bool = False) -> tuple[int | None, bytes]:
+        """Its exit code, None if the kernel cannot end it yet; and what it has answered last, if that is not read yet.
+
+        at_once: it does nothing any more. Once is enough, and a second time does no harm.
+        """
         with contextlib.suppress(OSError):  # it has ended by itself
             self.requests.shutdown(socket.SHUT_WR)
-        if not self._has_ended(END_WAIT_S):
+        if at_once or not self._has_ended(END_WAIT_S):
             self.process.kill()
             self._has_ended(KILL_WAIT_S)
-        answers = []
+        answer = b""
         with self.requests, contextlib.suppress(OSError):
-            while answer := self.requests.recv(MESSAGE_BYTES_MAX):
-                answers.append(answer)
-        return self.process.returncode, answers
+            answer = self.requests.recv(ANSWER_BYTES_MAX)
+        return self.process.returncode, answer
 
     def _has_ended(self, within_s: float) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -55,13 +60,14 @@ def begin_nursery(engine: str) -> NurseryProcess:
     """engine: its name, for `ps`. What it and its forks print goes to our stderr."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     with theirs, _sigint_blocked():
         process = subprocess.Popen(
             [sys.executable, "-m", "actors", "--nursery", str(theirs.fileno()), engine],
             stdin=subprocess.DEVNULL,
             stdout=2,
             pass_fds=(theirs.fileno(),),
-            env={**ENVIRONMENT, **os.environ, "PYTHONHASHSEED": "0"},
+            env={**ENVIRONMENT, **environment, "PYTHONHASHSEED": "0"},
         )
     return NurseryProcess(process, ours)
 

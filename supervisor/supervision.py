@@ -62,7 +62,7 @@ class Supervisor:
         self, config: Config, *, inproc: bool = False, forget_states: tuple[str, ...] = (),
         on_ready: Callable[[], None] = lambda: None, nursery: NurseryProcess | None = None,
     ) -> None:  # fmt: skip
-        """nursery: begun by the caller, who ends it."""
+        """nursery: begun by the caller already, who ends it again should it not come to a run."""
         self.config = config
         self.run_dir = Path(config.engine.run_dir).absolute()
         self.inproc = inproc
@@ -282,7 +282,7 @@ class Supervisor:
     def spawn(self, child: Child) -> None:
         incarnation = max(child.incarnation + 1, next_incarnation(self.run_dir, child.name))
         spec = make_spec(
-            self.config, child.name, incarnation, self.boot_id, self.ipc, self._lock_fd,
+            self.config, child.name, incarnation, self.boot_id, self.ipc,
             inproc=self.inproc, is_restart=self.is_ready, is_wanted=child.is_wanted,
             forget_states=self._forget_states,
         )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -84,8 +85,11 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
     settings = _read_config(config)
     from supervisor.nursery import begin_nursery
 
-    nursery = None if inproc else begin_nursery(settings.engine.name)
+    nursery = None
     try:
+        if not inproc:
+            with suppress(OSError):  # the supervisor tries it again, and says why not
+                nursery = begin_nursery(settings.engine.name)
         from supervisor.engine import run_engine  # imported late: the other verbs answer without the engine's weight
 
         exit_code = run_engine(

@@ -84,7 +84,7 @@ class WalProcess:
         self._control = self._context.socket(zmq.ROUTER)
         self._control.bind(pipe_endpoint(CONTROL, self.ipc, ENGINE))
         incarnation = begin_page(self.run_dir, "wal")
-        spec = make_spec(self.config, "wal", incarnation, self.boot_id, self.ipc, self._lock.fd, inproc=False)
+        spec = make_spec(self.config, "wal", incarnation, self.boot_id, self.ipc, inproc=False)
         self._page = HealthPage.open(page_path(self.run_dir, "supervisor"), writable=True)
         loop = Loop(self._page)
         self._nursery = Nursery(loop, self.config, Log(), on_birth=lambda life: None)

@@ -129,7 +129,7 @@ base.ORPHAN_ALARM_S = 1
 config = load_config(sys.argv[1])
 spec = base.ChildSpec(
     name="risk", incarnation=1, boot_id=bytes(16), parent_pid=int(sys.argv[2]), ipc_dir=sys.argv[3], ends_after=(),
-    lock_fd=-1, control_endpoint="", config=config,
+    control_endpoint="", config=config,
 )
 Hung(base.Place(spec, zmq.Context(), True)).live()
 """

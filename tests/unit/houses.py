@@ -90,7 +90,7 @@ class House:
         life = self.lives[name] = self.lives.get(name, 0) + 1
         forget, boot_id = self.forget_states, self.run.boot_id
         spec = make_spec(
-            self.config, name, life, boot_id, self.ipc, -1, inproc=False, is_restart=life > 1, forget_states=forget
+            self.config, name, life, boot_id, self.ipc, inproc=False, is_restart=life > 1, forget_states=forget
         )
         actor = actor_class(name, self.config)(Place(spec, self.context, False))
         actor.load()

@@ -136,7 +136,6 @@ class Wire:
             parent_pid=0,
             ipc_dir=None if self.ipc_dir is None else str(self.ipc_dir),
             ends_after=(),
-            lock_fd=-1,
             control_endpoint="",
             config=config or self.config(),
         )

@@ -100,6 +100,6 @@ def test_pipes_join_known_roles(pipe: Pipe) -> None:
 
 def test_who_ends_later_knows_who_ends_before() -> None:
     for name in boot_order(CONFIG):
-        spec = make_spec(CONFIG, name, 1, bytes(16), Path("ipc"), -1, inproc=False)
+        spec = make_spec(CONFIG, name, 1, bytes(16), Path("ipc"), inproc=False)
         assert (*spec.ends_after, name) == end_order(CONFIG)[: len(spec.ends_after) + 1]
         assert bool(spec.control_endpoint) == (name == "gateway")

@@ -46,7 +46,7 @@ def _name(path: Path) -> str:
 
 
 def _is_beside_actors(path: Path) -> bool:
-    """Actors and the logic beside them; `python -m actors NAME` picks one and is none."""
+    """Actors and the logic beside them; `python -m actors` begins their lives and is none."""
     return path.relative_to(ROOT).parts[0] == "actors" and path.name != "__main__.py"
 
 
