@@ -131,7 +131,8 @@ class ReplayStrategy(ReplayActor):
 
     def fail(self, exit_code: ExitCode, message: str, *, is_lasting: bool = False) -> None:
         """Where it happened is part of it: the same again at the same place will not get better (P13)."""
-        super().fail(exit_code, f"{message} (at market position {self.core.position})", is_lasting=is_lasting)
+        place = f" (at market position {self.core.position})" if hasattr(self, "core") else ""  # before load is through
+        super().fail(exit_code, message + place, is_lasting=is_lasting)
 
     def statistics(self) -> Statistics:
         said = super().statistics()

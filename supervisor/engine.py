@@ -221,6 +221,7 @@ def run_engine(
     setproctitle.setproctitle(f"seawall: supervisor [{config.engine.name}]")
     supervisor = Supervisor(config, inproc=inproc, forget_states=forget_states, nursery=nursery)
     supervisor.notifier = Notifier.of(os.environ)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as one may inherit it, it would take the exit codes
     signal.signal(signal.SIGINT, lambda *_: supervisor.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     code = _run_with_progress(supervisor) if progress and config.market_data.is_file else supervisor.run()

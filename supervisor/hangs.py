@@ -79,6 +79,10 @@ class HangWatch:
         self._stalls: dict[str, Stall] = {}
         self._pages: dict[str, HealthPage] = {}
 
+    def close(self) -> None:
+        for page in self._pages.values():
+            page.close()
+
     def look(self) -> None:
         now_s = monotonic_s()
         for child in self._children:

@@ -25,7 +25,9 @@ from protocol.settings import Config
 from supervisor.nursery import NurseryProcess, begin_nursery
 
 BIRTH_S: Final = 2.0
-"""For a fork, which takes some 5 ms. The first waits for the nursery's imports, as long as a child may until READY."""
+"""For a fork, which takes some 5 ms. The first waits for the nursery's imports too."""
+TRIES: Final = 3
+"""Nurseries that one after the other may hang in their imports before their children let the deadline of READY pass."""
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
@@ -113,7 +115,7 @@ class Nursery:
     ) -> None:  # fmt: skip
         self._loop = loop
         self._engine = config.engine.name
-        self._first_birth_s = self._birth_s = config.supervisor.ready_timeout_s
+        self._first_birth_s = self._birth_s = config.supervisor.ready_timeout_s / TRIES
         self._log = log
         self._on_birth = on_birth
         self._waiting: deque[ProcessLife] = deque()
@@ -127,6 +129,11 @@ class Nursery:
         """life.begin(pid) soon, or life.give_up."""
         self._waiting.append(life)
         self._ask_next()
+
+    def renew(self) -> None:
+        """A fork has died before it could say anything. Should that be the nursery's doing, the next is another's."""
+        if self._process is not None and self._asked is None:
+            self._end("a fork of it has died before it was loaded", at_once=True)
 
     def close(self) -> None:
         """No more lives; those that are not born will not be."""

@@ -165,7 +165,7 @@ class Supervisor:
         self.loop.on_readable(self._wakeup.fd, self._wakeup.take)
         self.loop.every(HEALTH_EVERY_S, self._look_after)
         self.notifier.follow(self.loop)
-        hangs = HangWatch(config, self.children.values(), self.latch, self.log)
+        self._hangs = hangs = HangWatch(config, self.children.values(), self.latch, self.log)
         self.loop.every(hangs.look_s, lambda: self._stopping or hangs.look())
         for name in boot_order(config):
             self.children[name] = Child(name, RestartPolicy(config.supervisor.restarts, config.supervisor.window_s))
@@ -223,6 +223,8 @@ class Supervisor:
             self._nursery.close()
             self.control.close()
             self.context.term()
+            for mapped in (self._hangs, self.page, self.latch):
+                mapped.close()
         if hasattr(self, "ipc"):
             remove_ipc(self.run_dir)
         self._wakeup.close()
@@ -312,6 +314,8 @@ class Supervisor:
 
     def _on_death(self, child: Child) -> None:
         code, failure = child.exit_code, child.last_word()
+        if child.phase is ChildPhase.SPAWNED:
+            self._nursery.renew()
         self.bury(child, ChildPhase.DEAD)
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))

@@ -183,6 +183,7 @@ _README: Final = '''\
 |---|---|
 | `breakout.py` | the strategy; a config says which class runs on which symbols, and with which `params` |
 | `test_breakout.py` | its test: what it asks for at which prices |
+| `pytest.ini` | empty: this directory's tests are its own, whatever it lies in |
 | `replay.toml`, `ticks.csv` | an exact backtest, and its data: made up, in the format `timestamp,bid,ask` |
 | `seawall.toml` | a live engine on paper, with prices that are made up as it goes |
 
@@ -237,6 +238,7 @@ def project_files() -> dict[str, str]:
         "README.md": _README,
         "breakout.py": _STRATEGY,
         "test_breakout.py": _TEST,
+        "pytest.ini": "[pytest]\n",  # else the settings of whatever it lies in hold for it
         "replay.toml": _REPLAY,
         "ticks.csv": _sample_ticks(),
         "seawall.toml": _CONFIG,

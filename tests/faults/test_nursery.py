@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,30 @@ def test_without_its_nursery_an_engine_trades_on_and_the_next_child_begins_anoth
     assert engine.log_events("nursery_ended")
     assert engine.child_pid(NAME) not in (0, before)
     assert engine.stop() == 0
+
+
+def test_a_nursery_whose_forks_cannot_live_is_replaced(engine: EngineUnderTest) -> None:
+    pid = engine.child_pid(NAME)
+    resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+    engine.kill_and_wait_ready("risk")
+    assert engine.child_pid(NAME) not in (0, pid)
+    assert engine.stop() == 0
+
+
+def test_who_is_started_where_sigchld_is_ignored_starts_too(tmp_path: Path) -> None:
+    """As some daemons leave it to what they start; a system then throws exit codes away."""
+    engine = EngineUnderTest(tmp_path, config_tree(strategies=[often()]), files=FILES)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        engine.start()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    try:
+        engine.wait_ready()
+        engine.kill_and_wait_ready("risk")
+        assert engine.stop() == 0
+    finally:
+        engine.close()
 
 
 def test_a_nursery_that_hangs_ends_with_a_supervisor_that_is_killed(engine: EngineUnderTest) -> None:

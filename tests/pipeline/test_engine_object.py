@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_the_engine_object_starts_stops_and_recovers_its_positions(
     engine.start()
     assert engine.stop() == ExitCode.OK
     assert_no_children()
+
+
+def test_an_engine_that_is_started_again_holds_no_more_than_before(config: Callable[[Tree], Config]) -> None:
+    def descriptors_after_a_run() -> int:
+        with Engine(config(config_tree())):
+            pass
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors_after_a_run()
+    assert descriptors_after_a_run() <= before
 
 
 def test_wait_returns_when_the_file_has_ended(config: Callable[[Tree], Config], tmp_path: Path) -> None:

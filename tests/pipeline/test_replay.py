@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from harness import EngineUnderTest
 from reference_replay import Reference
-from replays import KINDS, QUANTUM, market, replay_engine, run_to_the_end
+from replays import KINDS, QUANTUM, STRATEGIES, market, replay_engine, run_to_the_end
 from ring_model import Case, Tick
 from ring_strategies import Busy
 
@@ -59,3 +59,15 @@ def reference(engine: EngineUnderTest, ticks: list[Tick], latency_us: int) -> li
     assert any(isinstance(record, OrderPlace) for record in said)
     assert any(isinstance(record, SignalRefused) for record in said)
     return [repr(record) for record in said if isinstance(record, OrderUpdate | Adjust)]
+
+
+def test_a_replay_whose_strategy_is_not_there_says_so_and_nothing_else(tmp_path: Path) -> None:
+    unknown = {**STRATEGIES[0], "class": "nowhere:Nobody"}
+    engine = replay_engine(tmp_path, market(10), strategies=[unknown, *STRATEGIES[1:]])
+    try:
+        engine.start()
+        assert engine.wait() == 2
+        assert "nowhere" in engine.log_text().splitlines()[-1]
+        assert "Traceback" not in engine.log_text()
+    finally:
+        engine.close()
