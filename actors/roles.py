@@ -1,4 +1,4 @@
-"""Which class each child runs, by its name and the kind of engine; what the supervisor knows of actors."""
+"""Which class each child runs, by its name and the kind of engine."""
 
 from __future__ import annotations
 
@@ -32,12 +32,7 @@ EXTERNAL_ACTORS: Final = {**ACTORS, "order_routing": "actors.venue_routing:Venue
 """The same with the venue outside."""
 
 
-def actor_path(name: str, config: Config) -> str:
-    """module:class."""
-    actors = REPLAY_ACTORS if config.is_replay else EXTERNAL_ACTORS if config.order_routing.is_external else ACTORS
-    return actors[name.partition(".")[0]]
-
-
 def actor_class(name: str, config: Config) -> type[Actor]:
-    module, _, attribute = actor_path(name, config).partition(":")
+    actors = REPLAY_ACTORS if config.is_replay else EXTERNAL_ACTORS if config.order_routing.is_external else ACTORS
+    module, _, attribute = actors[name.partition(".")[0]].partition(":")
     return getattr(importlib.import_module(module), attribute)
