@@ -1,6 +1,6 @@
 """`python -m actors --nursery FD ENGINE`: the process of which every child is a fork, and in the fork the child's life.
 
-`python -m actors --check` takes a config over standard input and says, one line each, what only a child can find wrong.
+`python -m actors --check` takes a config over standard input and says what only a child can find: config_checks.Found.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from actors.base import ChildSpec, Place
 from actors.descendants import MARK_VARIABLE, mark_of
 from actors.logs import configure_logging
 from actors.roles import actor_class
-from protocol.errors import ConfigError, DataError, ExitCode
-from protocol.settings import Config, decode_config
+from protocol.errors import ExitCode
+from protocol.settings import decode_config
 
 
 def run_child(spec: ChildSpec, context: zmq.Context[zmq.Socket[bytes]], *, is_process: bool) -> ExitCode:
@@ -34,35 +34,17 @@ def process_title(spec: ChildSpec) -> str:
     return f"seawall: {spec.name.replace('.', ' ')} [{spec.config.engine.name}]"
 
 
-def check(config: Config) -> list[str]:
-    """What only a child can find wrong: strategies that cannot be imported, files and keys that cannot be read."""
-    from actors.market_data import check_source
-    from actors.strategies.loading import load_strategy_class
-    from protocol.key_files import check_keys
-
-    mistakes: list[str] = []
-    for index, strategy in enumerate(config.strategies):
-        try:
-            load_strategy_class(index, strategy)
-        except ConfigError as error:
-            mistakes += error.mistakes
-    try:
-        check_source(config)
-    except ConfigError as error:
-        mistakes += error.mistakes
-    except DataError as error:
-        mistakes.append(str(error))
-    return mistakes + check_keys(config.gateway.curve)
-
-
 def main() -> int:
     faulthandler.enable()
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     if sys.argv[1:] == ["--check"]:
-        mistakes = check(decode_config(sys.stdin.buffer.read()))
-        print("\n".join(mistakes))
-        return ExitCode.USAGE if mistakes else ExitCode.OK
+        from actors.config_check import check  # late: the nursery and its forks have no use for it
+
+        with os.fdopen(os.dup(1), "wb") as answer:
+            os.dup2(2, 1)  # strategies may print where they are imported
+            answer.write(msgspec.json.encode(check(decode_config(sys.stdin.buffer.read()))))
+        return ExitCode.OK
     _, _, requests, engine = sys.argv
     born = nursery.serve(socket.socket(fileno=int(requests)), engine)
     if born is None:

@@ -206,7 +206,7 @@ class Answers:
         if self.is_halted() and trading.mode is not TradingMode.HALTED:
             return TradingStateRow(state="HALTED", by=latch.who(), reason=latch.reason(), since_us=latch.since_us())
         return TradingStateRow(
-            state=trading.mode.name, by=trading.by, reason=trading.reason, since_us=trading.since_us
+            state=trading.mode.name, by=trading.by, reason=trading.why, since_us=trading.since_us
         )
 
     def _child_row(self, child: ChildState) -> ChildRow:

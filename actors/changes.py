@@ -14,6 +14,10 @@ from protocol.conversion import PARITY, Rate
 from protocol.orders import OrderStatus, TradingMode
 from protocol.records import EngineRun, Operation, OrderReplace, RiskViolation
 
+STOPPED: Final = "stopped"
+"""The reason of a state that an ordered stop has made ACTIVE; checkpoints hold it."""
+ENDED_HALT: Final = "an ordered stop ended the halt"
+
 
 class TradingStatus(msgspec.Struct, frozen=True):
     """The trading state: since when, by whom and why."""
@@ -23,6 +27,11 @@ class TradingStatus(msgspec.Struct, frozen=True):
     reason: str = ""
     token: int = 0
     since_us: int = 0
+
+    @property
+    def why(self) -> str:
+        """For people: of the end of a halt, `reason` has one word of the journal's."""
+        return ENDED_HALT if self.mode is TradingMode.ACTIVE and self.reason == STOPPED else self.reason
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.changes import (
+    STOPPED,
     BalanceAdjusted,
     CancelRequested,
     Change,
@@ -308,7 +309,7 @@ class Fold:
         if self.trading.mode is not TradingMode.HALTED:
             return []
         return self._set_trading(
-            TradingStatus(TradingMode.ACTIVE, record.by, "stopped", record.halt_token, envelope.time_us)
+            TradingStatus(TradingMode.ACTIVE, record.by, STOPPED, record.halt_token, envelope.time_us)
         )
 
     def _place(self, envelope: Envelope, record: OrderPlace) -> list[Change]:

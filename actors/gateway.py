@@ -343,9 +343,12 @@ class Gateway(FoldingActor):
     def _halt(self, reason: str) -> Reply:
         """H4, H5: the latch, then wait for a send under way and for the disk, then the reply, then the record."""
         deadline = monotonic_s() + HALT_WAIT_S
+        was_halted = self.latch.is_halted()
         token = self.latch.halt("operator", reason or "HALT")
-        if token == self.halt_confirmed:
-            return HaltReply(response="Trading halted")  # quiet and on disk since then: a flood waits for nothing
+        kept = self.latch.reason()
+        already = f"by {self.latch.who()}: {kept}" if was_halted and reason not in ("", kept) else msgspec.UNSET
+        if token == self.halt_confirmed:  # quiet and on disk since then: a flood waits for nothing
+            return HaltReply(response="Trading halted", already=already)
         ticket = self.latch.start_sync()
         is_quiet = self.latch.wait_until_quiet(HALT_WAIT_S)
         is_synced = ticket.wait(max(0.0, deadline - monotonic_s()))
@@ -356,6 +359,7 @@ class Gateway(FoldingActor):
             response="Trading halted",
             in_flight=msgspec.UNSET if is_quiet else 1,
             unsynced=msgspec.UNSET if is_synced else 1,
+            already=already,
         )
 
     def _append_halt(self) -> None:

@@ -114,7 +114,7 @@ class Publisher:
             )
         elif type(change) is TradingStateChanged:
             state = change.state
-            self.publish(TradingStateEvent(state=state.mode.name, by=state.by, reason=state.reason))
+            self.publish(TradingStateEvent(state=state.mode.name, by=state.by, reason=state.why))
         elif type(change) is SignalAnswered and change.order_id is None:
             self._publish_refused(change)
 

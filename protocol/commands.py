@@ -97,6 +97,8 @@ class HaltReply(Reply, frozen=True, kw_only=True):
     """1: a send was under way and did not end within the wait."""
     unsynced: int | msgspec.UnsetType = msgspec.UNSET
     """1: the latch page did not reach the disk within the wait."""
+    already: str | msgspec.UnsetType = msgspec.UNSET
+    """Trading was halted before, by whom and why: that stays, and the reason that was given now is not kept."""
 
 
 class OperationReply(Reply, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from protocol.conversion import find_converter, quote_currency
 from protocol.limits import check_all_limits, check_exact
 from protocol.pipeline import CONTROL
@@ -32,6 +34,14 @@ FILES_MIN: Final = 64
 """With less no process of an engine begins."""
 COUNT_MAX: Final = 10**9
 """Of ticks and microseconds: far more than anybody means, and small enough for sums in 64 bits."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a child's check finds, as JSON on its standard output."""
+
+    mistakes: list[str]
+    """The engine does not start with them."""
+    warnings: list[str]
 
 
 def check_config(config: Config) -> list[str]:

@@ -20,7 +20,7 @@ import msgspec
 
 from actors.fold import Fold, PositionView
 from actors.logs import configure_logging, configure_logging_once
-from protocol.config_checks import check_config
+from protocol.config_checks import Found, check_config
 from protocol.errors import ConfigError, ExitCode, FoldError, SupervisionError, WalError, WireError
 from protocol.logs import Log
 from protocol.records import decode_record
@@ -181,18 +181,20 @@ def check_promises(config: Config, *, resume: bool = False) -> None:
         log.warning("promise_not_kept", reason=warning)
 
 
-def check_children(config: Config) -> list[str]:
-    """What only a child can find wrong (imports, files), found in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "actors", "--check"],
-        input=encode_config(config),
-        stdout=subprocess.PIPE,
-        timeout=CHECK_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode not in (ExitCode.OK, ExitCode.USAGE):
-        return [f"the check itself ended with code {done.returncode}; its log is above"]
-    return done.stdout.decode().split("\n")[:-1] if done.returncode else []
+def check_children(config: Config) -> Found:
+    """What only a child can find (imports, files), found in a process of its own."""
+    command = [sys.executable, "-m", "actors", "--check"]
+    try:
+        done = subprocess.run(
+            command, input=encode_config(config), stdout=subprocess.PIPE, timeout=CHECK_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        waits = "does a strategy's module wait for something where it is imported?"
+        return Found([f"the check was not done within {CHECK_TIMEOUT_S:.0f} s: {waits}"], [])
+    try:
+        return msgspec.json.decode(done.stdout, type=Found)
+    except msgspec.DecodeError:
+        return Found([f"the check itself ended with code {done.returncode}; its log is above"], [])
 
 
 def run_engine(

@@ -119,9 +119,10 @@ def check(config: str) -> None:
     from supervisor.run_dir import check_run_dir
     from supervisor.warnings import warnings_of
 
-    if mistakes := [*check_run_dir(settings), *check_children(settings)]:
+    found = check_children(settings)
+    if mistakes := [*check_run_dir(settings), *found.mistakes]:
         raise Failure(ExitCode.USAGE, "\n".join(mistakes))
-    for warning in warnings_of(settings):
+    for warning in [*warnings_of(settings), *found.warnings]:
         note(f"Warning: {warning}")
     click.echo("ok")
 

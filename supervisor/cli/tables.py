@@ -125,7 +125,7 @@ def _child_row(child: Reply, now_us: int, *, wide: bool) -> dict[str, object]:
         "pid": child["pid"] or "",
         "uptime": _show_age(now_us - started_us) if started_us else "",
         "restarts": child["restarts"],
-        "lag": child["journal_lag"],
+        "records\nbehind": child["journal_lag"],
         "fullest queue": fullest_queue(queues),
         "MiB": round(child["memory_bytes"] / 2**20, 1),
         "cpu %": round(child["cpu_percent"], 1),

@@ -41,6 +41,7 @@ TAKEN: Final = (Topic.TICK.name, Topic.TRADE.name)
 WARM: Final = 0.2
 """Of the rows, the first are not compared: the page fills its tables and charts."""
 COLLECTIONS: Final = 8
+"""Of garbage in the page, before its memory is looked at; with a pause behind each, for a redraw."""
 PAUSE_S: Final = 0.1
 GROWS: Final = {"the page's heap": "heap_mib", "its nodes": "nodes", "the server's memory": "server_mib"}
 """What might -> its column."""

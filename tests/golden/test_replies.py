@@ -31,8 +31,8 @@ GOLDEN: list[tuple[str, Reply, bytes]] = [
     ("HALT", commands.HaltReply(response="Trading halted"), b'{"status":"ok","response":"Trading halted"}'),
     (
         "HALT under way",
-        commands.HaltReply(response="Trading halted", in_flight=1, unsynced=1),
-        b'{"status":"ok","response":"Trading halted","in_flight":1,"unsynced":1}',
+        commands.HaltReply(response="Trading halted", in_flight=1, unsynced=1, already="by risk: drawdown"),
+        b'{"status":"ok","response":"Trading halted","in_flight":1,"unsynced":1,"already":"by risk: drawdown"}',
     ),
     (
         "unknown",

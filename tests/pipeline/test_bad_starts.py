@@ -15,6 +15,11 @@ USER_FILES = {
     "raising.py": "raise RuntimeError('no market today')\n",
     "other.py": "class NoStrategy:\n    pass\n",
     "broken.py": "def broken(:\n",
+    "made.py": "from actors.strategies import Strategy\nprint('made is imported')\n"
+    "class Raises(Strategy):\n    def __init__(self): raise LookupError('no such window')\n"
+    "class Needs(Strategy):\n    def __init__(self, window): self.window = window\n"
+    "class Sound(Strategy):\n    def __init__(self): self.window = 5\n",
+    "leaving.py": "import os\nos._exit(0)\n",
 }
 
 
@@ -115,19 +120,31 @@ def test_check_finds_all_that_children_would_find_without_a_start(tmp_path: Path
             sma_cross("b", ["EURUSD"]) | {"class": "other:NoStrategy"},
             sma_cross("c", ["EURUSD"]) | {"class": "raising:Some"},
             sma_cross("d", ["EURUSD"]) | {"class": "broken:Some"},
+            sma_cross("e", ["EURUSD"]) | {"class": "made:Raises"},
+            sma_cross("f", ["EURUSD"]) | {"class": "made:Needs"},
         ]
     )
     engine = EngineUnderTest(tmp_path, tree, files=USER_FILES)
     found = engine.cli("check", "seawall.toml")
     assert found.returncode == 2
     lines = found.stderr.splitlines()
-    for index, word in enumerate(["Missing", "NoStrategy", "no market today", "SyntaxError"]):
+    words = ["Missing", "NoStrategy", "no market today", "SyntaxError", "no such window", "argument"]
+    for index, word in enumerate(words):
         assert any(f"strategies[{index}].class" in line and word in line for line in lines), found.stderr
-    engine.tree = config_tree(wal={"sync": "off"})
+    sound = sma_cross("b", ["EURUSD"]) | {"class": "made:Sound", "params": {"window": 3, "windw": 3}}
+    misspelt = sma_cross("a", ["EURUSD"]) | {"params": {"fasst": 20}}
+    engine.tree = config_tree(wal={"sync": "off"}, strategies=[misspelt, sound])
     engine.write_config()
     fine = engine.cli("check", "seawall.toml")
     assert (fine.returncode, fine.stdout.strip()) == (0, "ok")
     assert 'Warning: wal.sync = "off": orders leave before' in fine.stderr
+    for index, name in enumerate(["fasst: SmaCross", "windw: Sound"]):
+        assert f"Warning: strategies[{index}].params.{name} has no default for it" in fine.stderr
+    assert fine.stderr.count("has no default") == 2
+    engine.tree = config_tree(strategies=[sma_cross("a", ["EURUSD"]) | {"class": "leaving:Some"}])
+    engine.write_config()
+    left = engine.cli("check", "seawall.toml")
+    assert (left.returncode, "the check itself ended with code 0" in left.stderr) == (2, True)
     assert not (tmp_path / "run").exists()
 
 

@@ -91,7 +91,8 @@ def test_the_command_line_shows_a_halted_engine_and_halts_it_again(halted: Engin
     assert halted.cli("status", "--check", "seawall.toml").returncode == 150
     again = halted.cli("halt", "seawall.toml", "once", "more", "-o", "json")
     assert again.returncode == 0
-    assert json.loads(again.stdout)["response"] == "Trading halted"
+    assert json.loads(again.stdout) == HALT_REPLY | {"already": "by operator: enough for today"}
+    assert "Trading was halted before, by operator: enough for today" in again.stderr
 
 
 @pytest.mark.parametrize("name", ["risk", "order_routing", "gateway"])
@@ -116,6 +117,7 @@ def test_halted_survives_the_death_of_the_whole_engine_until_an_ordered_stop_and
     assert halted.stop() == 0
     halted.restart()
     assert halted.ask("STATUS")["halted"] is False
+    assert halted.ask("HEALTH")["trading_state"]["reason"] == "an ordered stop ended the halt"
     wait_for(lambda: [e for e in halted.records("ORDER_UPDATE", report=FILL) if e.lsn > last], "trading goes on")
     assert halted.stop() == 0
     halted.assert_ids_are_used_once()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.__main__ import check
+from actors.config_check import check
+from protocol.config_checks import Found
 from protocol.settings import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +18,7 @@ CONFIGS = sorted((ROOT / "deploy" / "configs").glob("*.toml"))
 def test_a_shipped_config_has_no_mistake(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     config = load_config(path)
-    assert check(config) == []
+    assert check(config) == Found([], [])
     assert not Path(config.engine.run_dir).is_absolute()
 
 

@@ -270,9 +270,8 @@ const token = new URLSearchParams(location.hash.slice(1)).get("token") || sessio
 if (token) {
   sessionStorage.setItem("token", token);
   history.replaceState(null, "", location.pathname);
-  byId("actions").hidden = false;
-  byId("looking").hidden = true;
 }
+byId(token ? "actions" : "looking").hidden = false;
 
 function tell(text, level) {
   byId("told").hidden = false;

@@ -1,0 +1,44 @@
+"""What only a child can find in a config: strategies that cannot be made, files and keys that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from actors.sources import check_source
+from actors.strategies.loading import load_strategy_class
+from protocol.config_checks import Found
+from protocol.errors import ConfigError, DataError
+from protocol.key_files import check_keys
+from protocol.settings import Config, StrategySettings
+
+
+def check(config: Config) -> Found:
+    found = Found([], [])
+    for index, strategy in enumerate(config.strategies):
+        try:
+            found.warnings.extend(_make_strategy(index, strategy))
+        except ConfigError as error:
+            found.mistakes.extend(error.mistakes)
+    try:
+        check_source(config)
+    except ConfigError as error:
+        found.mistakes.extend(error.mistakes)
+    except DataError as error:
+        found.mistakes.append(str(error))
+    found.mistakes.extend(check_keys(config.gateway.curve))
+    return found
+
+
+def _make_strategy(index: int, settings: StrategySettings) -> Iterator[str]:
+    """As the child will make it; warnings. Raises: ConfigError."""
+    path = f"strategies[{index}]"
+    strategy_class = load_strategy_class(index, settings)
+    try:
+        strategy = strategy_class()
+    except Exception as error:
+        raise ConfigError(
+            [f"{path}.class = {settings.class_path!r}: its __init__ raises {type(error).__name__}: {error}"]
+        ) from error
+    for name in settings.params:
+        if not hasattr(strategy, name):
+            yield f"{path}.params.{name}: {strategy_class.__name__} has no default for it; a slip of the pen?"
