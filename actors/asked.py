@@ -26,6 +26,7 @@ from actors.strategies import OrderInfo, Signal
 from actors.strategy_feed import StrategyFeed
 from protocol.errors import WireError
 from protocol.messages import (
+    OTHER_INCARNATION,
     Message,
     SignalHello,
     SignalWelcome,
@@ -62,7 +63,9 @@ class Asked:
         """What on_order must still be told of signals that never left."""
         self.unanswered: dict[int, Sent] = {}
         self.risk_incarnation = 0
-        """0 until it has said WELCOME."""
+        """Of the life that has said WELCOME; 0 until one has."""
+        self._is_greeted = False
+        """That life is, for all that is known, risk's present one."""
 
     def start(self) -> None:
         self._signals = self._actor.connect(SIGNALS)
@@ -79,7 +82,7 @@ class Asked:
     # risk.
 
     def _greet_risk(self) -> None:
-        if not self.risk_incarnation:
+        if not self._is_greeted:
             self.say_hello()
 
     def say_hello(self) -> None:
@@ -99,6 +102,7 @@ class Asked:
                 continue
             if isinstance(message, SignalWelcome) and message.incarnation > self.risk_incarnation:
                 self.risk_incarnation, self._risk_lsn = message.incarnation, message.lsn
+                self._is_greeted = True
                 for sent in self.unanswered.values():
                     sent.lost_after_lsn = message.lsn
                 self._on_greeted()
@@ -151,6 +155,9 @@ class Asked:
         sent = self.unanswered.pop(number, None)
         if sent is None:
             return
+        if reason == OTHER_INCARNATION and sent.intent.risk_incarnation == self.risk_incarnation:
+            self._is_greeted = False  # whoever should have told of risk's next life, or a HELLO to it, came to nothing
+            self.say_hello()
         if sent.cancel is not None:
             self.refuse_here(sent.cancel, f"signal {number} never became an order")
         self._tell(refusal(sent, reason, detail))

@@ -37,6 +37,7 @@ from actors.risk_book import RiskBook
 from protocol.codec import MarketPayload
 from protocol.errors import ConfigError, WireError
 from protocol.messages import (
+    OTHER_INCARNATION,
     SIGNAL_ORDER,
     Intent,
     Message,
@@ -301,7 +302,7 @@ class Risk(FoldingActor):
         # What is not perishable is said again to every life under the same number, and the book knows what an earlier
         # one has decided: to refuse it here would make the strategy give up a cancel or a close.
         elif intent.kind == SIGNAL_ORDER and intent.risk_incarnation != self.spec.incarnation:
-            self.book.refuse(intent, "other_incarnation", "sent to an earlier life of risk")
+            self.book.refuse(intent, OTHER_INCARNATION, "sent to an earlier life of risk")
         else:
             now = now_us()
             self.book.decide(intent, now, age_us=now - intent.sent_us, disk_low=self.journal.disk_low)

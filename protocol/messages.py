@@ -151,6 +151,10 @@ class SignalWelcome(Message, frozen=True, tag=17):
     lsn: int
 
 
+OTHER_INCARNATION: Final = "other_incarnation"
+"""risk's reason to refuse what was sent to an earlier life of it."""
+
+
 class Intent(Message, frozen=True, tag=18):
     """A signal: what a strategy wants. `number` is unique over all its lives."""
 

@@ -55,6 +55,8 @@ class Child:
         """What its life before the present one said when it failed."""
         self.last_error = ""
         """How a life of it ended that was not meant to, in a line."""
+        self.has_been_ready = False
+        """In this start of the engine: others may know a life of it."""
         self.lsn = 0
         """Of its last word."""
         self.statistics: Statistics | None = None

@@ -138,7 +138,8 @@ class Supervisor:
             raise SupervisionError("a child cannot be killed, and two lives of it must not meet (J5)")
         self._stopping = self.is_ready = False
         self.released.clear()
-        for name in self.children:
+        for name, child in self.children.items():
+            child.has_been_ready = False
             begin_page(self.run_dir, name)
         self.wait_quietly(lambda: bool(self.stop_by), monotonic_s() + error.pause_s)
 
@@ -427,8 +428,9 @@ class Supervisor:
             save_config(self.run_dir, self.config)
         self.log.info("child_ready", name=child.name, incarnation=child.incarnation, lsn=message.lsn)
         self.control.tell_of_all_parked(child)
-        if self.is_ready:
+        if child.has_been_ready:
             self.control.tell_of_life(child)
+        child.has_been_ready = True
         self.control.tell_children()
 
     def _look_after(self) -> None:

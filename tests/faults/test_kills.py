@@ -22,7 +22,7 @@ from crashes import (
     often,
     trading_engine,
 )
-from harness import EngineUnderTest, Tree, config_tree, wait_for
+from harness import NO_DEADLINES, EngineUnderTest, Tree, config_tree, wait_for
 from journal_reader import FILL, HALTED, STOP
 from observer import Observer
 from wal_kills import assert_nothing_seen_is_lost, kill_group, kill_wal
@@ -285,3 +285,36 @@ def test_a_child_past_its_limit_halts_and_stops_the_engine_in_order_with_code_10
     health = limited.ask("HEALTH")["trading_state"]
     assert (health["state"], health["by"]) == ("HALTED", "supervisor"), "an escalation is no operator's stop"
     assert wait_for(lambda: limited.records("TRADING_STATE", state=HALTED), "the halt in the journal")
+
+
+LATE = '''
+"""Starts when it may."""
+import time
+from pathlib import Path
+
+from actors.strategies import Strategy
+
+
+class Late(Strategy):
+    def on_start(self):
+        while not Path("may start").exists():
+            time.sleep(0.01)
+'''
+
+
+def test_who_knew_a_life_that_ended_during_the_start_is_told_of_the_next(tmp_path: Path) -> None:
+    """Else the first order after such a start went to the dead life, and was refused."""
+    late = {"name": "late", "class": "late:Late", "symbols": ["EURUSD"]}
+    tree = config_tree(strategies=[often(), late], supervisor={"deadlines": NO_DEADLINES})
+    engine = EngineUnderTest(tmp_path, tree, files={**FILES, "late.py": LATE})
+    try:
+        engine.start()
+        wait_for(lambda: engine.log_events("child_ready", name="strategy.often"), "the first strategy")
+        engine.kill_and_wait_ready("risk")
+        (tmp_path / "may start").touch()
+        engine.wait_ready()
+        Tail(engine).wait_for_fills("the start")
+        assert not engine.records("SIGNAL_REFUSED")
+        assert engine.stop() == 0
+    finally:
+        engine.close()

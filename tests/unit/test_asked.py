@@ -150,6 +150,15 @@ def test_what_is_told_of_a_signal_that_risk_still_has_is_what_becomes_of_it(hous
         assert [order.reason.split(":")[0] for order in heard_of(house, signal)] == ["lost"]
 
 
+def test_a_strategy_that_nobody_told_of_risks_next_life_greets_it_at_the_first_refusal(house: House) -> None:
+    restart(house, "risk")
+    refused = strategy_of(house).buy("EURUSD", 100)
+    house.until(lambda: heard_of(house, refused), "its refusal")
+    assert [order.reason.split(":")[0] for order in heard_of(house, refused)] == ["other_incarnation"]
+    house.until(lambda: house.actors["strategy.one"].asked.risk_incarnation == 2, "risk's present life")
+    hold_position(house)
+
+
 def test_what_a_former_life_has_sent_is_not_acted_on_after_the_hello_of_the_next(house: House) -> None:
     restart(house, "strategy.one")
     one, risk = house.actors["strategy.one"], house.actors["risk"]
