@@ -63,7 +63,7 @@ def quiet_logs() -> Iterator[None]:
 
 def note(message: str) -> None:
     """To the person, not to the pipe."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
 
 
 def print_json(value: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from small_engines import ORDER, STATUS, health
 
-from supervisor.cli.output import Part, Styled, Table, draw_parts
+from supervisor.cli.output import Part, Styled, Table, draw_parts, note
 from supervisor.cli.tables import (
     account_page,
     health_page,
@@ -73,6 +73,11 @@ def test_the_trading_state_says_who_when_and_why(facts: dict[str, Any], line: st
 
 def test_a_reason_from_outside_is_no_markup_and_does_not_steer_the_terminal() -> None:
     assert drawn([trading_line(reply(reason="[red]\x1b[2J\x07now"))]) == "demo: ACTIVE: [red]\ufffd[2J\ufffdnow\n"
+
+
+def test_no_note_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    note("halted before, by operator: \x1b[2J\x07now")
+    assert capsys.readouterr().err == "halted before, by operator: \ufffd[2J\ufffdnow\n"
 
 
 def test_a_closed_latch_counts_before_the_journal_says_so() -> None:
