@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -213,11 +213,11 @@ class EngineUnderTest:
 
     # Its life.
 
-    def start(self, *options: str) -> None:
-        """The supervisor's process runs; nothing is waited for."""
+    def start(self, *options: str, launcher: Sequence[str] = ()) -> None:
+        """The supervisor's process runs; nothing is waited for. launcher: the command that becomes its process."""
         with open(self._log_file(len(self._lives)), "wb") as log, open(self._out_file(len(self._lives)), "wb") as out:
             life = subprocess.Popen(
-                [sys.executable, "-m", "supervisor", str(self.config_path), *options],
+                [*launcher, sys.executable, "-m", "supervisor", str(self.config_path), *options],
                 cwd=self.directory,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,

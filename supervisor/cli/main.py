@@ -7,6 +7,7 @@ protocol.client, like any outsider (design section 12). Nothing prompts.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,9 @@ VERBS: Final = {
     "wal": "supervisor.cli.wal_verbs",
 }
 """Verb -> the module that has the command of that name; imported when it is asked for. An engine starts sooner."""
+
+STANDARD_STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+"""By their descriptors."""
 
 
 class LazyGroup(click.Group):
@@ -82,6 +86,7 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
     Example:
       seawall run deploy/configs/demo.toml
     """
+    _open_standard_streams()
     settings = _read_config(config)
     from supervisor.nursery import begin_nursery
 
@@ -103,6 +108,17 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
         if nursery is not None:
             nursery.end()
     sys.exit(exit_code)
+
+
+def _open_standard_streams() -> None:
+    """Whoever starts an engine may have closed them, and the first files that it opens, the lock or the journal, would
+    take their numbers: what a library writes to standard error would be written into those."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(STANDARD_STREAMS):
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, (name, mode) in enumerate(STANDARD_STREAMS):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -186,3 +187,17 @@ def test_ipc_endpoints_serve_as_well_as_tcp(tmp_path: Path) -> None:
         assert engine.ask("PING") == {"status": "ok", "response": "PONG"}
         wait_for(telemetry.events, "an order update")
         assert engine.stop() == 0
+
+
+def test_an_engine_whose_standard_streams_are_closed_trades(
+    tmp_path: Path,
+) -> None:
+    engine = EngineUnderTest(tmp_path)
+    try:
+        engine.start(launcher=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
+        wait_for(lambda: engine.records("POSITION_CLOSE"), "a round trip")
+        taken = {os.readlink(f"/proc/{pid}/fd/{number}") for pid in engine.titles().values() for number in range(3)}
+        assert taken == {os.devnull}
+        assert engine.stop() == 0
+    finally:
+        engine.close()
