@@ -18,6 +18,7 @@ it anew. libzmq's own sockets never send such a cancel.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from struct import Struct
@@ -84,6 +85,12 @@ class Prefixes:
         return kind in (_SUBSCRIBE, _UNSUBSCRIBE)
 
 
+def why_not_bound(error: zmq.ZMQError) -> str:
+    """For people, with what to do where that is known."""
+    hint = "; two engines on one machine need endpoints of their own" if error.errno == errno.EADDRINUSE else ""
+    return f"{error.strerror or error}{hint}"
+
+
 class Broadcaster:
     """Publishes the eight topics at `endpoint` from `start` to `stop`."""
 
@@ -138,7 +145,7 @@ class Broadcaster:
             made.close()
             if self._given_context is None:
                 context.term()
-            raise GatewayError(f"cannot broadcast at {self.endpoint}: {error.strerror or error}") from error
+            raise GatewayError(f"cannot broadcast at {self.endpoint}: {why_not_bound(error)}") from error
         self.endpoint = made.getsockopt_string(zmq.LAST_ENDPOINT)
         self._context, self._socket = context, made
 

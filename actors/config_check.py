@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors.sources import check_source
-from actors.strategies.loading import load_strategy_class
+from actors.strategies.loading import load_strategy_class, params_of
 from protocol.config_checks import Found
 from protocol.errors import ConfigError, DataError
 from protocol.key_files import check_keys
@@ -39,6 +39,16 @@ def _make_strategy(index: int, settings: StrategySettings) -> Iterator[str]:
         raise ConfigError(
             [f"{path}.class = {settings.class_path!r}: its __init__ raises {type(error).__name__}: {error}"]
         ) from error
-    for name in settings.params:
+    for name, value in settings.params.items():
         if not hasattr(strategy, name):
-            yield f"{path}.params.{name}: {strategy_class.__name__} has no default for it; a slip of the pen?"
+            has = f"{strategy_class.__name__} has no default for it, but for {', '.join(params_of(strategy)) or 'none'}"
+            yield f"{path}.params.{name}: {has}; a slip of the pen?"
+        elif not _is_like(value, default := getattr(strategy, name)):
+            yield f"{path}.params.{name} = {value!r}: its default is {default!r}, of another type"
+
+
+def _is_like(value: object, default: object) -> bool:
+    """May stand in its place: of a number, a string or a boolean. Of other defaults nobody knows."""
+    if not isinstance(default, bool | int | float | str):
+        return True
+    return type(value) is type(default) or (type(default) is float and type(value) is int)

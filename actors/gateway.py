@@ -22,7 +22,7 @@ import zmq
 
 from actors.answers import Answers
 from actors.base import Place
-from actors.broadcaster import HANDSHAKE_MS, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_QUEUE_MAX, Broadcaster
+from actors.broadcaster import HANDSHAKE_MS, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTION_QUEUE_MAX, Broadcaster, why_not_bound
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
 from actors.frames import receive_all
@@ -179,7 +179,7 @@ class Gateway(FoldingActor):
         try:
             made.bind(endpoint)
         except zmq.ZMQError as error:
-            raise ConfigError([f"{key} = {endpoint!r}: cannot be bound: {error.strerror}"]) from error
+            raise ConfigError([f"{key} = {endpoint!r}: cannot be bound: {why_not_bound(error)}"]) from error
 
     def begin(self, run: EngineRun | None) -> None:
         self.journal.start()

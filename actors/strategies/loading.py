@@ -7,6 +7,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from actors.strategies import Strategy
 from protocol.errors import ConfigError
@@ -29,7 +30,9 @@ def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise ConfigError([f"{path}: cannot be imported: {type(error).__name__}: {error}"]) from error
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]
+        where = f"; it is looked for where the engine is started, here {Path.cwd()}" if is_missing else ""
+        raise ConfigError([f"{path}: cannot be imported: {type(error).__name__}: {error}{where}"]) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise ConfigError([f"{path}: {module_name} has no Strategy named {class_name}"])
@@ -38,15 +41,23 @@ def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy
     return found
 
 
+RESERVED: Final = {name for name in dir(Strategy) if not name.startswith("__")} | set(Strategy.__annotations__)
+
+
+def params_of(strategy: Strategy | type[Strategy]) -> list[str]:
+    """What the config may set: attributes with a default or an annotation that are the strategy's own."""
+    classes = (strategy if isinstance(strategy, type) else type(strategy)).__mro__
+    annotated = {name for base in classes for name in getattr(base, "__annotations__", {})}
+    named = {name for name in annotated | set(dir(strategy)) if not name.startswith("_")} - RESERVED
+    return sorted(name for name in named if not callable(getattr(strategy, name, None)))
+
+
 def _param_mistakes(path: str, strategy: type[Strategy], params: Mapping[str, object]) -> Iterator[str]:
     """Names that are the base's own, or that the class does not have: where it has an __init__ nobody knows before."""
-    annotated = {name for base in strategy.__mro__ for name in getattr(base, "__annotations__", {})}
-    reserved = {name for name in dir(Strategy) if not name.startswith("__")} | set(Strategy.__annotations__)
-    known = {name for name in annotated | set(dir(strategy)) if not name.startswith("_")} - reserved
-    known -= {name for name in known if callable(getattr(strategy, name, None))}
+    known = params_of(strategy)
     for name in params:
-        if name in reserved or callable(getattr(strategy, name, None)):
+        if name in RESERVED or callable(getattr(strategy, name, None)):
             yield f"{path}.{name}: a hook, call or attribute that every strategy has; rename the param"
         elif name not in known and strategy.__init__ is object.__init__:
-            has = f"has {', '.join(sorted(known))}" if known else "has none"
+            has = f"has {', '.join(known)}" if known else "has none"
             yield f"{path}.{name}: {strategy.__name__} has no such attribute; it {has}"

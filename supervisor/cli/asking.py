@@ -103,13 +103,13 @@ def halt_engine(target: Target, timeout_s: float, reason: str) -> Halted:
     """Through the gateway, or, when that fails, by setting the latch page. Raises: Failure if trading is not halted."""
     try:
         reply = ask(target, timeout_s, f"HALT {reason}".strip())
-        words = ["Halted through the gateway."]
+        already = reply.get("already")
+        kept = f"Trading was halted before, {already}. That stays; the reason given now is not kept."
+        words = [kept if already else "Halted through the gateway."]
         if reply.get("in_flight"):
             words.append("A send was under way when trading was halted; look at the orders.")
         if reply.get("unsynced"):
             words.append("The latch page had not reached the disk yet.")
-        if already := reply.get("already"):
-            words.append(f"Trading was halted before, {already}. That stays; the reason given now is not kept.")
         return Halted(reply, words, True)
     except Failure as failure:
         if failure.exit_code == ExitCode.NOT_RUNNING or target.run_dir is None:

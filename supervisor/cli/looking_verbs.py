@@ -129,8 +129,9 @@ def looking_verb(verb: Callable[..., None]) -> click.Command:
 def status(looking: Looking, check: bool) -> None:
     """The trading state, with who, when and why; every position; every process.
 
-    lag: records of the journal that a process had yet to read when it last said so, up to a second ago. A queue is
-    shown as its depth/limit. `-o json` is STATUS alone, as outsiders get it; `health -o json` has state and processes.
+    Records behind are those of the journal that a process had yet to read when it last said so, up to a second ago: a
+    busy engine's are never 0, and do not grow. A queue is shown as its depth/limit. `-o json` is STATUS alone, as
+    outsiders get it; `health -o json` has state and processes.
 
     \b
     Example:

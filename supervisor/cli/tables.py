@@ -27,7 +27,9 @@ ORDER_COLUMNS: Final = (
     "strategy",
 )  # fmt: skip
 ORDER_COLUMNS_WIDE: Final = (*ORDER_COLUMNS, "stop_price", "signal", "reduce_only", "cancel_requested")
-ACCOUNT_COLUMNS: Final = ("strategy", "balance", "equity", "profit", "margin", "margin_free", "margin_level")
+MARGIN_LEVEL: Final = "margin_level_%"
+"""Empty without margin, where there is none."""
+ACCOUNT_COLUMNS: Final = ("strategy", "balance", "equity", "profit", "margin", "margin_free", MARGIN_LEVEL)
 
 
 class Page(NamedTuple):
@@ -71,7 +73,9 @@ def limits_page(reply: Reply, *, wide: bool = False) -> Page:
 
 def account_page(reply: Reply, *, wide: bool = False) -> Page:
     nothing = dict.fromkeys(ACCOUNT_COLUMNS, "")
-    rows = [{**reply, "strategy": "the account"}, *({**nothing, **row} for row in reply["strategies"])]
+    level = round(reply["margin_level"], 2) if reply["margin"] else ""
+    first = {**reply, "strategy": "the account", MARGIN_LEVEL: level}
+    rows = [first, *({**nothing, **row} for row in reply["strategies"])]
     return Page([_table(reply["currency"], rows, ACCOUNT_COLUMNS)], [])
 
 

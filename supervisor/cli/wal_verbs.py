@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from protocol.errors import ExitCode, SeawallError, WalCorruptError
+from supervisor.cli.naming import RUN_DIR_VARIABLE
 from supervisor.cli.output import Failure, note, print_json, quiet_logs
 from supervisor.cli.wal_entries import Described, Names, exact_json
 from supervisor.cli.wal_filters import Filter, filter_options
@@ -27,14 +28,15 @@ from supervisor.cli.wal_tail import await_place, follow_entries
 
 Verb = Callable[..., None]
 _LAST = click.option("--last", type=click.IntRange(1), metavar="N", help="Only the last N of them.")
-_PATH = click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+_PATH = click.argument("path", metavar="PATH", type=click.Path(path_type=Path), envvar=RUN_DIR_VARIABLE)
 
 
 @click.group()
 def wal() -> None:
     """The write-ahead log: look at it, check it, take it away, mend it.
 
-    PATH is a run_dir, a wal directory (sealed files are read too), or one file, also of a plain log.
+    PATH is a run_dir, a wal directory (sealed files are read too), or one file, also of a plain log; else
+    $SEAWALL_RUN_DIR.
 
     \b
     Example:

@@ -112,6 +112,8 @@ def test_a_port_in_use_ends_the_start_and_names_its_key(tmp_path: Path, key: str
         message = start_and_fail(tmp_path, tree)
     assert_readable(message)
     assert f"gateway.{key} = '{tree['gateway'][key]}'" in message
+    assert "two engines on one machine need endpoints of their own" in message
+    assert "nursery_ended" not in message
 
 
 def test_check_finds_all_that_children_would_find_without_a_start(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_check_finds_all_that_children_would_find_without_a_start(tmp_path: Path
     words = ["Missing", "NoStrategy", "no market today", "SyntaxError", "no such window", "argument"]
     for index, word in enumerate(words):
         assert any(f"strategies[{index}].class" in line and word in line for line in lines), found.stderr
-    sound = sma_cross("b", ["EURUSD"]) | {"class": "made:Sound", "params": {"window": 3, "windw": 3}}
+    sound = sma_cross("b", ["EURUSD"]) | {"class": "made:Sound", "params": {"window": "x", "windw": 3}}
     misspelt = sma_cross("a", ["EURUSD"]) | {"params": {"fasst": 20}}
     engine.tree = config_tree(wal={"sync": "off"}, strategies=[misspelt, sound])
     engine.write_config()
@@ -142,6 +144,7 @@ def test_check_finds_all_that_children_would_find_without_a_start(tmp_path: Path
     for index, name in enumerate(["fasst: SmaCross", "windw: Sound"]):
         assert f"Warning: strategies[{index}].params.{name} has no default for it" in fine.stderr
     assert fine.stderr.count("has no default") == 2
+    assert "Warning: strategies[1].params.window = 'x': its default is 5, of another type" in fine.stderr
     engine.tree = config_tree(strategies=[sma_cross("a", ["EURUSD"]) | {"class": "leaving:Some"}])
     engine.write_config()
     left = engine.cli("check", "seawall.toml")

@@ -160,8 +160,14 @@ def test_where_there_is_nothing_it_is_said() -> None:
 
 
 def test_columns_of_numbers_stand_to_the_right_where_some_are_empty_too() -> None:
-    money = {"balance": 1.0, "equity": 1.0, "profit": 0.0, "margin": 0.0, "margin_free": 1.0, "margin_level": 250.0}
+    money = {"balance": 1.0, "equity": 1.0, "profit": 0.0, "margin": 4.0, "margin_free": 1.0, "margin_level": 250.0}
     rows = [{"strategy": "sma", "balance": 1.0, "equity": 1.0, "profit": 0.0, "margin": 0.0}]
     lines = drawn(account_page({"currency": "USD", **money, "strategies": rows}).parts).splitlines()
     [whole] = [line for line in lines if line.startswith("the account")]
-    assert whole.endswith("         250")
+    assert whole.endswith("             250")
+
+
+def test_without_margin_there_is_no_margin_level() -> None:
+    money = {"balance": 1.0, "equity": 1.0, "profit": 0.0, "margin": 0.0, "margin_free": 1.0, "margin_level": 0.0}
+    [whole] = drawn(account_page({"currency": "USD", **money, "strategies": []}).parts).splitlines()[-1:]
+    assert whole.split() == ["the", "account", "1", "1", "0", "0", "1"]
