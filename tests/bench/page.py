@@ -40,9 +40,6 @@ TAKEN: Final = (Topic.TICK.name, Topic.TRADE.name)
 """What the console subscribes to of the broadcast."""
 WARM: Final = 0.2
 """Of the rows, the first are not compared: the page fills its tables and charts."""
-COLLECTIONS: Final = 8
-"""Of garbage in the page, before its memory is looked at; with a pause behind each, for a redraw."""
-PAUSE_S: Final = 0.1
 GROWS: Final = {"the page's heap": "heap_mib", "its nodes": "nodes", "the server's memory": "server_mib"}
 """What might -> its column."""
 GROWTH_AIM: Final = 1.15
@@ -97,18 +94,9 @@ class Watched:
         market = sum(beat["broadcast_counts"].get(kind, 0) for kind in TAKEN)
         return beat["time_us"] / 1e6, sum(beat["telemetry_counts"].values()), market
 
-    def _nodes_held(self) -> int:
-        """The least of some counts, each after a collection: the page redraws meanwhile, and Blink lets the nodes of a
-        redraw (some 1,700) go one or more collections after they were replaced."""
-        counts: list[int] = []
-        for _ in range(COLLECTIONS):
-            self.devtools.send("HeapProfiler.collectGarbage")
-            counts.append(self.devtools.send("Memory.getDOMCounters")["nodes"])
-            time.sleep(PAUSE_S)
-        return min(counts)
-
     def look(self) -> Row:
-        nodes = self._nodes_held()
+        self.devtools.send("HeapProfiler.collectGarbage")
+        nodes = self.devtools.send("Memory.getDOMCounters")["nodes"]
         heap = self.devtools.send("Runtime.getHeapUsage")["usedSize"]
         metrics = self.console.get("/metrics")[1].splitlines()
         missed = next(float(line.split()[1]) for line in metrics if line.startswith("seawall_telemetry_missed_total "))

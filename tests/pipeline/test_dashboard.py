@@ -91,12 +91,15 @@ def test_the_page_lives(engine: EngineUnderTest, console: Console, chromium: Any
     page = opened(chromium, console.address)
     page.wait_for_selector("#fills td")
     before = page.inner_text("#fills tbody tr:first-child")
+    page.evaluate("window.held = [...document.querySelectorAll('#fills td, #children td, #quote dd, #log span')]")
     wait_until(page, "before => document.querySelector('#fills tbody tr').innerText !== before", before)
     newest = max(int(row["order_id"]) for row in page.evaluate("tapes.fills"))
     wait_for(lambda: page.evaluate("tapes.fills.at(-1).order_id") > newest, "a newer order's fill")
     # Of an order that was sent before the console heard the engine nobody has told it the side.
     told = "newest => tapes.fills.some((row) => row.order_id > newest && ['Buy', 'Sell'].includes(row.side))"
     wait_until(page, told, newest)
+    assert page.evaluate("held.length") > 20
+    assert page.evaluate("held.every((node) => node.isConnected)"), "a redraw keeps its nodes"
     page.close()
 
 

@@ -28,39 +28,55 @@ function element(name, text, className) {
   return made;
 }
 
+// What stands there is kept and told its new text: a redraw makes no node, and takes no text selection away.
+function kept(parent, name, count) {
+  while (parent.children.length > count) parent.lastElementChild.remove();
+  while (parent.children.length < count) parent.append(element(name));
+  return parent.children;
+}
+
+function say(node, text, className) {
+  if (!node.firstChild) node.textContent = text;
+  else if (node.firstChild.data !== String(text)) node.firstChild.data = text;
+  if (className !== undefined && node.className !== className) node.className = className;
+}
+
 // columns: [heading, row => text, is a number, row => class, is left out where it is narrow]
 function table(place, columns, rows, nothing) {
   const where = byId(place);
   if (!rows.length) return where.replaceChildren(element("p", nothing, "nothing"));
-  const head = element("tr"), body = element("tbody");
-  const classes = (isNumber, isMinor, more) => [isNumber ? "number" : "", isMinor ? "minor" : "", more || ""].join(" ").trim();
-  for (const [heading, , isNumber, , isMinor] of columns) head.append(element("th", heading, classes(isNumber, isMinor)));
-  for (const row of rows) {
-    const line = element("tr");
-    for (const [, text, isNumber, className, isMinor] of columns)
-      line.append(element("td", text(row), classes(isNumber, isMinor, className && className(row))));
-    body.append(line);
+  let shown = where.querySelector("table");
+  if (!shown) {
+    shown = element("table");
+    shown.createTHead().append(element("tr"));
+    shown.createTBody();
+    where.replaceChildren(shown);
   }
-  const made = element("table"), top = element("thead");
-  top.append(head);
-  made.append(top, body);
-  where.replaceChildren(made);
+  const classes = (isNumber, isMinor, more) => [isNumber ? "number" : "", isMinor ? "minor" : "", more || ""].join(" ").trim();
+  const heads = kept(shown.tHead.rows[0], "th", columns.length), lines = kept(shown.tBodies[0], "tr", rows.length);
+  columns.forEach(([heading, , isNumber, , isMinor], at) => say(heads[at], heading, classes(isNumber, isMinor)));
+  rows.forEach((row, index) => {
+    const cells = kept(lines[index], "td", columns.length);
+    columns.forEach(([, text, isNumber, className, isMinor], at) =>
+      say(cells[at], text(row), classes(isNumber, isMinor, className && className(row))));
+  });
 }
 
 function figures(place, pairs) {
-  byId(place).replaceChildren(...pairs.map(([name, value, className]) => {
-    const pair = element("div");
-    pair.append(element("dt", name), element("dd", value, className));
-    return pair;
-  }));
+  const shown = kept(byId(place), "div", pairs.length);
+  pairs.forEach(([name, value, className], index) => {
+    if (!shown[index].firstChild) shown[index].append(element("dt"), element("dd"));
+    say(shown[index].firstChild, name);
+    say(shown[index].lastChild, value, className);
+  });
 }
 
 const sign = (value) => (value > 0 ? "good" : value < 0 ? "bad" : "");
 
 const draw = {
   engine(engine) {
-    byId("engine").textContent = engine.engine || "Seawall";
-    byId("about").textContent = engine.version ? `Seawall ${engine.version}, ${engine.mode}, journal at ${engine.lsn}` : "";
+    say(byId("engine"), engine.engine || "Seawall");
+    say(byId("about"), engine.version ? `Seawall ${engine.version}, ${engine.mode}, journal at ${engine.lsn}` : "");
     document.title = `${engine.engine || "Seawall"} · ${engine.reachable ? (panels.trading || {}).state : "unreachable"}`;
     const warnings = engine.reachable ? engine.warnings || [] : [];
     byId("warnings").hidden = !warnings.length;
@@ -69,7 +85,7 @@ const draw = {
   },
   trading() { banner(); },
   account(account) {
-    document.querySelectorAll("[data-currency]").forEach((where) => { where.textContent = account.currency; });
+    document.querySelectorAll("[data-currency]").forEach((where) => say(where, account.currency));
     const drawdown = tapes.equity.length ? Math.min(...tapes.equity.map((row) => row.drawdown)) : 0;
     figures("account", [
       ["equity", number(account.equity)], ["balance", number(account.balance)],
@@ -95,7 +111,7 @@ const draw = {
     ], rows, "none yet");
   },
   orders({ open, rows }) {
-    byId("orders-open").textContent = open > rows.length || open > SHOWN_ROWS ? `the newest of ${open}` : `${open}`;
+    say(byId("orders-open"), open > rows.length || open > SHOWN_ROWS ? `the newest of ${open}` : `${open}`);
     table("orders", [
       ["id", (row) => row.order_id, true, null, true], ["symbol", (row) => row.symbol], ["side", (row) => row.side],
       ["type", (row) => row.order_type || "…", false, null, true], ["quantity", (row) => quantity(row.quantity), true],
@@ -136,10 +152,10 @@ function banner() {
   const engine = panels.engine || {}, trading = panels.trading || {};
   const state = engine.reachable ? trading.state || "UNKNOWN" : "UNREACHABLE";
   byId("banner").dataset.state = state;
-  byId("state").textContent = state;
+  say(byId("state"), state);
   const since = trading.since_us ? ` since ${new Date(trading.since_us / 1000).toISOString().slice(0, 19).replace("T", " ")} UTC` : "";
-  byId("why").textContent = !engine.reachable ? `${engine.why_not || "no answer yet"}; last known: ${trading.state || "nothing"}` :
-    trading.by ? `by ${trading.by}${since}${trading.reason ? ": " + trading.reason : ""}` : "";
+  say(byId("why"), !engine.reachable ? `${engine.why_not || "no answer yet"}; last known: ${trading.state || "nothing"}` :
+    trading.by ? `by ${trading.by}${since}${trading.reason ? ": " + trading.reason : ""}` : "");
 }
 
 function drawFills() {
@@ -152,11 +168,14 @@ function drawFills() {
 
 function drawLog() {
   const levels = { error: "bad", warning: "watch", info: "" };
-  byId("log").replaceChildren(...tapes.log.slice(-SHOWN_ROWS).reverse().map((row) => {
-    const line = element("li");
-    line.append(element("time", clock(row.time_us)), element("span", row.kind, `kind ${levels[row.level]}`), element("span", row.text));
-    return line;
-  }));
+  const rows = tapes.log.slice(-SHOWN_ROWS).reverse(), shown = kept(byId("log"), "li", rows.length);
+  rows.forEach((row, index) => {
+    if (!shown[index].firstChild) shown[index].append(element("time"), element("span"), element("span"));
+    const [time, kind, text] = shown[index].children;
+    say(time, clock(row.time_us));
+    say(kind, row.kind, `kind ${levels[row.level]}`);
+    say(text, row.text);
+  });
 }
 
 // Charts.
