@@ -67,6 +67,14 @@ def is_stale(page: Any) -> list[str]:
     return page.eval_on_selector_all("section.stale", "found => found.map(one => one.dataset.panel)")
 
 
+LAST_TIME_FITS = """
+() => [equityChart, priceChart].every(({ plot }) => {
+  plot.ctx.font = plot.axes[0].font[0];
+  return plot.ctx.measureText("00:00:00").width / 2 <= plot.ctx.canvas.width - plot.bbox.left - plot.bbox.width;
+})
+"""
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fills_every_panel_and_fits_its_screen(
@@ -83,6 +91,7 @@ def test_the_page_fills_every_panel_and_fits_its_screen(
     assert "journal sync" in texts["latencies"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off at the side"
     assert page.evaluate("document.querySelectorAll('canvas').length") == 2
+    assert page.evaluate(LAST_TIME_FITS), "a time at the right end of a chart is whole"
     assert page.complaints == []
     page.close()
 

@@ -6,6 +6,7 @@ const SHOWN_ROWS = 100;
 const STALE_MS = { market: 15000, default: 5000 };
 const RETRY_MS = 2000, COMMAND_MS = 10000;
 const CHART_PX = 190; // without its legend
+const LABEL_PX = 32; // half of the last time below a chart, which may stand at its edge
 const SURE_MS = 4000; // a second click within so long
 const panels = {}, tapes = { equity: [], prices: [], fills: [], log: [] };
 let ages = {}, agesAt = 0, stream, retry = 0, shownSymbol = "";
@@ -193,6 +194,7 @@ class Chart {
     this.place = byId(place);
     this.make = () => new uPlot({
       width: this.place.clientWidth || 300, height: CHART_PX, legend: { show: true }, cursor: { drag: { x: false, y: false } },
+      padding: [null, LABEL_PX, null, null],
       scales: { x: { time: true } }, series: [{ label: "UTC", value: (_, at) => (at ? clock(at * 1e6) : "–") }, ...series()], axes: axes(format), hooks,
       tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"),
     }, this.data || [[], ...series().map(() => [])], this.place);
