@@ -31,7 +31,8 @@ class TradingStatus(msgspec.Struct, frozen=True):
     @property
     def why(self) -> str:
         """For people: of the end of a halt, `reason` has one word of the journal's."""
-        return ENDED_HALT if self.mode is TradingMode.ACTIVE and self.reason == STOPPED else self.reason
+        is_end_of_halt = self.mode is TradingMode.ACTIVE and self.token and self.reason == STOPPED
+        return ENDED_HALT if is_end_of_halt else self.reason
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

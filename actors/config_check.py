@@ -1,10 +1,14 @@
-"""What only a child can find in a config: strategies that cannot be made, files and keys that cannot be read."""
+"""What only a child can find in a config: strategies that cannot be made, files and keys that cannot be read.
+
+Asked by `seawall check`, over `python -m actors --check`: strategies' modules are imported in a process of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
 
 from actors.sources import check_source
+from actors.strategies import Strategy
 from actors.strategies.loading import load_strategy_class, params_of
 from protocol.config_checks import Found
 from protocol.errors import ConfigError, DataError
@@ -14,9 +18,10 @@ from protocol.settings import Config, StrategySettings
 
 def check(config: Config) -> Found:
     found = Found([], [])
-    for index, strategy in enumerate(config.strategies):
+    for index, settings in enumerate(config.strategies):
         try:
-            found.warnings.extend(_make_strategy(index, strategy))
+            strategy_class = load_strategy_class(index, settings)
+            found.warnings.extend(_check_strategy(f"strategies[{index}]", settings, strategy_class))
         except ConfigError as error:
             found.mistakes.extend(error.mistakes)
     try:
@@ -29,26 +34,28 @@ def check(config: Config) -> Found:
     return found
 
 
-def _make_strategy(index: int, settings: StrategySettings) -> Iterator[str]:
-    """As the child will make it; warnings. Raises: ConfigError."""
-    path = f"strategies[{index}]"
-    strategy_class = load_strategy_class(index, settings)
+def _check_strategy(path: str, settings: StrategySettings, strategy_class: type[Strategy]) -> list[str]:
+    """Warnings; it is made as its process will make it. Raises: ConfigError."""
     try:
         strategy = strategy_class()
     except Exception as error:
         raise ConfigError(
             [f"{path}.class = {settings.class_path!r}: its __init__ raises {type(error).__name__}: {error}"]
         ) from error
+    defaults = {name: inspect.getattr_static(strategy, name) for name in {*dir(strategy_class), *vars(strategy)}}
+    warnings: list[str] = []
     for name, value in settings.params.items():
-        if not hasattr(strategy, name):
-            has = f"{strategy_class.__name__} has no default for it, but for {', '.join(params_of(strategy)) or 'none'}"
-            yield f"{path}.params.{name}: {has}; a slip of the pen?"
-        elif not _is_like(value, default := getattr(strategy, name)):
-            yield f"{path}.params.{name} = {value!r}: its default is {default!r}, of another type"
+        if name not in defaults:
+            known = ", ".join(sorted({*params_of(strategy_class), *vars(strategy)})) or "none"
+            has = f"{strategy_class.__name__} has no default for it, but for {known}"
+            warnings.append(f"{path}.params.{name}: {has}; a slip of the pen?")
+        elif not _is_like(value, default := defaults[name]):
+            warnings.append(f"{path}.params.{name} = {value!r}: its default is {default!r}, of another type")
+    return warnings
 
 
 def _is_like(value: object, default: object) -> bool:
     """May stand in its place: of a number, a string or a boolean. Of other defaults nobody knows."""
-    if not isinstance(default, bool | int | float | str):
+    if type(default) not in (bool, int, float, str):
         return True
     return type(value) is type(default) or (type(default) is float and type(value) is int)

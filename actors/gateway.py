@@ -26,6 +26,7 @@ from actors.broadcaster import HANDSHAKE_MS, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIO
 from actors.clock import monotonic_s, now_us
 from actors.folding import FoldingActor
 from actors.frames import receive_all
+from actors.latch import as_kept
 from actors.lossless import LosslessBroadcaster, Pace
 from actors.market import MarketClient
 from actors.marks import Quote, newest_quotes
@@ -346,7 +347,8 @@ class Gateway(FoldingActor):
         was_halted = self.latch.is_halted()
         token = self.latch.halt("operator", reason or "HALT")
         kept = self.latch.reason()
-        already = f"by {self.latch.who()}: {kept}" if was_halted and reason not in ("", kept) else msgspec.UNSET
+        is_news = was_halted and reason and as_kept(reason) != kept
+        already = f"by {self.latch.who()}: {kept}" if is_news else msgspec.UNSET
         if token == self.halt_confirmed:  # quiet and on disk since then: a flood waits for nothing
             return HaltReply(response="Trading halted", already=already)
         ticket = self.latch.start_sync()

@@ -339,6 +339,11 @@ def _padded(text: str, field: slice) -> bytes:
     return text.replace("\0", " ").encode("utf-8", "replace")[:size].ljust(size, b"\0")
 
 
-def _text(field: memoryview) -> str:
+def as_kept(reason: str) -> str:
+    """What the page keeps of it."""
+    return _text(_padded(reason, REASON))
+
+
+def _text(field: memoryview | bytes) -> str:
     """The text of a field; a character that was cut in its middle is left out."""
     return bytes(field).rstrip(b"\0").decode("utf-8", "ignore")

@@ -315,8 +315,8 @@ class Supervisor:
 
     def _on_death(self, child: Child) -> None:
         code, failure = child.exit_code, child.last_word()
-        if child.phase is ChildPhase.SPAWNED and failure is None:
-            self._nursery.renew()  # who could say why was well born
+        if child.phase is ChildPhase.SPAWNED and (failure is None or failure.exit_code != ExitCode.USAGE):
+            self._nursery.renew()  # but not for a mistake of the config's
         self.bury(child, ChildPhase.DEAD)
         if not self.is_ready and failure is not None and failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message.split("\n"))

@@ -13,6 +13,9 @@ from actors.strategies import Strategy
 from protocol.errors import ConfigError
 from protocol.settings import StrategySettings
 
+RESERVED: Final = {name for name in dir(Strategy) if not name.startswith("__")} | set(Strategy.__annotations__)
+"""What every strategy has, and no param may be called."""
+
 
 def source_hash(strategy: type[Strategy]) -> bytes:
     """16 bytes over the file in which the class stands; empty if it stands in none."""
@@ -41,13 +44,9 @@ def load_strategy_class(index: int, settings: StrategySettings) -> type[Strategy
     return found
 
 
-RESERVED: Final = {name for name in dir(Strategy) if not name.startswith("__")} | set(Strategy.__annotations__)
-
-
-def params_of(strategy: Strategy | type[Strategy]) -> list[str]:
+def params_of(strategy: type[Strategy]) -> list[str]:
     """What the config may set: attributes with a default or an annotation that are the strategy's own."""
-    classes = (strategy if isinstance(strategy, type) else type(strategy)).__mro__
-    annotated = {name for base in classes for name in getattr(base, "__annotations__", {})}
+    annotated = {name for base in strategy.__mro__ for name in getattr(base, "__annotations__", {})}
     named = {name for name in annotated | set(dir(strategy)) if not name.startswith("_")} - RESERVED
     return sorted(name for name in named if not callable(getattr(strategy, name, None)))
 

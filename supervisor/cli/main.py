@@ -68,6 +68,7 @@ def main() -> None:
       seawall init first
       seawall status --run-dir run/demo
     """
+    _open_standard_streams()
 
 
 @main.command()
@@ -86,7 +87,6 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
     Example:
       seawall run deploy/configs/demo.toml
     """
-    _open_standard_streams()
     settings = _read_config(config)
     from supervisor.nursery import begin_nursery
 
@@ -111,8 +111,8 @@ def run(config: str, inproc: bool, resume: bool, forget_states: tuple[str, ...],
 
 
 def _open_standard_streams() -> None:
-    """Whoever starts an engine may have closed them, and the first files that it opens, the lock or the journal, would
-    take their numbers: what a library writes to standard error would be written into those."""
+    """Descriptors 0 to 2 are open, on /dev/null where they were closed. Else the first files that an engine opens, the
+    lock or the journal, would have their numbers: what a library writes to standard error would go into those."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(STANDARD_STREAMS):
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

@@ -38,11 +38,14 @@ class Failure(click.ClickException):
         self.facts = facts
         self.as_json = False
 
+    def format_message(self) -> str:
+        return printable(self.message)
+
     def show(self, file: IO[Any] | None = None) -> None:
         if not self.as_json:
             super().show(file)
             if self.hint:
-                click.echo(self.hint, file=file, err=file is None)
+                click.echo(printable(self.hint), file=file, err=file is None)
             return
         facts = {"error": self.message, "exit_code": self.exit_code, **self.facts}
         click.echo(json.dumps(facts, ensure_ascii=False, separators=(",", ":")), file=file, err=file is None)

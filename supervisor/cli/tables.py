@@ -28,7 +28,7 @@ ORDER_COLUMNS: Final = (
 )  # fmt: skip
 ORDER_COLUMNS_WIDE: Final = (*ORDER_COLUMNS, "stop_price", "signal", "reduce_only", "cancel_requested")
 MARGIN_LEVEL: Final = "margin_level_%"
-"""Empty without margin, where there is none."""
+"""Empty without margin: there is none then."""
 ACCOUNT_COLUMNS: Final = ("strategy", "balance", "equity", "profit", "margin", "margin_free", MARGIN_LEVEL)
 
 

@@ -36,7 +36,7 @@ def wal() -> None:
     """The write-ahead log: look at it, check it, take it away, mend it.
 
     PATH is a run_dir, a wal directory (sealed files are read too), or one file, also of a plain log; else
-    $SEAWALL_RUN_DIR.
+    $SEAWALL_RUN_DIR (but for `export`, which takes two).
 
     \b
     Example:

@@ -19,7 +19,8 @@ USER_FILES = {
     "made.py": "from actors.strategies import Strategy\nprint('made is imported')\n"
     "class Raises(Strategy):\n    def __init__(self): raise LookupError('no such window')\n"
     "class Needs(Strategy):\n    def __init__(self, window): self.window = window\n"
-    "class Sound(Strategy):\n    def __init__(self): self.window = 5\n",
+    "class Sound(Strategy):\n    def __init__(self): self.window = 5\n"
+    "    @property\n    def mean(self): return self.position(self.symbols[0]).quantity / 0\n",
     "leaving.py": "import os\nos._exit(0)\n",
 }
 

@@ -93,6 +93,7 @@ def test_the_command_line_shows_a_halted_engine_and_halts_it_again(halted: Engin
     assert again.returncode == 0
     assert json.loads(again.stdout) == HALT_REPLY | {"already": "by operator: enough for today"}
     assert "Trading was halted before, by operator: enough for today" in again.stderr
+    assert halted.ask("HALT enough for today") == HALT_REPLY
 
 
 @pytest.mark.parametrize("name", ["risk", "order_routing", "gateway"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.latch import REASON, WHO, Latch, LatchError, halt_page
+from actors.latch import REASON, WHO, Latch, LatchError, as_kept, halt_page
 from actors.mapped import PAGE_BYTES, MappedPage, process_start
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def test_the_halt_outlives_every_process_that_had_the_page_open(tmp_path: Path) 
 )
 def test_any_reason_fits_its_field(latch: Latch, text: str, kept: str) -> None:
     latch.halt("cli", text)
-    assert latch.reason() == kept
+    assert latch.reason() == kept == as_kept(text)
     assert latch.who() == "cli"
 
 

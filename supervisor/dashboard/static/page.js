@@ -29,7 +29,7 @@ function element(name, text, className) {
   return made;
 }
 
-// What stands there is kept and told its new text: a redraw makes no node, and takes no text selection away.
+// What stands there is kept and told its new text: a redraw makes no node, and leaves alone what has not changed.
 function kept(parent, name, count) {
   while (parent.children.length > count) parent.lastElementChild.remove();
   while (parent.children.length < count) parent.append(element(name));
@@ -37,8 +37,9 @@ function kept(parent, name, count) {
 }
 
 function say(node, text, className) {
-  if (!node.firstChild) node.textContent = text;
-  else if (node.firstChild.data !== String(text)) node.firstChild.data = text;
+  const said = String(text ?? "");
+  if (!node.firstChild) node.textContent = said;
+  else if (node.firstChild.data !== said) node.firstChild.data = said;
   if (className !== undefined && node.className !== className) node.className = className;
 }
 
@@ -205,16 +206,16 @@ class Chart {
   redraw() { this.plot.destroy(); this.plot = this.make(); }
 }
 
-const shown = (digits) => (_, value) => (value === null || value === undefined ? "–" : digits === null ? price(value) : number(value, digits));
+const legend = (digits) => (_, value) => (value === null || value === undefined ? "–" : digits === null ? price(value) : number(value, digits));
 const equityChart = new Chart("equity", () => [
-  { label: "equity", stroke: colour("--mark"), width: 2, points: { show: false }, value: shown(2) },
-  { label: "balance", stroke: colour("--quiet"), dash: [4, 4], points: { show: false }, value: shown(2) },
-  { label: "peak", stroke: colour("--good"), width: 1, points: { show: false }, value: shown(2) },
+  { label: "equity", stroke: colour("--mark"), width: 2, points: { show: false }, value: legend(2) },
+  { label: "balance", stroke: colour("--quiet"), dash: [4, 4], points: { show: false }, value: legend(2) },
+  { label: "peak", stroke: colour("--good"), width: 1, points: { show: false }, value: legend(2) },
 ], (value) => number(value, 2));
 const priceChart = new Chart("price", () => [
-  { label: "mid", stroke: colour("--mark"), width: 2, spanGaps: true, points: { show: false }, value: shown(null) },
-  { label: "bought", stroke: colour("--good"), paths: () => null, points: { show: true, size: 8, fill: colour("--good") }, value: shown(null) },
-  { label: "sold", stroke: colour("--bad"), paths: () => null, points: { show: true, size: 8, fill: colour("--bad") }, value: shown(null) },
+  { label: "mid", stroke: colour("--mark"), width: 2, spanGaps: true, points: { show: false }, value: legend(null) },
+  { label: "bought", stroke: colour("--good"), paths: () => null, points: { show: true, size: 8, fill: colour("--good") }, value: legend(null) },
+  { label: "sold", stroke: colour("--bad"), paths: () => null, points: { show: true, size: 8, fill: colour("--bad") }, value: legend(null) },
 ], (value) => price(value));
 
 function drawEquity() {
