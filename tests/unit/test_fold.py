@@ -485,6 +485,8 @@ def test_the_changes_are_frozen() -> None:
     )
 
 
-@pytest.mark.parametrize(("token", "why"), [(77, "an ordered stop ended the halt"), (0, "stopped")], ids=["a stop", "a RESUME's word"])
+@pytest.mark.parametrize(
+    ("token", "why"), [(77, "an ordered stop ended the halt"), (0, "stopped")], ids=["a stop", "a RESUME's word"]
+)
 def test_active_says_that_a_stop_ended_a_halt_and_only_then(token: int, why: str) -> None:
     assert TradingStatus(TradingMode.ACTIVE, "operator", "stopped", token, 1).why == why
