@@ -6,6 +6,7 @@ Asked by `seawall check`, over `python -m actors --check`: strategies' modules a
 from __future__ import annotations
 
 import inspect
+from typing import Final
 
 from actors.sources import check_source
 from actors.strategies import Strategy
@@ -14,6 +15,8 @@ from protocol.config_checks import Found
 from protocol.errors import ConfigError, DataError
 from protocol.key_files import check_keys
 from protocol.settings import Config, StrategySettings
+
+NOTHING: Final = object()
 
 
 def check(config: Config) -> Found:
@@ -42,14 +45,15 @@ def _check_strategy(path: str, settings: StrategySettings, strategy_class: type[
         raise ConfigError(
             [f"{path}.class = {settings.class_path!r}: its __init__ raises {type(error).__name__}: {error}"]
         ) from error
-    defaults = {name: inspect.getattr_static(strategy, name) for name in {*dir(strategy_class), *vars(strategy)}}
+    own = (name for name in vars(strategy) if not name.startswith("_"))
+    known = sorted({*params_of(strategy_class), *own})
     warnings: list[str] = []
     for name, value in settings.params.items():
-        if name not in defaults:
-            known = ", ".join(sorted({*params_of(strategy_class), *vars(strategy)})) or "none"
-            has = f"{strategy_class.__name__} has no default for it, but for {known}"
+        default = inspect.getattr_static(strategy, name, NOTHING)  # a property is not run
+        if default is NOTHING:
+            has = f"{strategy_class.__name__} has no default for it, but for {', '.join(known) or 'none'}"
             warnings.append(f"{path}.params.{name}: {has}; a slip of the pen?")
-        elif not _is_like(value, default := defaults[name]):
+        elif not _is_like(value, default):
             warnings.append(f"{path}.params.{name} = {value!r}: its default is {default!r}, of another type")
     return warnings
 

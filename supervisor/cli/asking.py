@@ -103,9 +103,9 @@ def halt_engine(target: Target, timeout_s: float, reason: str) -> Halted:
     """Through the gateway, or, when that fails, by setting the latch page. Raises: Failure if trading is not halted."""
     try:
         reply = ask(target, timeout_s, f"HALT {reason}".strip())
-        already = reply.get("already")
-        kept = f"Trading was halted before, {already}. That stays; the reason given now is not kept."
-        words = [kept if already else "Halted through the gateway."]
+        words = ["Halted through the gateway."]
+        if already := reply.get("already"):
+            words = [f"Trading was halted before, {already}. That stays; the reason given now is not kept."]
         if reply.get("in_flight"):
             words.append("A send was under way when trading was halted; look at the orders.")
         if reply.get("unsynced"):

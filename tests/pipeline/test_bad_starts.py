@@ -145,6 +145,7 @@ def test_check_finds_all_that_children_would_find_without_a_start(tmp_path: Path
     for index, name in enumerate(["fasst: SmaCross", "windw: Sound"]):
         assert f"Warning: strategies[{index}].params.{name} has no default for it" in fine.stderr
     assert fine.stderr.count("has no default") == 2
+    assert "but for fast, quantity, slow; a slip" in fine.stderr
     assert "Warning: strategies[1].params.window = 'x': its default is 5, of another type" in fine.stderr
     engine.tree = config_tree(strategies=[sma_cross("a", ["EURUSD"]) | {"class": "leaving:Some"}])
     engine.write_config()
@@ -193,9 +194,7 @@ def test_ipc_endpoints_serve_as_well_as_tcp(tmp_path: Path) -> None:
         assert engine.stop() == 0
 
 
-def test_an_engine_whose_standard_streams_are_closed_trades(
-    tmp_path: Path,
-) -> None:
+def test_an_engine_whose_standard_streams_are_closed_trades(tmp_path: Path) -> None:
     engine = EngineUnderTest(tmp_path)
     try:
         engine.start(launcher=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
